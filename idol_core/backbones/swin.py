@@ -1,0 +1,205 @@
+"""Swin transformer (Liu et al. 2021) as a feature pyramid for frames of any size.
+
+Maps are [B, H, W, C]. A map is padded to whole windows after its norm, then rolled; padded cells take part as keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+MASKED = -100.0  # added to the attention between cells that only the roll made neighbours
+
+
+class WindowAttention(nn.Module):
+    """Multi-head attention within windows, with a learned bias for every relative position."""
+
+    relative_position_index: Tensor
+
+    def __init__(self, *, dim: int, window: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.relative_position_bias_table = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
+        self.register_buffer("relative_position_index", relative_position_index(window), persistent=False)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, windows: Tensor, mask: Tensor | None) -> Tensor:
+        """windows: [B, W, N, C], N cells in each of W windows; mask: [W, N, N] to add, or None -> [B, W, N, C]."""
+        b, w, n, c = windows.shape
+        qkv = self.qkv(windows).view(b, w, n, 3, self.heads, c // self.heads).permute(3, 0, 1, 4, 2, 5)
+        q, k, v = qkv.flatten(2, 3)  # [B, W * heads, N, C / heads] each
+        bias = self.relative_position_bias_table[self.relative_position_index.flatten()]
+        bias = bias.view(n, n, self.heads).permute(2, 0, 1)[None]  # [1, heads, N, N]
+        bias = bias.expand(w, -1, -1, -1) if mask is None else bias + mask[:, None]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.flatten(0, 1)[None].to(q.dtype))
+        return self.proj(mixed.unflatten(1, (w, self.heads)).transpose(2, 3).flatten(3))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers around an exact GELU."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class SwinBlock(nn.Module):
+    """Window attention, then the feed-forward part; each normalised before, dropped as a whole at random, and added."""
+
+    def __init__(self, *, dim: int, heads: int, window: int, shift: int, drop_path: float) -> None:
+        super().__init__()
+        self.window, self.shift, self.drop_path = window, shift, drop_path
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = WindowAttention(dim=dim, window=window, heads=heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = FeedForward(dim, 4 * dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self._drop(self._attend(self.norm1(x)))
+        return x + self._drop(self.mlp(self.norm2(x)))
+
+    def _attend(self, x: Tensor) -> Tensor:
+        _, h, w, _ = x.shape
+        x = F.pad(x, (0, 0, 0, -w % self.window, 0, -h % self.window))
+        size = (x.shape[1], x.shape[2])
+        mask = None
+        if self.shift:
+            x = x.roll((-self.shift, -self.shift), dims=(1, 2))
+            mask = shift_mask(size, self.window, self.shift, x.device)
+        x = join_windows(self.attn(split_windows(x, self.window), mask), size, self.window)
+        if self.shift:
+            x = x.roll((self.shift, self.shift), dims=(1, 2))
+        return x[:, :h, :w]
+
+    def _drop(self, x: Tensor) -> Tensor:
+        """Stochastic depth: zero whole samples, scale the others up."""
+        if not self.training or self.drop_path == 0.0:
+            return x
+        keep = 1.0 - self.drop_path
+        return x * x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(keep).div_(keep)
+
+
+class PatchEmbedding(nn.Module):
+    """[B, 3, H, W] -> [B, H/4, W/4, C], normalised."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, dim, 4, 4)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.norm(self.proj(images).permute(0, 2, 3, 1))
+
+
+class PatchMerging(nn.Module):
+    """[B, H, W, C] -> [B, ceil(H/2), ceil(W/2), 2C] from the cells (0,0), (1,0), (0,1), (1,1) of every 2x2 block."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim)
+        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
+        blocks = (x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2])
+        return self.reduction(self.norm(torch.cat(blocks, dim=-1)))
+
+
+class SwinStage(nn.Module):
+    """Blocks of one resolution, every second one shifted, and the way down to the next (None after the last)."""
+
+    def __init__(self, blocks: Sequence[SwinBlock], downsample: PatchMerging | None) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*blocks)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """[B, H, W, C] -> the stage's map and, halved, the next one's input."""
+        x = self.blocks(x)
+        return x, None if self.downsample is None else self.downsample(x)
+
+
+class Swin(nn.Module):
+    """[B, 3, H, W] -> maps of stride 8, 16 and 32, each through a layer norm of its own; `channels` are theirs.
+
+    Args:
+        dim: channels at stride 4; doubles at every stage.
+        depths, heads: blocks and attention heads of the four stages.
+        window: side of a window in cells; shifted blocks roll by half of it.
+        drop_path: stochastic depth of the last block; grows linearly from 0.
+    """
+
+    def __init__(self, *, dim: int, depths: Sequence[int], heads: Sequence[int], window: int, drop_path: float) -> None:
+        super().__init__()
+        self.patch_embed = PatchEmbedding(dim)
+        rates = iter(torch.linspace(0, drop_path, sum(depths), device="cpu").tolist())
+        stages = []
+        for i, depth in enumerate(depths):
+            blocks = [
+                SwinBlock(
+                    dim=dim << i,
+                    heads=heads[i],
+                    window=window,
+                    shift=window // 2 * (j % 2),
+                    drop_path=next(rates),
+                )
+                for j in range(depth)
+            ]
+            stages.append(SwinStage(blocks, PatchMerging(dim << i) if i + 1 < len(depths) else None))
+        self.layers = nn.ModuleList(stages)
+        self.norms = nn.ModuleList(nn.LayerNorm(dim << i) for i in range(len(depths)))
+        self.norms[0].requires_grad_(False)  # of stride 4: published with the others, used by nobody
+        self.channels = (dim << 1, dim << 2, dim << 3)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        x = self.patch_embed(images)
+        features = []
+        for i, (stage, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
+            out, x = stage(x)
+            if i > 0:
+                features.append(norm(out).permute(0, 3, 1, 2))
+        return features
+
+
+def split_windows(x: Tensor, window: int) -> Tensor:
+    """[B, H, W, C] of whole windows -> [B, windows, window * window, C]."""
+    b, h, w, c = x.shape
+    x = x.view(b, h // window, window, w // window, window, c).transpose(2, 3)
+    return x.reshape(b, -1, window * window, c)
+
+
+def join_windows(windows: Tensor, size: tuple[int, int], window: int) -> Tensor:
+    """Inverse of `split_windows` for a map of `size` (H, W)."""
+    h, w = size
+    x = windows.unflatten(1, (h // window, w // window)).unflatten(3, (window, window))
+    return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+
+
+def relative_position_index(window: int) -> Tensor:
+    """[N, N] int64, N = window * window: the row of the bias table for each pair of cells."""
+    y, x = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
+    places = torch.stack((y.flatten(), x.flatten()))
+    dy, dx = places[:, :, None] - places[:, None, :] + (window - 1)
+    return dy * (2 * window - 1) + dx
+
+
+@lru_cache(maxsize=32)
+def shift_mask(size: tuple[int, int], window: int, shift: int, device: torch.device) -> Tensor:
+    """[windows, N, N] float32: 0 between cells that were neighbours before the roll, else MASKED."""
+
+    def region(length: int) -> Tensor:
+        ends = torch.tensor([length - window, length - shift])
+        return torch.bucketize(torch.arange(length), ends, right=True)
+
+    regions = 3 * region(size[0])[:, None] + region(size[1])
+    cells = split_windows(regions[None, :, :, None], window)[0, :, :, 0]
+    return ((cells[:, :, None] != cells[:, None, :]).float() * MASKED).to(device)

@@ -1,0 +1,188 @@
+"""The one place where configurations become modules, and where new modules get their first values."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from idol_core.backbones.resnet import NormedConv, ResNet
+from idol_core.backbones.swin import Swin, WindowAttention
+from idol_core.config import ModelConfig, ResNetConfig, SwinConfig
+from idol_core.model.attention import DeformableAttention, SelfAttention
+from idol_core.model.decoder import Decoder, DecoderLayer
+from idol_core.model.embed_head import EmbedHead
+from idol_core.model.encoder import Encoder, EncoderLayer
+from idol_core.model.feedforward import FeedForward
+from idol_core.model.idol import IDOL
+from idol_core.model.mask_head import MaskHead
+from idol_core.model.mlp import MLP
+from idol_core.model.pyramid import PyramidProjection
+
+
+def build_model(config: ModelConfig, *, backbone: nn.Module | None = None) -> IDOL:
+    """The network of a configuration, float32 on the CPU, freshly initialised from torch's global generator.
+
+    What a ResNet's `freeze_at` names does not require gradients. A `backbone` made elsewhere takes the place of the
+    configured one as it is: images -> maps of stride 8, 16 and 32, `channels` saying how many each has.
+    """
+    if backbone is not None:
+        model = _around(backbone, config)
+    else:
+        model = assemble(config)
+        _initialise_backbone(model.backbone)
+    _initialise(model)
+    return model
+
+
+def assemble(config: ModelConfig) -> IDOL:
+    """The network of a configuration with arbitrary weights; on the meta device it costs nothing."""
+    backbone = _resnet(config.backbone) if isinstance(config.backbone, ResNetConfig) else _swin(config.backbone)
+    return _around(backbone, config)
+
+
+def _around(backbone: Any, config: ModelConfig) -> IDOL:
+    return IDOL(
+        backbone=backbone,
+        pyramid=PyramidProjection(channels=backbone.channels, dim=config.hidden_dim, levels=config.levels),
+        encoder=Encoder([_encoder_layer(config) for _ in range(config.encoder_layers)]),
+        decoder=_decoder(config),
+        mask_head=MaskHead(dim=config.hidden_dim, channels=config.mask_channels),
+        embed_head=EmbedHead(config.hidden_dim) if config.embedding else None,
+    )
+
+
+def _resnet(config: ResNetConfig) -> ResNet:
+    resnet = ResNet(
+        blocks=config.blocks,
+        stem=config.stem_channels,
+        width=config.bottleneck_channels,
+        outputs=config.out_channels,
+    )
+    resnet.freeze(config.freeze_at)
+    return resnet
+
+
+def _swin(config: SwinConfig) -> Swin:
+    return Swin(
+        dim=config.embed_dim,
+        depths=config.depths,
+        heads=config.heads,
+        window=config.window,
+        drop_path=config.drop_path,
+    )
+
+
+def _encoder_layer(config: ModelConfig) -> EncoderLayer:
+    return EncoderLayer(
+        attention=DeformableAttention(
+            dim=config.hidden_dim, heads=config.heads, levels=config.levels, points=config.encoder_points
+        ),
+        feedforward=_feedforward(config),
+        dim=config.hidden_dim,
+        dropout=config.dropout,
+    )
+
+
+def _decoder(config: ModelConfig) -> Decoder:
+    dim, count = config.hidden_dim, config.decoder_layers
+    layers = [
+        DecoderLayer(
+            self_attention=SelfAttention(dim=dim, heads=config.heads, dropout=config.dropout),
+            cross_attention=DeformableAttention(
+                dim=dim, heads=config.heads, levels=config.levels, points=config.decoder_points
+            ),
+            feedforward=_feedforward(config),
+            dim=dim,
+            dropout=config.dropout,
+        )
+        for _ in range(count)
+    ]
+    class_head = nn.Linear(dim, config.num_classes)
+    nn.init.constant_(class_head.bias, -math.log(99))  # a prior of .01
+    class_heads = [copy.deepcopy(class_head) for _ in range(count)]  # the copies start equal
+    box_head = MLP(dim, dim, 4, layers=3)
+    nn.init.zeros_(box_head.get_parameter("layers.2.weight"))
+    nn.init.zeros_(box_head.get_parameter("layers.2.bias"))
+    box_heads = [copy.deepcopy(box_head) for _ in range(count)]
+    box_heads[0].get_parameter("layers.2.bias").data[2:] = -2.0
+    return Decoder(
+        layers=layers,
+        class_heads=class_heads,
+        box_heads=box_heads,
+        queries=config.queries,
+        dim=dim,
+    )
+
+
+def _feedforward(config: ModelConfig) -> FeedForward:
+    return FeedForward(dim=config.hidden_dim, hidden=config.feedforward_dim, dropout=config.dropout)
+
+
+def _initialise_backbone(backbone: nn.Module) -> None:
+    """As usual from scratch: convolutions Kaiming normal by fan-out, Swin's linear layers truncated normal."""
+    for module in backbone.modules():
+        if isinstance(module, NormedConv):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            _zero_bias(module)
+        elif isinstance(module, WindowAttention):
+            nn.init.trunc_normal_(module.relative_position_bias_table, std=0.02)
+
+
+@torch.no_grad()
+def _initialise(model: IDOL) -> None:
+    """First values of everything but the backbone and the decoder's heads; what is not named keeps torch's defaults."""
+    for module in model.pyramid.modules():
+        if isinstance(module, nn.Conv2d):
+            _xavier(module)
+    nn.init.normal_(model.pyramid.level_embedding)
+
+    for module in (*model.encoder.modules(), *model.decoder.layers.modules()):
+        if isinstance(module, DeformableAttention):
+            _init_deformable(module)
+        elif isinstance(module, SelfAttention):
+            _xavier(module.qkv)
+            _xavier(module.output)
+        elif isinstance(module, FeedForward):
+            nn.init.xavier_uniform_(module.linear1.weight)
+            nn.init.xavier_uniform_(module.linear2.weight)
+
+    nn.init.normal_(model.decoder.query_embedding)
+    _xavier(model.decoder.reference_head)
+
+    for module in model.mask_head.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_uniform_(module.weight, a=1)
+            _zero_bias(module)
+        elif isinstance(module, nn.Linear):  # of the controller
+            _xavier(module)
+
+
+def _xavier(layer: nn.Linear | nn.Conv2d) -> None:
+    nn.init.xavier_uniform_(layer.weight)
+    _zero_bias(layer)
+
+
+def _zero_bias(layer: nn.Linear | nn.Conv2d) -> None:
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def _init_deformable(attention: DeformableAttention) -> None:
+    """Each head looks in a direction of its own, point p at p + 1 cells; all points count the same."""
+    nn.init.zeros_(attention.offsets.weight)
+    angles = torch.arange(attention.heads) * (2 * math.pi / attention.heads)
+    directions = torch.stack((angles.cos(), angles.sin()), dim=-1)
+    directions = directions / directions.abs().amax(-1, keepdim=True)
+    steps = torch.arange(1, attention.points + 1.0)
+    bias = directions[:, None, None] * steps[:, None]  # [heads, 1, points, 2]
+    attention.offsets.bias.copy_(bias.expand(-1, attention.levels, -1, -1).flatten())
+    nn.init.zeros_(attention.weights.weight)
+    nn.init.zeros_(attention.weights.bias)
+    _xavier(attention.value)
+    _xavier(attention.output)

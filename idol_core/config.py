@@ -1,0 +1,217 @@
+"""Every setting of a training stage, as frozen dataclasses: the one definition that recipes are checked against.
+
+Imports neither torch nor pydantic, so that the command line can read it at no cost. Sizes are in pixels, learning
+rates and probabilities are plain numbers; the published value of each field is its default or stands in `recipes/`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+
+@dataclass(frozen=True)
+class ResNetConfig:
+    """Bottleneck ResNet V1.5 with frozen batch norm; `blocks` (3, 4, 6, 3) is ResNet-50, (3, 4, 23, 3) ResNet-101."""
+
+    kind: Literal["resnet"] = "resnet"
+    blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
+    stem_channels: int = 64
+    bottleneck_channels: int = 64  # of the 3x3 convolutions in res2; doubles at every stage
+    out_channels: int = 256  # of res2; doubles at every stage
+    freeze_at: int = 2  # 0: train all, 1: freeze the stem, 2: stem and res2 (detectron2's FREEZE_AT)
+
+
+@dataclass(frozen=True)
+class SwinConfig:
+    """Swin transformer (Liu et al. 2021); the defaults are Swin-L with window 12."""
+
+    kind: Literal["swin"] = "swin"
+    embed_dim: int = 192
+    depths: tuple[int, int, int, int] = (2, 2, 18, 2)
+    heads: tuple[int, int, int, int] = (6, 12, 24, 48)
+    window: int = 12
+    drop_path: float = 0.3
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """IDOL's network (paper section 4; Deformable DETR, CondInst)."""
+
+    backbone: ResNetConfig | SwinConfig = field(default_factory=ResNetConfig)
+    num_classes: int = 40
+    hidden_dim: int = 256
+    heads: int = 8
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    encoder_points: int = 4
+    decoder_points: int = 4
+    levels: int = 4
+    feedforward_dim: int = 1024
+    dropout: float = 0.1
+    queries: int = 300
+    mask_channels: int = 8  # of the mask feature map and of the dynamic convolutions
+    embedding: bool = True  # False in step 1: no embedding head
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the losses (paper section 4.1; `*_WEIGHT` of the published recipes)."""
+
+    classification: float = 2.0
+    l1: float = 5.0
+    giou: float = 2.0
+    mask: float = 2.0
+    dice: float = 5.0
+    contrastive: float = 2.0
+    auxiliary: float = 3.0  # 1.5 x contrastive
+    focal_alpha: float = 0.25
+    deep_supervision: bool = True
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """Online inference and association (paper section 4.2)."""
+
+    select_score: float = 0.1  # queries at or below it are dropped before tracking
+    box_nms: float = 0.9
+    mask_nms: float = 0.5  # NMS_PRE; .3 for OVIS
+    init_score: float = 0.2  # starts a track while the memory is empty
+    new_score: float = 0.2  # ADD_NEW_SCORE; starts a track otherwise; .3 for OVIS
+    match_score: float = 0.5
+    memory_length: int = 3
+    max_missed: int = 10  # frames unseen before a track leaves the memory
+    frame_weighting: bool = True
+    temporal_weighting: bool = True
+    class_score: float = 0.05  # APPLY_CLS_THRES: classes of a track reported above it
+    multi_class: bool = True
+    score: Literal["mean", "max"] = "mean"
+    batch_frames: int = 10  # frames sent through the network at once
+
+
+@dataclass(frozen=True)
+class CropConfig:
+    """Random crop in training: sides of `size` (min, max) pixels, after a resize to one of `resize` for image pairs."""
+
+    probability: float = 0.5
+    size: tuple[int, int] = (384, 600)
+    resize: tuple[int, ...] = (400, 500, 600)
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """Normalisation, augmentation and test size. Pixels are RGB, 0..255."""
+
+    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    short_sides: tuple[int, ...] = (320, 352, 392, 416, 448, 480, 512, 544, 576, 608, 640)
+    max_size: int = 768
+    flip: float = 0.5
+    crop: CropConfig = field(default_factory=CropConfig)
+    frame_range: int = 10  # the other frame of a pair lies within so many frames
+    test_short_side: int = 480
+    test_max_size: int = 1333
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A labelled set: a known `name` (looked up below the data root), or `frames` and `annotations` given directly.
+
+    `kind` is the annotation format: COCO instances (images) or YouTube-VIS (videos).
+    """
+
+    name: str = ""
+    kind: Literal["coco", "vis"] | None = None  # None: as the name says
+    frames: str | None = None
+    annotations: str | None = None
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What a stage learns from and is scored on."""
+
+    train: DataSource = field(default_factory=DataSource)
+    val: DataSource = field(default_factory=DataSource)
+    skip_empty: bool = False  # FILTER_EMPTY_ANNOTATIONS: leave out images without a usable instance
+    workers: int = 4  # loader processes per rank
+
+
+@dataclass(frozen=True)
+class SolverConfig:
+    """AdamW with a step or cosine schedule. `batch` counts images (step 1) or pairs of frames over all processes."""
+
+    iterations: int = 12000
+    batch: int = 32
+    lr: float = 1e-4
+    backbone_lr_factor: float = 0.1
+    weight_decay: float = 1e-4
+    schedule: Literal["step", "cosine"] = "step"
+    milestones: tuple[int, ...] = (8000,)
+    gamma: float = 0.1
+    warmup_iterations: int = 10
+    warmup_factor: float = 1.0
+    clip_norm: float = 0.01
+    normalise: Literal["micro", "global"] = "micro"  # by the matches of each batch/8 micro-batch, or of the whole batch
+    micro_batches: int = 8  # the published runs' processes
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    seed: int = 0
+    checkpoint_every: int = 1000
+    keep_checkpoints: int = 2
+    log_every: int = 20
+    evaluate_every: int = 0  # 0: only at the end
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One step of one recipe with one backbone, fully resolved: all that a worker needs to know."""
+
+    recipe: str
+    backbone: str
+    step: Literal[1, 2, 3]
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    input: InputConfig = field(default_factory=InputConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    solver: SolverConfig = field(default_factory=SolverConfig)
+    init: str | None = None  # weights of a stage without a parent: a zoo name or a file; None: from scratch
+
+
+def stage_to_dict(config: StageConfig) -> dict[str, Any]:
+    """JSON-ready dict of a stage (tuples as lists)."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in value.items()}
+        return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+    result: dict[str, Any] = plain(dataclasses.asdict(config))
+    return result
+
+
+def stage_from_dict(values: Mapping[str, Any]) -> StageConfig:
+    """Inverse of `stage_to_dict` for a dict that was validated before, by idolctl's schema or as a stage."""
+    result: StageConfig = _build(StageConfig, values)
+    return result
+
+
+def _build(kind: Any, value: Any) -> Any:
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if value is None:
+            return None
+        options = [a for a in args if a is not type(None)]
+        if isinstance(value, Mapping):
+            options = [a for a in options if a.kind == value.get("kind", options[0].kind)]
+        return _build(options[0], value)
+    if origin is tuple:
+        return tuple(value)
+    if dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return kind(**{k: _build(hints[k], v) for k, v in value.items()})  # type: ignore[operator]
+    if kind is float:
+        return float(value)
+    return value

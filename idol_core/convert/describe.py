@@ -1,0 +1,140 @@
+"""What a state dict in our names is: sizes read off its tensors, and whether it fits a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from idol_core.build import assemble
+from idol_core.config import ModelConfig, ResNetConfig, SwinConfig
+from idol_core.errors import Integrity, InvalidInput
+
+State = dict[str, Tensor]
+POINTS = 4  # of all published models; a state dict shows only heads * points
+
+
+def infer_config(state: Mapping[str, Tensor], *, where: str = "") -> ModelConfig:
+    """The sizes of the model that `state` (our names) belongs to. Raises Integrity where it lacks something."""
+    try:
+        levels, dim = state["pyramid.level_embedding"].shape
+        sampled = state["encoder.layers.0.attention.weights.weight"].shape[0] // levels  # heads * points
+        return ModelConfig(
+            backbone=infer_backbone(state),
+            num_classes=state["decoder.class_heads.0.weight"].shape[0],
+            hidden_dim=dim,
+            heads=sampled // POINTS,
+            encoder_layers=_count(state, "encoder.layers."),
+            decoder_layers=_count(state, "decoder.layers."),
+            levels=levels,
+            feedforward_dim=state["encoder.layers.0.feedforward.linear1.weight"].shape[0],
+            queries=state["decoder.query_embedding"].shape[0],
+            mask_channels=state["mask_head.final.weight"].shape[0],
+            embedding=any(name.startswith("embed_head.") for name in state),
+        )
+    except KeyError as error:
+        raise Integrity(f"these are not the weights of an IDOL model: {error} is missing", where=where) from error
+
+
+def infer_backbone(state: Mapping[str, Tensor]) -> ResNetConfig | SwinConfig:
+    """The backbone's sizes; KeyError where essential tensors are missing."""
+    if "backbone.patch_embed.proj.weight" in state:
+        tables = [state[f"backbone.layers.{i}.blocks.0.attn.relative_position_bias_table"] for i in range(4)]
+        return SwinConfig(
+            embed_dim=state["backbone.patch_embed.proj.weight"].shape[0],
+            depths=_four(_count(state, f"backbone.layers.{i}.blocks.") for i in range(4)),
+            heads=_four(table.shape[1] for table in tables),
+            window=window_of(tables[0]),
+        )
+    return ResNetConfig(
+        blocks=_four(_count(state, f"backbone.res{i}.") for i in range(2, 6)),
+        stem_channels=state["backbone.stem.weight"].shape[0],
+        bottleneck_channels=state["backbone.res2.0.conv1.weight"].shape[0],
+        out_channels=state["backbone.res2.0.conv3.weight"].shape[0],
+    )
+
+
+def window_of(table: Tensor) -> int:
+    """The window of a Swin's bias table [(2 * window - 1) ** 2, heads]."""
+    return (round(table.shape[0] ** 0.5) + 1) // 2
+
+
+def backbone_name(config: ResNetConfig | SwinConfig) -> str:
+    """ResNet-50, ResNet-101, Swin-L, or the kind with its sizes; equal for equal tensors."""
+    if isinstance(config, SwinConfig):
+        sizes = f"embed {config.embed_dim}, depths {config.depths}, heads {config.heads}, window {config.window}"
+        plain = config == SwinConfig(drop_path=config.drop_path)
+        return "Swin-L" if plain else f"Swin ({sizes})"
+    known = {(3, 4, 6, 3): "ResNet-50", (3, 4, 23, 3): "ResNet-101"}.get(config.blocks)
+    plain = config == ResNetConfig(blocks=config.blocks, freeze_at=config.freeze_at)
+    if known and plain:
+        return known
+    widths = f"stem {config.stem_channels}, width {config.bottleneck_channels}, out {config.out_channels}"
+    return f"ResNet (blocks {config.blocks}, {widths})"
+
+
+def check_backbone(found: ResNetConfig | SwinConfig, wanted: ResNetConfig | SwinConfig, *, where: str) -> None:
+    """Raises InvalidInput, naming both, where the backbones differ."""
+    if backbone_name(found) != backbone_name(wanted):
+        what = f"the weights have a {backbone_name(found)} backbone, the model a {backbone_name(wanted)}"
+        raise InvalidInput(what, where=where, fix="choose the backbone of the weights, or other weights")
+
+
+def check_fits(state: Mapping[str, Tensor], config: ModelConfig, *, where: str = "") -> None:
+    """Raises InvalidInput for another backbone, class count or step, Integrity for anything missing or left over."""
+    found = infer_config(state, where=where)
+    check_backbone(found.backbone, config.backbone, where=where)
+    if found.num_classes != config.num_classes:
+        what = f"the weights know {found.num_classes} classes, the model {config.num_classes}"
+        raise InvalidInput(what, where=where, fix=f"--set model.num_classes={found.num_classes}, or other weights")
+    if found.embedding != config.embedding:
+        sides = ("have an", "no") if found.embedding else ("have no", "an")
+        what = f"the weights {sides[0]} embedding head, the model has {sides[1]} such head"
+        raise InvalidInput(what, where=where, fix="take the weights of another step: step 1 has none")
+    wanted = expected_shapes(config)
+    check_names(state.keys(), wanted.keys(), where=where)
+    for name, shape in wanted.items():
+        check_shape(name, state[name], shape, where=where)
+
+
+def check_names(found: Collection[str], wanted: Collection[str], *, where: str) -> None:
+    """Raises Integrity, naming the first few, where names are missing or left over."""
+    missing = [name for name in wanted if name not in found]
+    unexpected = [name for name in found if name not in wanted]
+    if missing or unexpected:
+        parts = [f"{some(missing)} missing"] * bool(missing) + [f"{some(unexpected)} unexpected"] * bool(unexpected)
+        raise Integrity(
+            f"the weights do not fit the model: {', '.join(parts)}", where=where, fix="fetch or train them again"
+        )
+
+
+def check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], *, where: str) -> None:
+    """Raises Integrity, naming both, where the shapes differ."""
+    if tuple(tensor.shape) != tuple(shape):
+        what = f"{name} has shape {list(tensor.shape)}, the model's is {list(shape)}"
+        raise Integrity(what, where=where, fix="use weights of a model of these sizes")
+
+
+def some(names: Collection[str]) -> str:
+    """`n tensors (first, second, third, ...)`."""
+    shown = ", ".join(list(names)[:3]) + (", ..." if len(names) > 3 else "")
+    return f"{len(names)} tensor{'s' * (len(names) != 1)} ({shown})"
+
+
+@lru_cache(maxsize=8)
+def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of everything in the state dict of a configuration's model."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in assemble(config).state_dict().items()}
+
+
+def _count(state: Mapping[str, Tensor], prefix: str) -> int:
+    """How many different parts follow `prefix`."""
+    return len({name[len(prefix) :].split(".", 1)[0] for name in state if name.startswith(prefix)})
+
+
+def _four(values: Iterable[int]) -> tuple[int, int, int, int]:
+    a, b, c, d = values
+    return (a, b, c, d)

@@ -1,0 +1,55 @@
+"""A reader for pickles of numpy arrays, and of nothing else."""
+
+from __future__ import annotations
+
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def load_arrays(path: Path) -> Any:
+    """The dicts, lists, strings, numbers and numpy arrays that a pickle holds (detectron2's `.pkl`).
+
+    Raises pickle.UnpicklingError where it asks for anything else, before that is looked up; and what a damaged pickle
+    makes the reader raise.
+    """
+    with open(path, "rb") as stream:
+        return _ArrayUnpickler(stream, encoding="latin1").load()
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        """What a pickle may call; any other name is refused."""
+        admitted = _ADMITTED.get((module.replace("numpy._core", "numpy.core"), name))
+        if admitted is None:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return admitted
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """How old pickle protocols write bytes."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"it asks for the codec {encoding}")
+    return text.encode("latin1")
+
+
+def _empty_bytes() -> bytes:
+    """How they write none."""
+    return b""
+
+
+_reconstruct: Callable[..., Any] = np.empty(1).__reduce__()[0]  # type: ignore[assignment]
+_frombuffer: Callable[..., Any] = np.empty(1).__reduce_ex__(5)[0]  # type: ignore[assignment]
+_ADMITTED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
+    ("collections", "OrderedDict"): OrderedDict,
+    ("_codecs", "encode"): _latin1,
+    ("__builtin__", "bytes"): _empty_bytes,
+}

@@ -1,0 +1,108 @@
+"""Frames and instances of several items become one padded batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from idol_core.config import InputConfig
+from idol_core.structures import Batch, FrameBatch, Targets
+
+STRIDE = 32  # frames are padded to a multiple of it
+
+
+class Sample(NamedTuple):
+    """A frame and its n instances after augmentation. Where `present` is False the rest of a row means nothing."""
+
+    image: Tensor  # [3, h, w] uint8 RGB
+    labels: Tensor  # [n] int64
+    boxes: Tensor  # [n, 4] float32, xyxy in pixels
+    masks: Tensor  # [n, h, w] bool or uint8 of 0 and 1
+    present: Tensor  # [n] bool
+
+
+def collate_images(samples: Sequence[Sample], *, config: InputConfig, sample_ids: Sequence[str] = ()) -> Batch:
+    """Batch of step 1: one frame per item, absent instances left out."""
+    kept = [_select(sample, sample.present) for sample in samples]
+    frames = collate_frames([sample.image for sample in samples], config=config)
+    return Batch(frames, _targets(kept, frames), None, tuple(sample_ids))
+
+
+def collate_pairs(
+    pairs: Sequence[tuple[Sample, Sample]], *, config: InputConfig, sample_ids: Sequence[str] = ()
+) -> Batch:
+    """Batch of steps 2 and 3 from (key, reference) samples with instances in the same order.
+
+    Instances absent in key are left out of both; one that is only absent in the reference keeps its row there, invalid.
+    """
+    keys = [_select(key, key.present) for key, _ in pairs]
+    refs = [_select(ref, key.present) for key, ref in pairs]
+    frames = collate_frames([sample.image for pair in pairs for sample in pair], config=config)
+    return Batch(frames, _targets(keys, frames), _targets(refs, frames), tuple(sample_ids))
+
+
+def collate_frames(images: Sequence[Tensor], *, config: InputConfig) -> FrameBatch:
+    """Normalise uint8 [3, h, w] frames and pad them with zeros to the largest size, rounded up to a multiple of 32."""
+    sizes = torch.tensor([image.shape[-2:] for image in images], dtype=torch.int64).reshape(-1, 2)
+    height, width = (-(-int(side) // STRIDE) * STRIDE for side in sizes.amax(0))
+    batch = torch.empty(len(images), 3, height, width)
+    padding = torch.ones(len(images), height, width, dtype=torch.bool)
+    mean = torch.tensor(config.pixel_mean).view(3, 1, 1)
+    std = torch.tensor(config.pixel_std).view(3, 1, 1)
+    for row, image in enumerate(images):
+        h, w = image.shape[-2:]
+        torch.sub(image, mean, out=batch[row, :, :h, :w]).div_(std)
+        batch[row, :, h:] = 0
+        batch[row, :, :h, w:] = 0
+        padding[row, :h, :w] = False
+    return FrameBatch(batch, padding, sizes)
+
+
+def pad_batch(batch: Batch, height: int, width: int) -> Batch:
+    """The same batch, padded at the bottom and right to at least (height, width), both multiples of 32."""
+    down, right = (
+        max(0, most - side) for most, side in zip((height, width), batch.frames.images.shape[-2:], strict=True)
+    )
+    if not down and not right:
+        return batch
+    images = F.pad(batch.frames.images, (0, right, 0, down))
+    padding = F.pad(batch.frames.padding, (0, right, 0, down), value=True)
+
+    def larger(targets: Targets) -> Targets:
+        return targets._replace(masks=F.pad(targets.masks, (0, right // 4, 0, down // 4)))
+
+    ref = None if batch.ref is None else larger(batch.ref)
+    return Batch(FrameBatch(images, padding, batch.frames.sizes), larger(batch.key), ref, batch.sample_ids)
+
+
+def _select(sample: Sample, keep: Tensor) -> Sample:
+    if bool(keep.all()):
+        return sample
+    return Sample(sample.image, *(field[keep] for field in sample[1:]))
+
+
+def _targets(samples: Sequence[Sample], frames: FrameBatch) -> Targets:
+    """Pad the instances to the largest number; masks are sampled at offset 2, stride 4 of the padded frame."""
+    count, most = len(samples), max(len(sample.labels) for sample in samples)
+    labels = torch.zeros(count, most, dtype=torch.int64)
+    boxes = torch.zeros(count, most, 4)
+    masks = torch.zeros(count, most, frames.images.shape[-2] // 4, frames.images.shape[-1] // 4, dtype=torch.bool)
+    valid = torch.zeros(count, most, dtype=torch.bool)
+    for row, sample in enumerate(samples):
+        n = len(sample.labels)
+        if not n:
+            continue
+        h, w = sample.image.shape[-2:]
+        x0, y0, x1, y1 = (sample.boxes / sample.boxes.new_tensor((w, h, w, h))).unbind(-1)
+        small = sample.masks[:, 2::4, 2::4]
+        labels[row, :n] = sample.labels
+        boxes[row, :n] = torch.stack(((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0), dim=-1)
+        masks[row, :n, : small.shape[1], : small.shape[2]] = small
+        valid[row, :n] = sample.present
+    absent = ~valid
+    labels[absent], boxes[absent], masks[absent] = 0, 0, False
+    return Targets(labels, boxes, masks, valid)

@@ -1,0 +1,118 @@
+"""A labelled set as everything else sees it: videos (an image is a video of one frame) and the tracks in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, overload
+
+from idol_core.config import DataSource
+from idol_core.data.coco import read_coco
+from idol_core.data.index import AnnotationIndex
+from idol_core.data.index_store import open_index
+from idol_core.data.rle import RLE
+from idol_core.data.vis import read_vis
+from idol_core.errors import InvalidInput
+
+
+class Video(NamedTuple):
+    id: int
+    file_names: list[str]  # absolute paths of the frames
+    height: int  # pixels
+    width: int
+    length: int  # frames
+
+
+class Track(NamedTuple):
+    """One object of a video."""
+
+    id: int
+    category: int  # index into Dataset.category_ids
+    iscrowd: bool
+    segmentations: list[RLE | None]  # one per frame, None where the object is absent
+
+
+class Dataset:
+    """Videos and tracks of an annotation index, with the folder that the frame names are relative to."""
+
+    def __init__(self, index: AnnotationIndex, *, frames: Path, source: Path, kind: str) -> None:
+        self.index, self.frames, self.source, self.kind = index, frames, source, kind
+
+    def frame_name(self, video: int, t: int) -> str:
+        """Name of frame t of a video (a row of `videos`), relative to the frames folder."""
+        return self.index.name(int(self.index.first_frame[video]) + t)
+
+    @property
+    def category_ids(self) -> list[int]:
+        """The file's category ids in ascending order; a class index is a position in this list."""
+        result: list[int] = self.index.category_ids.tolist()
+        return result
+
+    @property
+    def category_names(self) -> list[str]:
+        return list(self.index.category_names)
+
+    @property
+    def has_ground_truth(self) -> bool:
+        return len(self.index.track_ids) > 0
+
+    @property
+    def videos(self) -> Sequence[Video]:
+        return _Videos(self)
+
+    def tracks(self, video: int) -> list[Track]:
+        """Objects of a video (a row of `videos`), crowds included; empty where the file has no annotations."""
+        index = self.index
+        length = int(index.first_frame[video + 1] - index.first_frame[video])
+        size = index.video_sizes[video].tolist()
+        return [
+            Track(
+                id=int(index.track_ids[track]),
+                category=int(index.track_categories[track]),
+                iscrowd=bool(index.track_crowd[track]),
+                segmentations=[index.segment(track, t, size) for t in range(length)],
+            )
+            for track in range(index.first_track[video], index.first_track[video + 1])
+        ]
+
+
+class _Videos(Sequence[Video]):
+    """Videos made on demand, so that none are kept."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._index, self._frames = dataset.index, dataset.frames
+
+    def __len__(self) -> int:
+        return len(self._index.video_ids)
+
+    @overload
+    def __getitem__(self, row: int) -> Video: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Video]: ...
+    def __getitem__(self, row: int | slice) -> Video | list[Video]:
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(len(self)))]
+        if row < 0:
+            row += len(self)
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        first, stop = int(self._index.first_frame[row]), int(self._index.first_frame[row + 1])
+        height, width = self._index.video_sizes[row].tolist()
+        names = [str(self._frames / self._index.name(frame)) for frame in range(first, stop)]
+        return Video(int(self._index.video_ids[row]), names, height, width, stop - first)
+
+
+def open_dataset(source: DataSource) -> Dataset:
+    """Open a resolved source (`catalog.resolve_source`): its kind, frames folder and annotation file are given.
+
+    Raises:
+        InvalidInput: one of the three is missing.
+        Missing, Integrity: see `read_vis` and `read_coco`.
+    """
+    if source.kind is None or source.frames is None or source.annotations is None:
+        raise InvalidInput(
+            f"data source {source.name!r} lacks kind, frames or annotations", fix="give all three, or a known name"
+        )
+    annotations = Path(source.annotations)
+    index = open_index(annotations, source.kind, read_vis if source.kind == "vis" else read_coco)
+    return Dataset(index, frames=Path(source.frames), source=annotations, kind=source.kind)

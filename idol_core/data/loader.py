@@ -1,0 +1,137 @@
+"""Batches for training, made in worker processes. A batch depends on the seed and its place only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from numpy.random import default_rng
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from idol_core.config import StageConfig
+from idol_core.data.collate import collate_images, collate_pairs
+from idol_core.data.dataset import Dataset
+from idol_core.data.frames import FrameReader
+from idol_core.data.pairs import draw_image, draw_pseudo_pair, draw_video_pair
+from idol_core.data.sampler import EpochOrder, MicroBatch, micro_batches, per_process, units
+from idol_core.data.samples import LabelledFrames
+from idol_core.errors import IdolError
+from idol_core.structures import Batch
+
+KEEP_BYTES = 256 * 2**20  # sets whose frames take less are kept in memory by every worker
+
+
+def make_loader(
+    config: StageConfig,
+    dataset: Dataset,
+    *,
+    start_iteration: int = 0,
+    rank: int = 0,
+    world: int = 1,
+    workers: int | None = None,
+) -> Iterator[list[Batch]]:
+    """This process's micro-batches of every iteration from `start_iteration` to the last of the solver.
+
+    Args:
+        workers: loader processes; None takes config.data.workers, 0 loads in this process.
+
+    Raises:
+        InvalidInput: the batch does not divide among the micro-batches and processes.
+        Missing, Integrity: while iterating, for a frame that is absent or broken; `where` names it.
+    """
+    items = MicroBatches(config, dataset)
+    parts = per_process(config.solver, world)
+    workers = config.data.workers if workers is None else workers
+    loader = DataLoader(
+        items,
+        sampler=_Flat(config, start_iteration, rank, world),
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_as_is,
+        prefetch_factor=2 if workers else None,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # so that starting the workers leaves the global random state alone
+    )
+    return _grouped(loader, parts)
+
+
+def item_names(config: StageConfig, dataset: Dataset, iteration: int, *, rank: int = 0, world: int = 1) -> list[str]:
+    """What this process loads for an iteration, without loading it: frames, or in step 3 the first frames of videos."""
+    each = config.solver.batch // world
+    return MicroBatches(config, dataset).names(MicroBatch(iteration, rank * each, each))
+
+
+class MicroBatches(TorchDataset[Batch]):
+    """Makes the micro-batch at any place; failures are returned, not raised, to cross process borders whole."""
+
+    def __init__(self, config: StageConfig, dataset: Dataset) -> None:
+        self._config, self._dataset = config, dataset
+        self._units = units(dataset, config.step, skip_empty=config.data.skip_empty)
+        sizes = dataset.index.video_sizes[self._units[:, 0]]
+        solver = config.solver
+        group = max(solver.batch // solver.micro_batches, 1) if solver.normalise == "micro" else 1
+        self._order = EpochOrder(sizes[:, 0] > sizes[:, 1], seed=solver.seed, group=group)
+        lengths = dataset.index.first_frame[1:] - dataset.index.first_frame[:-1]
+        pixels = int((dataset.index.video_sizes.astype("int64").prod(1) * lengths).sum())
+        self._frames = LabelledFrames(dataset, FrameReader(keep=3 * pixels < KEEP_BYTES))
+
+    def __getitem__(self, place: MicroBatch) -> Batch | IdolError:  # type: ignore[override]
+        try:
+            return self.make(place)
+        except IdolError as error:
+            return error
+
+    def names(self, place: MicroBatch) -> list[str]:
+        """The frames of the items at a place; of a video (step 3) its first one."""
+        first = place.iteration * self._config.solver.batch + place.first
+        items = (self._units[self._order[first + i]].tolist() for i in range(place.items))
+        return [self._dataset.frame_name(video, max(frame, 0)) for video, frame in items]
+
+    def make(self, place: MicroBatch) -> Batch:
+        """The micro-batch at a place."""
+        config = self._config
+        images, pairs, names = [], [], []
+        for j in range(place.first, place.first + place.items):
+            rng = default_rng((config.solver.seed, place.iteration, j))
+            video, frame = self._units[self._order[place.iteration * config.solver.batch + j]].tolist()
+            arguments = (rng, self._frames, config.input, video)
+            if config.step == 1:
+                images.append(draw_image(*arguments, frame))
+            elif config.step == 2:
+                pairs.append(draw_pseudo_pair(*arguments, frame))
+            else:
+                key, ref, frames = draw_video_pair(*arguments)
+                pairs.append((key, ref))
+            shown = (frame,) if config.step < 3 else frames
+            names.append(" ".join(self._dataset.frame_name(video, t) for t in shown))
+        if config.step == 1:
+            return collate_images(images, config=config.input, sample_ids=names)
+        return collate_pairs(pairs, config=config.input, sample_ids=names)
+
+
+class _Flat:
+    """Places of all micro-batches, one after another."""
+
+    def __init__(self, config: StageConfig, start_iteration: int, rank: int, world: int) -> None:
+        self._arguments = (config.solver, start_iteration, rank, world)
+
+    def __iter__(self) -> Iterator[MicroBatch]:
+        solver, start, rank, world = self._arguments
+        return micro_batches(solver, start_iteration=start, rank=rank, world=world)
+
+
+def _grouped(loader: DataLoader[Batch], size: int) -> Iterator[list[Batch]]:
+    group: list[Batch] = []
+    for made in loader:
+        if isinstance(made, IdolError):
+            raise made
+        group.append(made)
+        if len(group) == size:
+            yield group
+            group = []
+
+
+def _as_is(made: Any) -> Any:
+    return made

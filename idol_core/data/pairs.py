@@ -1,0 +1,63 @@
+"""Training items: images (step 1), pseudo pairs of one image (step 2), key-reference pairs of a video (step 3)."""
+
+from __future__ import annotations
+
+from numpy.random import Generator
+
+from idol_core.config import InputConfig
+from idol_core.data.collate import Sample
+from idol_core.data.samples import LabelledFrames
+from idol_core.data.transforms import draw_clip_geometry, draw_image_geometry
+
+ATTEMPTS = 5  # draws before an item without a single instance in its (key) frame is accepted
+
+
+def draw_image(rng: Generator, frames: LabelledFrames, config: InputConfig, video: int, frame: int) -> Sample:
+    """One augmented image."""
+    pixels, tracks, size = frames.pixels(video, frame), frames.tracks(video, frame), frames.size(video)
+    for _ in range(ATTEMPTS):
+        sample = frames.sample(pixels, video, frame, tracks, draw_image_geometry(rng, size, config))
+        if bool(sample.present.any()) or not len(tracks):
+            break
+    return sample
+
+
+def draw_pseudo_pair(
+    rng: Generator, frames: LabelledFrames, config: InputConfig, video: int, frame: int
+) -> tuple[Sample, Sample]:
+    """Two independent augmentations of one image as key and reference; row j of both is the same annotation."""
+    pixels, tracks, size = frames.pixels(video, frame), frames.tracks(video, frame), frames.size(video)
+    for _ in range(ATTEMPTS):
+        key = frames.sample(pixels, video, frame, tracks, draw_image_geometry(rng, size, config))
+        if bool(key.present.any()) or not len(tracks):
+            break
+    return key, frames.sample(pixels, video, frame, tracks, draw_image_geometry(rng, size, config))
+
+
+def draw_video_pair(
+    rng: Generator, frames: LabelledFrames, config: InputConfig, video: int
+) -> tuple[Sample, Sample, tuple[int, int]]:
+    """A random frame and another near it, the earlier as key; also the two frame numbers."""
+    size, length = frames.size(video), frames.length(video)
+    for attempt in range(ATTEMPTS):
+        key_frame, ref_frame = draw_frames(rng, length, config.frame_range)
+        geometry, ref_geometry = draw_clip_geometry(rng, size, config)
+        tracks = frames.tracks(video, key_frame)
+        if not len(tracks) and attempt + 1 < ATTEMPTS:
+            continue
+        key = frames.sample(frames.pixels(video, key_frame), video, key_frame, tracks, geometry)
+        if bool(key.present.any()):
+            break
+    ref = frames.sample(frames.pixels(video, ref_frame), video, ref_frame, tracks, ref_geometry)
+    return key, ref, (key_frame, ref_frame)
+
+
+def draw_frames(rng: Generator, length: int, frame_range: int) -> tuple[int, int]:
+    """Two different frames at most `frame_range` apart, in time order; a video of one frame pairs with itself."""
+    if length == 1:
+        return 0, 0
+    frame = int(rng.integers(length))
+    first, last = max(0, frame - frame_range), min(length - 1, frame + frame_range)
+    other = int(rng.integers(first, last))
+    other += other >= frame
+    return min(frame, other), max(frame, other)

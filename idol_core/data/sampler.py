@@ -1,0 +1,124 @@
+"""Which item stands at which place of which batch: a function of the seed alone, whatever the processes and workers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.random import default_rng
+from numpy.typing import NDArray
+
+from idol_core.config import SolverConfig
+from idol_core.data.dataset import Dataset
+from idol_core.errors import Integrity, InvalidInput
+
+
+class MicroBatch(NamedTuple):
+    """Places `first`, `first` + 1, ... of the global batch of an iteration, `items` of them."""
+
+    iteration: int
+    first: int
+    items: int
+
+
+def units(dataset: Dataset, step: int, *, skip_empty: bool) -> NDArray[np.int64]:
+    """[U, 2] what an epoch goes through once: (video, -1) in step 3, (video, frame) before.
+
+    Of a video set, steps 1 and 2 take the annotated frames. `skip_empty` leaves out images and videos without a usable
+    instance (crowds are not usable).
+
+    Raises:
+        Integrity: nothing to learn from.
+    """
+    index = dataset.index
+    annotated = index.annotated_frames()
+    lengths = np.diff(index.first_frame)
+    video = np.repeat(np.arange(len(lengths)), lengths)
+    if not annotated.any():
+        raise Integrity("the training set has no instances", where=str(dataset.source), fix="train on an annotated set")
+    if step == 3:
+        chosen = np.unique(video[annotated]) if skip_empty else np.arange(len(lengths))
+        return np.stack((chosen, np.full_like(chosen, -1)), axis=1)
+    keep = annotated if skip_empty or dataset.kind == "vis" else np.ones_like(annotated)
+    frame = np.arange(len(video)) - np.repeat(index.first_frame[:-1], lengths)
+    return np.stack((video[keep], frame[keep]), axis=1)
+
+
+def per_process(solver: SolverConfig, world: int) -> int:
+    """Micro-batches of one process in an iteration; `normalise` "global" makes one of all its items.
+
+    Raises:
+        InvalidInput: the batch does not divide into micro-batches, or these into processes.
+    """
+    parts = _parts(solver, world)
+    if solver.batch % parts:
+        raise InvalidInput(
+            f"a batch of {solver.batch} does not divide into {parts} parts",
+            where="solver.batch",
+            fix=f"set solver.batch to a multiple of {parts}",
+        )
+    if parts % world:
+        finer = _refined(solver, world)
+        raise InvalidInput(
+            f"{parts} micro-batches do not divide into {world} processes",
+            where="solver.micro_batches",
+            fix=f"use a number of processes that divides {parts}, or --set solver.micro_batches={finer}",
+        )
+    return parts // world
+
+
+def micro_batches(solver: SolverConfig, *, start_iteration: int, rank: int, world: int) -> Iterator[MicroBatch]:
+    """The micro-batches of one process, in order, to the last iteration."""
+    mine = per_process(solver, world)
+    each = solver.batch // _parts(solver, world)
+    for iteration in range(start_iteration, solver.iterations):
+        for i in range(mine):
+            yield MicroBatch(iteration, (rank * mine + i) * each, each)
+
+
+def _refined(solver: SolverConfig, world: int) -> int:
+    """The smallest number of micro-batches that divides the batch and that both what there is and `world` divide."""
+    least = math.lcm(solver.micro_batches, world)
+    return next((n for n in range(least, solver.batch + 1, least) if solver.batch % n == 0), solver.batch)
+
+
+def _parts(solver: SolverConfig, world: int) -> int:
+    return solver.micro_batches if solver.normalise == "micro" else world
+
+
+class EpochOrder:
+    """Item at every position of an endless stream that goes through all items, shuffled anew in each epoch.
+
+    With `group` > 1, each `group` positions in a row hold items of one orientation as far as the epoch allows, so
+    that a micro-batch carries little padding (detectron2's aspect-ratio grouping).
+    """
+
+    def __init__(self, upright: NDArray[np.bool_], *, seed: int, group: int = 1) -> None:
+        """`upright` [U] tells of every item whether it is higher than wide."""
+        self._upright, self._seed, self._group = upright, seed, group
+        self._epoch, self._order = -1, np.zeros(0, np.int64)
+
+    def __getitem__(self, position: int) -> int:
+        epoch, place = divmod(position, len(self._upright))
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._shuffled(epoch)
+        return int(self._order[place])
+
+    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
+        order: NDArray[np.int64] = default_rng((self._seed, epoch)).permutation(len(self._upright))
+        if self._group == 1:
+            return order
+        begun = -epoch * len(order) % self._group  # places that complete the last group of the epoch before
+        places = np.arange(begun, len(order))
+        groups, rest = [], []
+        for upright in (False, True):
+            same = places[self._upright[order[begun:]] == upright]
+            whole = len(same) // self._group * self._group
+            groups.append(same[:whole].reshape(-1, self._group))
+            rest.append(same[whole:])
+        filled = np.concatenate(groups)
+        filled = filled[np.argsort(filled[:, -1])]
+        order = order[np.concatenate((np.arange(begun), filled.ravel(), np.sort(np.concatenate(rest))))]
+        return order

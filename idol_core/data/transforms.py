@@ -1,0 +1,95 @@
+"""Geometry of training and test frames, with torchvision.transforms.v2. Pixels stay uint8 until they are collated."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from idol_core.config import InputConfig
+
+
+class Geometry(NamedTuple):
+    """What happens to a frame, in this order. Sizes are (height, width) in pixels."""
+
+    resize: tuple[int, int] | None  # before the crop
+    crop: tuple[int, int, int, int] | None  # top, left, height, width
+    size: tuple[int, int]  # final resize
+    flip: bool  # left to right
+
+
+def short_side_size(size: tuple[int, int], short_side: int, max_size: int | None) -> tuple[int, int]:
+    """(height, width) after the shorter side becomes `short_side`, less where the longer would exceed `max_size`.
+
+    Rounds half up, and reduces before rounding, as detectron2's ResizeShortestEdge does.
+    """
+    height, width = size
+    scale = short_side / min(height, width)
+    new = [short_side, scale * width] if height < width else [scale * height, short_side]
+    if max_size is not None and max(new) > max_size:
+        new = [side * (max_size / max(new)) for side in new]
+    return int(new[0] + 0.5), int(new[1] + 0.5)
+
+
+def draw_crop(rng: Generator, size: tuple[int, int], bounds: tuple[int, int]) -> tuple[int, int, int, int]:
+    """(top, left, height, width), each side uniform in min(side, low)..min(side, high): detectron2's absolute_range."""
+    low, high = bounds
+    height, width = (int(rng.integers(min(side, low), min(side, high) + 1)) for side in size)
+    top, left = (int(rng.integers(side - part + 1)) for side, part in zip(size, (height, width), strict=True))
+    return top, left, height, width
+
+
+def draw_image_geometry(rng: Generator, size: tuple[int, int], config: InputConfig) -> Geometry:
+    """Augmentation of an image (steps 1 and 2): flip; sometimes a resize and a crop; a random short side."""
+    flip = bool(rng.random() < config.flip)
+    resize = crop = None
+    if rng.random() < config.crop.probability:
+        resize = short_side_size(size, int(rng.choice(config.crop.resize)), None)
+        crop = draw_crop(rng, resize, config.crop.size)
+    return _finish(size, resize, crop, int(rng.choice(config.short_sides)), config.max_size, flip)
+
+
+def draw_clip_geometry(
+    rng: Generator, size: tuple[int, int], config: InputConfig, *, frames: int = 2
+) -> tuple[Geometry, ...]:
+    """Augmentation of a clip (step 3): flip, short side and whether to crop are shared, every crop is its own."""
+    flip = bool(rng.random() < config.flip)
+    short_side = int(rng.choice(config.short_sides))
+    cropped = rng.random() < config.crop.probability
+    crops = [draw_crop(rng, size, config.crop.size) if cropped else None for _ in range(frames)]
+    return tuple(_finish(size, None, crop, short_side, config.max_size, flip) for crop in crops)
+
+
+def _finish(
+    size: tuple[int, int],
+    resize: tuple[int, int] | None,
+    crop: tuple[int, int, int, int] | None,
+    short_side: int,
+    max_size: int,
+    flip: bool,
+) -> Geometry:
+    before = crop[2:] if crop else resize or size
+    return Geometry(resize, crop, short_side_size(before, short_side, max_size), flip)
+
+
+def transform_image(image: Tensor, geometry: Geometry) -> Tensor:
+    """uint8 [3, h, w] -> uint8 [3, *geometry.size], bilinear with antialiasing (as PIL's)."""
+    if geometry.resize:
+        image = F.resize(image, list(geometry.resize), antialias=True)
+    if geometry.crop:
+        image = F.crop(image, *geometry.crop)
+    if tuple(image.shape[-2:]) != geometry.size:
+        image = F.resize(image, list(geometry.size), antialias=True)
+    return F.horizontal_flip(image) if geometry.flip else image
+
+
+def resize_for_test(image: NDArray[np.uint8], config: InputConfig) -> Tensor:
+    """uint8 frame [h, w, 3] -> uint8 [3, H, W] of the test size (short side, longest side)."""
+    frame = torch.from_numpy(image).permute(2, 0, 1)
+    size = short_side_size((image.shape[0], image.shape[1]), config.test_short_side, config.test_max_size)
+    return transform_image(frame, Geometry(None, None, size, False))

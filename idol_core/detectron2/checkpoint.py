@@ -1,0 +1,24 @@
+"""Checkpoints of either side for detectron2's models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from detectron2.checkpoint import DetectionCheckpointer
+
+from idol_core.convert import open_weights
+from idol_core.detectron2.names import to_published
+
+
+class IdolCheckpointer(DetectionCheckpointer):
+    """A DetectionCheckpointer that reads idolctl's `weights.safetensors` too.
+
+    What it writes has the published names: the original loads it, and so do `idolctl run --init` and `idolctl convert`.
+    """
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        if not filename.endswith(".safetensors"):
+            loaded: dict[str, Any] = super()._load_file(filename)
+            return loaded
+        return {"model": to_published(open_weights(Path(filename)).state)}

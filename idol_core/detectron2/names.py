@@ -1,0 +1,44 @@
+"""Names in checkpoints: those of the published ones, whatever backbone the model has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from idol_core.convert.names import our_name, published_name, published_names
+from idol_core.convert.published import rename_ours
+
+State = dict[str, Tensor]
+
+_BODY = "backbone.body."  # of RegisteredBackbone
+_PUBLISHED_BODY = published_name("backbone.")
+_INDEX = ".relative_position_index"  # of the published Swin; follows from its window
+
+
+def published_names_of(name: str) -> tuple[str, ...]:
+    """All published names of one of our model's tensors."""
+    if name.startswith(_BODY):
+        return (_PUBLISHED_BODY + name.removeprefix(_BODY),)
+    return published_names(name)
+
+
+def to_published(state: Mapping[str, Tensor]) -> State:
+    """Our model's names -> the published ones; the names within a backbone of detectron2's stay its own."""
+    inner = {name: tensor for name, tensor in state.items() if name.startswith(_BODY)}
+    published = rename_ours({name: tensor for name, tensor in state.items() if name not in inner})
+    return published | {_PUBLISHED_BODY + name.removeprefix(_BODY): tensor for name, tensor in inner.items()}
+
+
+def to_ours(state: Mapping[str, Tensor], *, registered: bool) -> State:
+    """Published names -> our model's; names that are neither stay as they are. `registered`: the model's backbone is
+    one of detectron2's."""
+    ours: State = {}
+    for name, tensor in state.items():
+        if registered and name.startswith(_PUBLISHED_BODY):
+            ours[_BODY + name.removeprefix(_PUBLISHED_BODY)] = tensor
+            continue
+        known = our_name(name)
+        if known is None or not name.endswith(_INDEX):
+            ours[known or name] = tensor
+    return ours

@@ -1,0 +1,102 @@
+"""Score a stage on its validation set: mask AP on images after steps 1 and 2, video AP after step 3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from idol_core.config import StageConfig
+from idol_core.data.catalog import resolve_source
+from idol_core.data.dataset import Dataset, open_dataset
+from idol_core.data.stills import as_images, coco_truth
+from idol_core.engine.distributed import Group
+from idol_core.engine.infer import infer_images, infer_videos
+from idol_core.engine.journal import Journal
+from idol_core.engine.parts import Parts
+from idol_core.errors import Preempted
+from idol_core.evaluation.coco_ap import evaluate_coco
+from idol_core.evaluation.vis_ap import evaluate_vis
+from idol_core.files import write_json
+from idol_core.model.idol import IDOL
+from idol_core.showcase import write_contact_sheet
+from idol_core.streaming import VideoSegmenter
+
+PICTURED, PICTURED_SCORE = 6, 0.3  # videos or images in a picture of predictions, and what is drawn
+METRICS = ("AP", "AP50", "AP75", "AR1", "AR10")
+
+
+def evaluate_stage(
+    config: StageConfig,
+    model: IDOL,
+    root: Path,
+    folder: Path,
+    *,
+    group: Group,
+    journal: Journal,
+    should_stop: Callable[[], bool],
+    pictures: bool = False,
+) -> dict[str, float] | None:
+    """Write `results.json` and, where the set has ground truth, `evaluation.json` into `folder`.
+
+    `pictures` asks for `predictions.png` too: what was found in the first videos or images.
+
+    Every process of the group takes each world-th video; the first puts the results together and returns METRICS on
+    0..100 (None without ground truth), the others return None as soon as their part is on disk.
+
+    Raises Preempted when `should_stop` says so.
+    """
+    dataset = open_dataset(resolve_source(config.data.val, root))
+    seen = dataset if config.step == 3 else as_images(dataset)
+
+    def on_progress(done: int, total: int) -> None:
+        journal.line(event="evaluate", done=done, total=total)
+        if should_stop():
+            raise Preempted(f"stopped while evaluating {done} of {total}", where=str(folder))
+
+    parts = Parts(folder / "parts", group)
+    parts.clear()
+    rows = range(len(seen.videos))[group.rank :: group.world]
+    device = group.device
+    if config.step == 3:
+        segmenter = VideoSegmenter(
+            model, tracker=config.tracker, input=config.input, classes=dataset.category_names, device=device
+        )
+        results = infer_videos(segmenter, seen, videos=rows, on_progress=on_progress)
+    else:
+        results = infer_images(model, seen, input=config.input, device=device, images=rows, on_progress=on_progress)
+    everything = parts.exchange(results, should_stop=should_stop)
+    if everything is None:
+        return None
+    results = in_order(everything, seen)
+    write_json(folder / "results.json", results, indent=None)
+    if pictures:
+        first = range(min(PICTURED, len(seen.videos)))
+        write_contact_sheet(
+            folder / "predictions.png", seen, [_as_track(r) for r in results], videos=first, threshold=PICTURED_SCORE
+        )
+    if not dataset.has_ground_truth:
+        return None
+    scores = score(dataset, results, video=config.step == 3)
+    write_json(folder / "evaluation.json", scores)
+    return {name: round(100 * scores["stats"][name], 3) for name in METRICS}
+
+
+def _as_track(result: dict[str, Any]) -> dict[str, Any]:
+    """An instance of an image as a track of one frame; a track as it is."""
+    if "video_id" in result:
+        return result
+    return {**result, "video_id": result["image_id"], "segmentations": [result["segmentation"]]}
+
+
+def in_order(results: list[dict[str, Any]], dataset: Dataset) -> list[dict[str, Any]]:
+    """Results in the order of the data set's videos (or images), whoever found them."""
+    name = "video_id" if results and "video_id" in results[0] else "image_id"
+    place = {video.id: row for row, video in enumerate(dataset.videos)}
+    return sorted(results, key=lambda result: place[result[name]])
+
+
+def score(dataset: Dataset, results: list[dict[str, Any]], *, video: bool) -> dict[str, Any]:
+    """`stats` and `per_category` on 0..1 as the official evaluations print them (-1: not defined)."""
+    found: Any = evaluate_vis(dataset.source, results) if video else evaluate_coco(coco_truth(dataset), results)
+    return {"stats": found.stats, "per_category": found.per_category}

@@ -1,0 +1,95 @@
+"""Why a stage ended early, left in `state.json` once, by the process that failed first."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from idol_core.engine.checkpoint import newest_iteration
+from idol_core.engine.distributed import PeerLost, is_peer_loss, place_in_group
+from idol_core.engine.journal import Journal, read_state
+from idol_core.errors import IdolError, Preempted
+
+WAIT_SECONDS = 1.0  # what broke a peer is worth more than that it is gone
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS)
+
+
+def report_failure(folder: Path, error: Exception) -> IdolError:
+    """Leave the reason in state.json, if the disk still takes it; returns it as this process's error.
+
+    A process that lost a peer keeps silent where the peer told its own reason.
+    """
+    known = _translated(error, folder)
+    if not isinstance(known, Preempted | PeerLost):
+        traceback.print_exception(error)
+    told = _told_by_another(folder, patient=isinstance(known, PeerLost))
+    if told is not None and not isinstance(known, Preempted):
+        return told
+    state = read_state(folder)
+    try:
+        journal = Journal(folder, iterations=state.get("iterations", 0))
+        journal.state(
+            "stopped" if isinstance(known, Preempted) else "failed",
+            phase=state.get("phase", "train"),
+            iteration=newest_iteration(folder / "checkpoints"),
+            error=_as_dict(known, error),
+        )
+    except OSError:
+        print(f"state.json of {folder} could not be written", file=sys.stderr)
+    return known
+
+
+def _told_by_another(folder: Path, *, patient: bool) -> IdolError | None:
+    """What another process of the group has reported since the stage was started, if anything."""
+    deadline = time.monotonic() + (WAIT_SECONDS if patient else 0.0)
+    while place_in_group()[1] > 1:
+        state = read_state(folder)
+        if state.get("status") == "stopped":
+            return Preempted("stopped by another process", where=str(folder))
+        if state.get("status") == "failed" and state.get("error"):
+            told = IdolError(state["error"]["what"], where=state["error"]["where"], fix=state["error"]["fix"])
+            told.exit_code = int(state["error"]["exit_code"])
+            return told
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0.1)
+    return None
+
+
+def _translated(error: Exception, folder: Path) -> IdolError:
+    rank, world = place_in_group()
+    if isinstance(error, IdolError):
+        return error
+    if is_peer_loss(error):
+        what = f"rank {rank} lost another process of its group"
+        return PeerLost(what, where=str(folder / "logs"), fix="the same command goes on from the last checkpoint")
+    if isinstance(error, OSError) and error.errno in _FULL:
+        what = f"writing below {folder} failed: {os.strerror(error.errno)}"
+        return IdolError(what, where=str(error.filename or folder), fix="make room (or --runs-dir DIR) and run again")
+    if isinstance(error, torch.OutOfMemoryError):
+        fix = "raise solver.micro_batches or lower input sizes, and run again"
+        return IdolError(f"the device ran out of memory: {error}", where=str(folder), fix=fix)
+    name = f"rank {rank}: {type(error).__name__}" if world > 1 else type(error).__name__
+    log = folder / "logs" / f"rank{rank}.log"
+    return IdolError(f"{name}: {error}", where=str(log), fix="read the traceback in the log")
+
+
+def _as_dict(known: IdolError, error: Exception) -> dict[str, Any]:
+    """`final`: starting again without a change would end the same way. `traceback`: where nobody foresaw the error."""
+    foreseen = known is error or isinstance(known, PeerLost)
+    return {
+        "what": known.what,
+        "where": known.where,
+        "fix": known.fix,
+        "exit_code": known.exit_code,
+        "rank": place_in_group()[0],
+        "final": known is error,
+        "traceback": None if foreseen else "".join(traceback.format_exception(error)),
+    }

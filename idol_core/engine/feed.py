@@ -1,0 +1,39 @@
+"""The next batches from the loader; one that stalls or dies is told with the items it was busy with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+from idol_core.engine.watchdog import watchdog
+from idol_core.errors import IdolError
+from idol_core.structures import Batch
+
+STALL_SECONDS = float(os.environ.get("IDOL_STALL_SECONDS", "60"))
+
+
+def next_batches(
+    incoming: Iterator[list[Batch]],
+    iteration: int,
+    *,
+    names: Callable[[int], list[str]],
+    warn: Callable[[str], None],
+) -> list[Batch]:
+    """The micro-batches of `iteration`. `warn` hears of a loader that lets wait, with the `names` of its items.
+
+    Raises:
+        IdolError: a loader process ended (killed, or out of shared memory).
+    """
+
+    def bark(seconds: float) -> None:
+        warn(f"the loader stalls: {seconds:.0f} s without iteration {iteration}, that is {', '.join(names(iteration))}")
+
+    try:
+        with watchdog(STALL_SECONDS, bark):
+            return next(incoming)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        fix = "see whether memory or shared memory (/dev/shm) ran out; --set data.workers=0 loads in the worker itself"
+        items = ", ".join(names(iteration))
+        raise IdolError(f"a loader process ended in iteration {iteration}: {error}", where=items, fix=fix) from error

@@ -1,0 +1,160 @@
+"""One stage from its folder: read stage.json, start from the right weights, train, write weights, evaluate."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from idol_core.build import build_model
+from idol_core.cache import find_weights
+from idol_core.config import StageConfig, stage_from_dict, stage_to_dict
+from idol_core.convert import save_weights, start_from
+from idol_core.data.catalog import resolve_source
+from idol_core.data.dataset import Dataset, open_dataset
+from idol_core.data.loader import item_names, make_loader
+from idol_core.engine.best import keep_best
+from idol_core.engine.checkpoint import list_checkpoints, newest_iteration, sweep
+from idol_core.engine.distributed import Group, join_group, leave_group, place_in_group
+from idol_core.engine.evaluate import evaluate_stage
+from idol_core.engine.journal import Journal
+from idol_core.engine.train import train
+from idol_core.errors import IdolError, Integrity, InvalidInput
+from idol_core.model.idol import IDOL
+from idol_core.structures import Batch
+
+LOCK_SECONDS = 60.0  # a predecessor that was told to stop writes its checkpoint in this time
+
+
+def run_stage(folder: Path, *, should_stop: Callable[[], bool]) -> None:
+    """Run or resume the stage of `folder` to its end.
+
+    Raises IdolError; Preempted after a checkpoint when told to stop.
+    """
+    order = read_order(folder)
+    config = stage_from_dict(order["config"])
+    rank, _ = place_in_group()
+    journal = Journal(folder, iterations=config.solver.iterations, silent=rank > 0)
+    with _lock(folder) if rank == 0 else nullcontext():
+        if rank == 0:
+            sweep(folder / "checkpoints")
+        journal.state("running", phase="train", iteration=newest_iteration(folder / "checkpoints"))
+        group = join_group()  # after that line: whatever fails in another process is told later
+        _run(folder, order, config, group, journal, should_stop)
+    leave_group()
+
+
+def read_order(folder: Path) -> dict[str, Any]:
+    """The stage.json of `folder`. Raises Integrity where it can't be read."""
+    try:
+        order: dict[str, Any] = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Integrity(f"stage.json can't be read: {error}", where=str(folder), fix="run the recipe again") from error
+    return order
+
+
+def _run(
+    folder: Path,
+    order: dict[str, Any],
+    config: StageConfig,
+    group: Group,
+    journal: Journal,
+    should_stop: Callable[[], bool],
+) -> None:
+    root, last = Path(order["root"]), config.solver.iterations
+    train_set = open_dataset(resolve_source(config.data.train, root))
+    _check_classes(train_set, config)
+    torch.manual_seed(config.solver.seed)
+    model = build_model(config.model)
+    if not list_checkpoints(folder / "checkpoints"):
+        _initialise(model, order, config)
+    recipe = json.dumps(stage_to_dict(config))
+    metadata = {"recipe": recipe, "classes": json.dumps(train_set.category_names)}
+
+    def evaluate(into: Path, *, pictures: bool = False) -> dict[str, float] | None:
+        return evaluate_stage(
+            config, model, root, into, pictures=pictures, group=group, journal=journal, should_stop=should_stop
+        )
+
+    def evaluate_between(iteration: int) -> None:
+        metrics = evaluate(folder / "evaluations" / f"{iteration:08d}", pictures=True)
+        if group.rank == 0:
+            keep_best(folder, iteration, metrics, model, metadata)
+            journal.line(event="evaluated", iteration=iteration, metrics=metrics)
+
+    train(
+        config,
+        model,
+        _Batches(config, train_set, group),
+        group=group,
+        folder=folder,
+        journal=journal,
+        should_stop=should_stop,
+        warn=_log,
+        evaluate=evaluate_between,
+    )
+    if group.rank == 0:
+        save_weights(folder / "weights.safetensors", model.state_dict(), metadata)
+    journal.state("running", phase="evaluate", iteration=last)
+    metrics = evaluate(folder)
+    if group.rank == 0 and config.solver.evaluate_every:
+        keep_best(folder, last, metrics, model, metadata)
+    journal.state("done", phase="evaluate", iteration=last, metrics=metrics)
+
+
+class _Batches:
+    """The training set's micro-batches for this process."""
+
+    def __init__(self, config: StageConfig, dataset: Dataset, group: Group) -> None:
+        self._config, self._dataset, self._group = config, dataset, group
+
+    def start(self, iteration: int) -> Iterator[list[Batch]]:
+        """Those of `iteration`, of the next, ..."""
+        place = {"rank": self._group.rank, "world": self._group.world}
+        return make_loader(self._config, self._dataset, start_iteration=iteration, **place)
+
+    def names(self, iteration: int) -> list[str]:
+        """The items of `iteration`, known before they are loaded."""
+        return item_names(self._config, self._dataset, iteration, rank=self._group.rank, world=self._group.world)
+
+
+def _initialise(model: IDOL, order: dict[str, Any], config: StageConfig) -> None:
+    source = order.get("parent") or config.init
+    if source is None:
+        _log("from scratch")
+        return
+    path = find_weights(source)
+    report = start_from(model, path)
+    _log(f"start from {path}: {report}")
+
+
+def _check_classes(dataset: Dataset, config: StageConfig) -> None:
+    found = len(dataset.category_ids)
+    if found != config.model.num_classes:
+        raise InvalidInput(
+            f"the data set has {found} categories, the recipe says model.num_classes={config.model.num_classes}",
+            where=str(config.data.train.annotations or config.data.train.name),
+            fix=f"--set model.num_classes={found}",
+        )
+
+
+def _lock(folder: Path) -> FileLock:
+    lock = FileLock(folder / ".lock", timeout=LOCK_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise IdolError(
+            "another process is running this stage", where=str(folder), fix="wait for it, or end it"
+        ) from error
+    return lock
+
+
+def _log(message: str) -> None:
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,185 @@
+"""The training loop of a stage: batches in, weights moved, checkpoints and lines out."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from idol_core.config import SolverConfig, StageConfig
+from idol_core.data.collate import pad_batch
+from idol_core.engine.checkpoint import load_newest, save_checkpoint
+from idol_core.engine.distributed import Group
+from idol_core.engine.feed import next_batches
+from idol_core.engine.journal import Journal
+from idol_core.engine.meter import Meter
+from idol_core.engine.optim import clip_gradients, make_optimizer, set_lr
+from idol_core.errors import IdolError, Preempted
+from idol_core.losses.criterion import Criterion
+from idol_core.model.idol import IDOL
+from idol_core.structures import Batch
+
+DTYPES = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Batches(Protocol):
+    """This process's part of the training set."""
+
+    def start(self, iteration: int) -> Iterator[list[Batch]]:
+        """Micro-batches of `iteration`, of the next, ..."""
+
+    def names(self, iteration: int) -> list[str]:
+        """The items of an iteration, for messages about them."""
+
+
+class Objective(nn.Module):
+    """A model and its criterion as one module, so that gradients can be reduced across processes."""
+
+    def __init__(self, model: IDOL, criterion: Criterion, total_matches: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.model = model
+        self.criterion = criterion
+        self.total_matches = total_matches
+
+    def forward(self, batch: Batch, generators: list[torch.Generator]) -> dict[str, Tensor]:
+        decoded = self.model(batch.frames)
+        return self.criterion(self.model, decoded, batch, generator=generators, total_matches=self.total_matches)
+
+
+def seed_of(*parts: int) -> int:
+    """A 63-bit seed that depends on all of `parts`."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def train(
+    config: StageConfig,
+    model: IDOL,
+    batches: Batches,
+    *,
+    group: Group,
+    folder: Path,
+    journal: Journal,
+    should_stop: Callable[[], bool],
+    warn: Callable[[str], None],
+    evaluate: Callable[[int], None],
+) -> None:
+    """Train `model` in place for the iterations that are left, resuming from `folder/checkpoints`.
+
+    `evaluate(i)` is called between iterations where solver.evaluate_every says so. Raises Preempted after a checkpoint
+    when `should_stop` says so, and IdolError on a loss that is not finite (the last good checkpoint stays).
+    """
+    solver = config.solver
+    model.to(group.device).train()
+    optimizer = make_optimizer(model, solver)
+    scaler = torch.amp.GradScaler(group.device.type, enabled=solver.precision == "fp16")
+    start = _restore(folder, model, optimizer, scaler, warn=warn)
+    journal.resume_at(start)
+    journal.state("running", phase="train", iteration=start)
+    if start >= solver.iterations:
+        return
+    normaliser = group.mean if solver.normalise == "global" else _identity
+    objective: nn.Module = Objective(model, Criterion(config.loss), normaliser)
+    if group.world > 1:
+        devices = [group.device] if group.device.type == "cuda" else None
+        objective = DistributedDataParallel(
+            objective, device_ids=devices, find_unused_parameters=True, broadcast_buffers=False
+        )
+
+    def save(iteration: int) -> None:
+        if group.rank == 0:
+            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()}
+            save_checkpoint(folder / "checkpoints", iteration, state, keep=solver.keep_checkpoints)
+        journal.state("running", phase="train", iteration=iteration)
+
+    incoming = batches.start(start)
+    meter = Meter(start, group.device)
+    for iteration in range(start, solver.iterations):
+        with meter.waiting_for_data():
+            micro_batches = next_batches(incoming, iteration, names=batches.names, warn=warn)
+        if solver.normalise == "global":
+            micro_batches = [_padded_alike(batch, group) for batch in micro_batches]
+        micro_batches = [batch.to(group.device) for batch in micro_batches]
+        lr = set_lr(optimizer, iteration, solver)
+        losses = _gradients(objective, micro_batches, scaler, iteration, solver, group)
+        scaler.unscale_(optimizer)
+        norm = clip_gradients(model, solver.clip_norm).item()
+        if not scaler.is_enabled() and not math.isfinite(norm):
+            raise _not_finite(iteration, losses, micro_batches)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+
+        done, last = iteration + 1, iteration + 1 == solver.iterations
+        if done % solver.log_every == 0 or last or done == start + 1:
+            values = {name: group.mean(value).item() for name, value in losses.items()}
+            journal.line(**meter.report(done), lr=lr, grad_norm=norm, loss=sum(values.values()), losses=values)
+        stop = group.any(should_stop())
+        if stop or done % solver.checkpoint_every == 0 or last:
+            save(done)
+        if stop and not last:
+            raise Preempted(f"stopped after iteration {done} of {solver.iterations}", where=str(folder))
+        if solver.evaluate_every and done % solver.evaluate_every == 0 and not last:
+            evaluate(done)
+            model.train()
+
+
+def _padded_alike(batch: Batch, group: Group) -> Batch:
+    """Padded to the largest frames of the whole batch, so that the padding doesn't depend on the processes."""
+    return pad_batch(batch, *group.largest(*batch.frames.images.shape[-2:]))
+
+
+def _gradients(
+    objective: nn.Module, micro_batches: list[Batch], scaler: torch.amp.GradScaler, iteration: int,
+    solver: SolverConfig, group: Group,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Accumulate the gradients of this process's micro-batches; returns their mean weighted losses, detached."""
+    dtype = DTYPES[solver.precision]
+    share = 1.0 / len(micro_batches)
+    means: dict[str, Tensor] = {}
+    for position, batch in enumerate(micro_batches):
+        size = len(batch.sample_ids)
+        first = (group.rank * len(micro_batches) + position) * size  # place in the global batch
+        torch.manual_seed(seed_of(solver.seed, iteration, first))  # dropout
+        generators = [torch.Generator().manual_seed(seed_of(solver.seed, iteration, first + i, 1)) for i in range(size)]
+        last = position + 1 == len(micro_batches)
+        sync = nullcontext() if last or group.world == 1 else objective.no_sync()  # type: ignore[operator]
+        with sync:
+            with torch.autocast(group.device.type, dtype=dtype, enabled=dtype is not None):
+                losses = objective(batch, generators)
+            scaler.scale(sum(losses.values()) * share).backward()
+        for name, value in losses.items():
+            means[name] = means.get(name, 0.0) + value.detach() * share
+    return means
+
+
+def _restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, *,
+             warn: Callable[[str], None]) -> int:  # fmt: skip
+    saved = load_newest(folder / "checkpoints", warn=warn)
+    if saved is None:
+        return 0
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    scaler.load_state_dict(saved["scaler"])
+    return int(saved["iteration"])
+
+
+def _identity(value: Tensor) -> Tensor:
+    return value
+
+
+def _not_finite(iteration: int, losses: dict[str, Tensor], micro_batches: list[Batch]) -> IdolError:
+    bad = [name for name, value in losses.items() if not torch.isfinite(value)] or ["gradient"]
+    samples = ", ".join(sample for batch in micro_batches for sample in batch.sample_ids)
+    return IdolError(
+        f"the loss is not finite in iteration {iteration} ({', '.join(bad)})",
+        where=f"samples {samples}",
+        fix="lower solver.lr or look at these samples; the same command resumes from the last checkpoint",
+    )

@@ -1,0 +1,62 @@
+"""Video AP by occlusion, as OVIS reports it (Qi et al. 2022): groups of objects by how much they are hidden."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from idol_core.errors import Integrity, Missing
+from idol_core.evaluation.compare import Comparison, Pair, compare
+from idol_core.evaluation.vis_ap import Ignored, category_curves, group_stats
+from idol_core.evaluation.vis_data import Truth
+
+GROUPS = {"slight": (0.0, 0.25), "moderate": (0.25, 0.5), "heavy": (0.5, 1.0)}  # closed at both ends
+_LEVELS = {"no_occlusion": 0.0, "slight_occlusion": 0.25, "severe_occlusion": 0.75}
+
+
+def evaluate_occlusion(
+    ground_truth: Mapping[str, Any] | Path, results: Iterable[Mapping[str, Any]] | Path
+) -> dict[str, dict[str, float]]:
+    """AP, AP50, AP75, AR1, AR10, AR100 on 0..1 (-1: not defined) of each of GROUPS.
+
+    Raises as `evaluate_vis`, and Missing where no object of the annotation file says how it is occluded.
+    """
+    where = str(ground_truth) if isinstance(ground_truth, Path) else "the annotations given"
+    return occlusion_scores(compare(ground_truth, results), where=where)
+
+
+def occlusion_scores(comparison: Comparison, *, where: str = "") -> dict[str, dict[str, float]]:
+    """As `evaluate_occlusion`, of overlaps computed before."""
+    if not any(truth.occlusion for pair in comparison.pairs.values() for truth in pair.truths):
+        raise Missing(
+            "no object of the annotations has the field `occlusion`",
+            where=where,
+            fix="occlusion groups exist for OVIS only: leave out --occlusion",
+        )
+    curves = list(category_curves(comparison, _outside, len(GROUPS)).values())
+    return {name: group_stats(curves, group) for group, name in enumerate(GROUPS)}
+
+
+def occlusion(truth: Truth) -> float:
+    """How hidden an object is, 0..1: the mean of the larger half (rounded up) of its frames' levels; NaN without any.
+
+    Raises Integrity for a level that OVIS does not have.
+    """
+    named = [level for level in truth.occlusion if level is not None]
+    if unknown := sorted(set(map(str, named)) - set(_LEVELS)):
+        raise Integrity(f"occlusion level {unknown[0]!r}", fix=f"the levels are {', '.join(_LEVELS)} and null")
+    levels = sorted((_LEVELS[level] for level in named), reverse=True)
+    half = levels[: math.ceil(len(levels) / 2)]
+    return math.fsum(half) / len(half) if half else math.nan
+
+
+def _outside(pair: Pair) -> Ignored:
+    """Objects of other groups are ignored; what matches nothing counts against every group."""
+    ranges = np.array(list(GROUPS.values()))
+    levels = np.array([occlusion(truth) for truth in pair.truths], np.float64)[None]
+    inside = (levels >= ranges[:, :1]) & (levels <= ranges[:, 1:])
+    return Ignored(~inside, np.zeros((len(GROUPS), len(pair.scores)), bool))

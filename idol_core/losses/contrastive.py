@@ -1,0 +1,96 @@
+"""Contrastive losses between key and reference frame (paper section 4.1, equations 3 to 5).
+
+B pairs, N instances (padded), Q queries of the reference frame, C channels. An instance's anchor is the embedding of
+its best query in the key frame; the embeddings of the reference frame are its positives, its negatives or left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from idol_core.matching.simota import Costs, assign, pair_costs
+from idol_core.structures import Targets
+
+POSITIVE_CANDIDATES, NEGATIVE_CANDIDATES = 10, 100
+NEGATIVES_PER_POSITIVE = 10  # of the auxiliary loss; as many in all where there is no positive
+
+
+class Samples(NamedTuple):
+    """What each query of the reference frame is to each instance; both False where it is neither, and for instances not
+    in that frame. In crowds a query may be a positive and a negative at once."""
+
+    positive: Tensor  # [B, N, Q] bool
+    negative: Tensor  # [B, N, Q] bool
+
+
+@torch.no_grad()
+def select_samples(probs: Tensor, boxes: Tensor, targets: Targets) -> Samples:
+    """Choose samples on the reference frame by its class probabilities [B, Q, K] and boxes [B, Q, 4].
+
+    The assignment with 10 candidates gives the positives, what one with 100 leaves over the negatives. The second works
+    on the costs as the first left them, penalties included.
+    """
+    costs = pair_costs(probs, boxes, targets)
+    positive, penalised = assign(costs, targets.valid, candidates=POSITIVE_CANDIDATES)
+    near, _ = assign(Costs(penalised, costs.iou), targets.valid, candidates=NEGATIVE_CANDIDATES)
+    return Samples(positive, ~near & targets.valid[..., None])
+
+
+def contrastive_loss(anchors: Tensor, embeddings: Tensor, samples: Samples) -> Tensor:
+    """log(1 + sum over positives k+ and negatives k- of exp(v.k- - v.k+)): anchors v [B, N, C], embeddings k [B, Q, C]
+    -> [B, N], >= 0; 0 for an instance without positives or without negatives.
+
+    The double sum is the product of a sum over negatives and one over positives. An empty side makes it exp(-inf), and
+    the masks keep every gradient 0 there.
+    """
+    similarity = _products(anchors, embeddings)
+    repelled = similarity.masked_fill(~samples.negative, -torch.inf).logsumexp(-1)
+    attracted = (-similarity).masked_fill(~samples.positive, -torch.inf).logsumexp(-1)
+    return F.softplus(repelled + attracted)
+
+
+def auxiliary_loss(anchors: Tensor, embeddings: Tensor, samples: Samples, *, order: Tensor) -> Tensor:
+    """Mean squared error of the cosine similarity against 1 for positives and 0 for negatives: [B, N], in 0..4.
+
+    All positives count, and for each of them ten negatives (ten in all without a positive), as far as there are so
+    many: those of lowest `order` [B, N, Q]. Instances without samples give 0.
+    """
+    cosine = _products(F.normalize(anchors, dim=-1), F.normalize(embeddings, dim=-1))
+    negative = _first_negatives(samples, order)
+    squares = (cosine - 1) ** 2 * samples.positive + cosine**2 * negative
+    number = samples.positive.sum(-1) + negative.sum(-1)
+    return squares.sum(-1) / number.clamp(min=1)
+
+
+def draw_order(
+    shape: torch.Size, generator: torch.Generator | Sequence[torch.Generator] | None, device: torch.device
+) -> Tensor:
+    """The order [B, N, Q] in which negatives are taken: random by one generator or by one a pair; None: by query index.
+
+    The numbers are drawn where the generator lives, so a CPU generator gives the same ones for every device.
+    """
+    if generator is None:
+        return torch.arange(shape[-1], dtype=torch.float32, device=device).expand(shape)
+    if isinstance(generator, torch.Generator):
+        return torch.rand(shape, generator=generator, device=generator.device).to(device)
+    return torch.stack([torch.rand(shape[1:], generator=g, device=g.device) for g in generator]).to(device)
+
+
+def _products(anchors: Tensor, embeddings: Tensor) -> Tensor:
+    """Dot products [B, N, C] x [B, Q, C] -> [B, N, Q], in full precision under autocast too."""
+    with torch.autocast(anchors.device.type, enabled=False):
+        return anchors @ embeddings.transpose(1, 2)
+
+
+@torch.no_grad()
+def _first_negatives(samples: Samples, order: Tensor) -> Tensor:
+    positives = samples.positive.sum(-1, keepdim=True)
+    wanted = NEGATIVES_PER_POSITIVE * positives.clamp(min=1)
+    ranked = order.masked_fill(~samples.negative, torch.inf).argsort(-1)
+    first = torch.arange(order.shape[-1], device=order.device) < wanted
+    return torch.zeros_like(samples.negative).scatter_(-1, ranked, first) & samples.negative

@@ -1,0 +1,107 @@
+"""The deformable decoder with iterative box refinement (Zhu et al. 2021, section 4.2 and appendix A.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from idol_core.model.attention import DeformableAttention, SelfAttention
+from idol_core.model.feedforward import FeedForward
+from idol_core.model.mlp import MLP
+from idol_core.model.pyramid import Pyramid
+from idol_core.ops.logit import inverse_sigmoid
+from idol_core.ops.precision import at_least_float32
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention among the queries, deformable attention to the memory, feed-forward; each added and normalised."""
+
+    def __init__(
+        self,
+        *,
+        self_attention: SelfAttention,
+        cross_attention: DeformableAttention,
+        feedforward: FeedForward,
+        dim: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.self_attention = self_attention
+        self.self_norm = nn.LayerNorm(dim)
+        self.cross_attention = cross_attention
+        self.cross_norm = nn.LayerNorm(dim)
+        self.feedforward = feedforward
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, position: Tensor, references: Tensor, memory: Tensor, pyramid: Pyramid) -> Tensor:
+        """x, position: [B, Q, C]; references: [B, Q, L, 2 or 4]; memory: [B, S, C] -> [B, Q, C]."""
+        x = self.self_norm(x + self.dropout(self.self_attention(x, position)))
+        seen = self.cross_attention(x + position, references, memory, pyramid.level_shapes, pyramid.padding)
+        return self.feedforward(self.cross_norm(x + self.dropout(seen)))
+
+
+class DecoderOutput(NamedTuple):
+    """Of every decoder layer, as in `Decoded`."""
+
+    queries: Tensor  # [L, B, Q, C]
+    logits: Tensor  # [L, B, Q, K]
+    boxes: Tensor  # [L, B, Q, 4] cxcywh, 0..1
+    references: Tensor  # [L, B, Q, 2] what the layer's boxes started from
+
+
+class Decoder(nn.Module):
+    """Learned queries, each with a place and a content, refined layer by layer.
+
+    Args:
+        layers, class_heads, box_heads: one each a layer; class heads give K logits, box heads cxcywh before sigmoid,
+            relative to what they started from.
+        queries: number of queries.
+        dim: C.
+    """
+
+    def __init__(
+        self,
+        *,
+        layers: Sequence[DecoderLayer],
+        class_heads: Sequence[nn.Linear],
+        box_heads: Sequence[MLP],
+        queries: int,
+        dim: int,
+    ) -> None:
+        super().__init__()
+        self.query_embedding = nn.Parameter(torch.empty(queries, 2 * dim))  # position, then content
+        self.reference_head = nn.Linear(dim, 2)
+        self.layers = nn.ModuleList(layers)
+        self.class_heads = nn.ModuleList(class_heads)
+        self.box_heads = nn.ModuleList(box_heads)
+
+    def forward(self, memory: Tensor, pyramid: Pyramid) -> DecoderOutput:
+        """memory: [B, S, C], the encoder's. Later layers see their references detached; the first one's are learned."""
+        position, content = self.query_embedding.chunk(2, dim=1)
+        b = memory.shape[0]
+        initial = at_least_float32(self.reference_head(position)).sigmoid()
+        position, x, reference = (t.expand(b, -1, -1) for t in (position, content, initial))
+
+        queries, logits, boxes, references = [], [], [], []
+        for layer, class_head, box_head in zip(self.layers, self.class_heads, self.box_heads, strict=True):
+            ratios = pyramid.valid_ratios
+            if reference.shape[-1] == 4:
+                ratios = torch.cat((ratios, ratios), dim=-1)
+            x = layer(x, position, reference[:, :, None] * ratios[:, None], memory, pyramid)
+
+            start = inverse_sigmoid(reference)
+            delta = at_least_float32(box_head(x))
+            if start.shape[-1] == 2:  # the first layer starts from points: width and height are free
+                box = torch.cat((delta[..., :2] + start, delta[..., 2:]), dim=-1).sigmoid()
+            else:
+                box = (delta + start).sigmoid()
+            # In training the published model hands the mask head what survives the clamp of the inverse sigmoid.
+            references.append(start[..., :2].sigmoid() if self.training else reference[..., :2])
+            queries.append(x)
+            logits.append(class_head(x))
+            boxes.append(box)
+            reference = box.detach()
+        return DecoderOutput(torch.stack(queries), torch.stack(logits), torch.stack(boxes), torch.stack(references))

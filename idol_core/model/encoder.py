@@ -1,0 +1,46 @@
+"""The deformable encoder (Zhu et al. 2021): every cell of the pyramid looks around itself on all levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from idol_core.model.attention import DeformableAttention
+from idol_core.model.feedforward import FeedForward
+from idol_core.model.position import cell_references
+from idol_core.model.pyramid import Pyramid
+from idol_core.ops.deform_attn import LevelShapes
+
+
+class EncoderLayer(nn.Module):
+    """Deformable self-attention, then the feed-forward part; each added and normalised."""
+
+    def __init__(self, *, attention: DeformableAttention, feedforward: FeedForward, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = attention
+        self.norm = nn.LayerNorm(dim)
+        self.feedforward = feedforward
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Tensor, position: Tensor, references: Tensor, level_shapes: LevelShapes, padding: Tensor | None
+    ) -> Tensor:
+        """x, position: [B, S, C]; references: [B, S, L, 2]; padding: [B, S] or None -> [B, S, C]."""
+        mixed = self.attention(x + position, references, x, level_shapes, padding)
+        return self.feedforward(self.norm(x + self.dropout(mixed)))
+
+
+class Encoder(nn.Module):
+    """Pyramid -> memory [B, S, C]. Padded cells take part as queries."""
+
+    def __init__(self, layers: Sequence[EncoderLayer]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, pyramid: Pyramid) -> Tensor:
+        references = cell_references(pyramid.level_shapes, pyramid.valid_ratios)
+        x = pyramid.cells
+        for layer in self.layers:
+            x = layer(x, pyramid.position, references, pyramid.level_shapes, pyramid.padding)
+        return x

@@ -1,0 +1,87 @@
+"""Where the cells of a feature pyramid lie: sine encoding, valid ratios, reference points.
+
+A pyramid is a sequence of S cells, its levels concatenated, each row-major. Frames are padded at the bottom and right;
+`padding` is True there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from idol_core.ops.deform_attn import LevelShapes
+
+TEMPERATURE = 10000.0
+
+
+def sine_encoding(paddings: Sequence[Tensor], channels: int) -> Tensor:
+    """Sine position encoding of every level's cells, normalised to 2 pi with half-pixel offset (DETR; Deformable DETR).
+
+    Args:
+        paddings: [B, h, w] bool, one a level.
+        channels: divisible by 4; the first half encodes y, the second x.
+
+    Returns:
+        [B, S, channels] float32. Where a whole row or column is padding, its angle is about -3e6, so that nothing less
+        than float32 will do.
+    """
+    angles = [torch.stack(_angles(~padding), dim=-1).flatten(1, 2) for padding in paddings]
+    scaled = torch.cat(angles, dim=1)[..., None] / _periods(
+        channels // 2, paddings[0].device
+    )  # [B, S, 2, channels / 4]
+    return torch.stack((scaled.sin(), scaled.cos()), dim=-1).flatten(2)
+
+
+def _angles(valid: Tensor) -> tuple[Tensor, Tensor]:
+    """[B, h, w] bool -> y and x angle, [B, h, w] float32 each; 0..2 pi on valid cells."""
+    y, x = valid.cumsum(1, dtype=torch.float32), valid.cumsum(2, dtype=torch.float32)
+    return (y - 0.5) / (y[:, -1:, :] + 1e-6) * (2 * math.pi), (x - 0.5) / (x[:, :, -1:] + 1e-6) * (2 * math.pi)
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)  # what is kept must serve training too
+def _periods(features: int, device: torch.device) -> Tensor:
+    exponents = torch.arange(0, features, 2, dtype=torch.float32, device=device) / features
+    return torch.full_like(exponents, TEMPERATURE) ** exponents
+
+
+def valid_ratios(paddings: Sequence[Tensor]) -> Tensor:
+    """Unpadded share of each level's width and height, read off its first row and column: [B, L, 2] (x, y)."""
+    wide = [(~p[:, 0, :]).sum(1) / p.shape[2] for p in paddings]
+    high = [(~p[:, :, 0]).sum(1) / p.shape[1] for p in paddings]
+    return torch.stack((torch.stack(wide, 1), torch.stack(high, 1)), dim=-1)
+
+
+def cell_references(level_shapes: LevelShapes, ratios: Tensor) -> Tensor:
+    """Centre of every cell as seen on every level: [B, S, L, 2] (x, y), 0..1 across the padded level.
+
+    A centre is first expressed as a share of its own level's valid region, then scaled by the valid ratio of the level
+    that is sampled. `ratios` is [B, L, 2].
+    """
+    centres, level = _cells(level_shapes, ratios.device)
+    extents = _extents(level_shapes, ratios.device)
+    own = centres / (ratios * extents)[:, level]  # [B, S, 2]
+    return own[:, :, None] * ratios[:, None]
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve training too
+def _cells(level_shapes: LevelShapes, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Centres in cells [S, 2] (x, y) and the level [S] of all cells."""
+    centres = []
+    for h, w in level_shapes:
+        y, x = torch.meshgrid(torch.arange(h) + 0.5, torch.arange(w) + 0.5, indexing="ij")
+        centres.append(torch.stack((x, y), dim=-1).flatten(0, 1))
+    level = torch.repeat_interleave(torch.tensor([h * w for h, w in level_shapes]))
+    return torch.cat(centres).to(device), level.to(device)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve training too
+def _extents(level_shapes: LevelShapes, device: torch.device) -> Tensor:
+    """[L, 2] float32 (width, height) in cells."""
+    return torch.tensor([(w, h) for h, w in level_shapes], dtype=torch.float32).to(device)

@@ -1,0 +1,42 @@
+"""Box formats and overlaps. Boxes are float tensors [..., 4]; every function broadcasts over leading dimensions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """[..., 4] (centre x, centre y, width, height) -> [..., 4] (left, top, right, bottom)."""
+    cx, cy, w, h = boxes.unbind(-1)
+    return torch.stack((cx - 0.5 * w, cy - 0.5 * h, cx + 0.5 * w, cy + 0.5 * h), dim=-1)
+
+
+def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
+    """[..., 4] (left, top, right, bottom) -> [..., 4] (centre x, centre y, width, height)."""
+    x0, y0, x1, y1 = boxes.unbind(-1)
+    return torch.stack(((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0), dim=-1)
+
+
+def area(boxes_xyxy: Tensor) -> Tensor:
+    """[..., 4] -> [...]; negative where a box is inside out on one axis."""
+    return (boxes_xyxy[..., 2] - boxes_xyxy[..., 0]) * (boxes_xyxy[..., 3] - boxes_xyxy[..., 1])
+
+
+def pairwise_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """IoU and union of every xyxy box of a [..., n, 4] with every one of b [..., m, 4]: two [..., n, m]; the
+    IoU of two boxes without area is 0."""
+    top_left = torch.maximum(a[..., :, None, :2], b[..., None, :, :2])
+    bottom_right = torch.minimum(a[..., :, None, 2:], b[..., None, :, 2:])
+    inter = (bottom_right - top_left).clamp(min=0).prod(-1)
+    union = area(a)[..., :, None] + area(b)[..., None, :] - inter
+    return inter / union.clamp(min=torch.finfo(union.dtype).tiny), union
+
+
+def pairwise_giou(a: Tensor, b: Tensor) -> Tensor:
+    """Generalised IoU (Rezatofighi et al. 2019) of xyxy boxes [..., n, 4] and [..., m, 4] -> [..., n, m], in -1..1."""
+    iou, union = pairwise_iou(a, b)
+    top_left = torch.minimum(a[..., :, None, :2], b[..., None, :, :2])
+    bottom_right = torch.maximum(a[..., :, None, 2:], b[..., None, :, 2:])
+    enclosing = (bottom_right - top_left).clamp(min=0).prod(-1)
+    return iou - (enclosing - union) / (enclosing + 1e-7)

@@ -1,0 +1,85 @@
+"""What travels between the rooms of the core.
+
+B frames, N instances (padded), Q queries, K classes, C channels, L decoder layers.
+
+Boxes are cxcywh, normalised by the un-padded image size, unless a name says xyxy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class FrameBatch(NamedTuple):
+    """Frames as the network sees them: normalised, zero-padded at the bottom and right to a multiple of 32."""
+
+    images: Tensor  # [B, 3, H, W] float32
+    padding: Tensor  # [B, H, W] bool, True on padding
+    sizes: Tensor  # [B, 2] int64, (height, width) without padding
+
+    def to(self, device: object, *, non_blocking: bool = True) -> FrameBatch:
+        return FrameBatch(*(t.to(device, non_blocking=non_blocking) for t in self))  # type: ignore[call-overload]
+
+
+class Targets(NamedTuple):
+    """Instances of B frames, padded to the largest number N. Rows where `valid` is False carry zeros."""
+
+    labels: Tensor  # [B, N] int64, 0..K-1
+    boxes: Tensor  # [B, N, 4] float32, cxcywh normalised
+    masks: Tensor  # [B, N, H/4, W/4] bool: the padded full-size mask sampled at [2::4, 2::4]
+    valid: Tensor  # [B, N] bool
+
+    def to(self, device: object, *, non_blocking: bool = True) -> Targets:
+        return Targets(*(t.to(device, non_blocking=non_blocking) for t in self))  # type: ignore[call-overload]
+
+
+class Batch(NamedTuple):
+    """One micro-batch.
+
+    Step 1: `frames` are the images and `ref` is None. Steps 2, 3: frames are interleaved key, ref, key, ref ...; `key`
+    and `ref` have a row per pair, and entry j of both is the same object. `key` holds only instances present in the key
+    frame; `ref.valid` is False where such an instance is absent from the reference frame.
+    """
+
+    frames: FrameBatch
+    key: Targets
+    ref: Targets | None
+    sample_ids: tuple[str, ...]  # where each item came from, for error messages
+
+    def to(self, device: object) -> Batch:
+        ref = None if self.ref is None else self.ref.to(device)
+        return Batch(self.frames.to(device), self.key.to(device), ref, self.sample_ids)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What the network says of B frames, before masks and embeddings are asked for."""
+
+    queries: Tensor  # [L, B, Q, C] decoder output of every layer
+    logits: Tensor  # [L, B, Q, K] before sigmoid
+    boxes: Tensor  # [L, B, Q, 4] in 0..1
+    references: Tensor  # [L, B, Q, 2] normalised xy that went INTO layer l's box prediction (the mask head's points)
+    memory: Tensor  # [B, S, C] encoder output, levels concatenated row-major
+    level_shapes: tuple[tuple[int, int], ...]  # (h, w) of every level
+    sizes: Tensor  # [B, 2] int64, (height, width) without padding
+
+    def frames(self, rows: slice) -> Decoded:
+        """The same for a part of the batch, e.g. slice(0, None, 2) for the key frames."""
+        return Decoded(
+            self.queries[:, rows], self.logits[:, rows], self.boxes[:, rows], self.references[:, rows],
+            self.memory[rows], self.level_shapes, self.sizes[rows],
+        )  # fmt: skip
+
+
+class Detections(NamedTuple):
+    """The n queries of one frame that go to the tracker, by falling score (unless a caller says otherwise)."""
+
+    scores: Tensor  # [n] best class probability
+    labels: Tensor  # [n] int64
+    probs: Tensor  # [n, K] all class probabilities
+    boxes: Tensor  # [n, 4] cxcywh normalised
+    embeddings: Tensor  # [n, C]
+    mask_logits: Tensor  # [n, H/4, W/4] over the padded frame

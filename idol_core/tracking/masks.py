@@ -1,0 +1,89 @@
+"""Masks of detections in the size of the original frame, as COCO run lengths; only where something is inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+from torch import Tensor
+
+Size = tuple[int, int]  # (height, width) in pixels
+
+
+def encode_masks(mask_logits: Tensor, size: Size, original: Size) -> list[bytes]:
+    """Masks as they are reported: compressed COCO run lengths of each, over the original frame.
+
+    Logits are enlarged four times (bilinear), turned into probabilities, cropped to the frame without padding, resized
+    to the original (nearest), and inside is above .5.
+
+    Args:
+        mask_logits: [n, h/4, w/4] over the padded frame.
+        size: of the frame in the network, without padding.
+        original: what it was resized from.
+    """
+    mask_logits = mask_logits.float()
+    occupied = (mask_logits > 0).any(2).cpu().numpy()  # [n, h/4]
+    rows, columns = nearest_indices(size[0], original[0]), nearest_indices(size[1], original[1])
+    return [_encode(*part, size, original, rows, columns) for part in zip(mask_logits, occupied, strict=True)]
+
+
+def decode_masks(counts: Sequence[bytes], original: Size) -> NDArray[np.bool_]:
+    """[n, H, W] bool of compressed run lengths."""
+    if not counts:
+        return np.zeros((0, *original), bool)
+    decoded = coco_mask.decode([{"size": list(original), "counts": one} for one in counts])
+    masks: NDArray[np.bool_] = decoded.transpose(2, 0, 1).view(bool)
+    return masks
+
+
+def nearest_indices(source: int, target: int) -> NDArray[np.int64]:
+    """[target], ascending: the source index of each target index, as torch's nearest interpolation has it."""
+    places = torch.arange(source, dtype=torch.float32)[None, None]
+    indices: NDArray[np.int64] = F.interpolate(places, size=target, mode="nearest")[0, 0].long().numpy()
+    return indices
+
+
+def _encode(
+    logits: Tensor,
+    occupied: NDArray[np.bool_],
+    size: Size,
+    original: Size,
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+) -> bytes:
+    """One mask. Bilinear values lie between the logits they come from: rows far from a positive one are outside."""
+    positive = np.flatnonzero(occupied)
+    if not len(positive):
+        return _compress(np.zeros(0, np.int64), original)
+    top, bottom = max(int(positive[0]) - 2, 0), int(positive[-1]) + 3
+    band = F.interpolate(logits[None, None, top:bottom], scale_factor=4, mode="bilinear", align_corners=False)[0, 0]
+    # The probability, not the logit, is compared: sigmoid of the least positive logits is .5 in float32.
+    inside = (band[: max(size[0] - 4 * top, 0), : size[1]].sigmoid() > 0.5).cpu().numpy()
+    filled = np.flatnonzero(inside.any(0))
+    if not len(filled):
+        return _compress(np.zeros(0, np.int64), original)
+    y0, y1 = np.searchsorted(rows, (4 * top, 4 * top + len(inside)))
+    x0, x1 = np.searchsorted(columns, (filled[0], filled[-1] + 1))
+    strip = np.ascontiguousarray(inside[rows[y0:y1] - 4 * top, filled[0] : filled[-1] + 1].T)
+    area = np.zeros((x1 - x0, original[0]), bool)
+    area[:, y0:y1] = strip[columns[x0:x1] - filled[0]]
+    flat = area.ravel()
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    if flat.size and flat[0]:
+        changes = np.concatenate(([0], changes))
+    if flat.size and flat[-1]:
+        changes = np.concatenate((changes, [flat.size]))
+    return _compress(changes + x0 * original[0], original)
+
+
+def _compress(changes: NDArray[np.int64], original: Size) -> bytes:
+    """Compressed counts of a mask that changes value at these places (column by column, beginning outside)."""
+    pixels = original[0] * original[1]
+    if len(changes) and changes[-1] == pixels:
+        changes = changes[:-1]
+    counts = np.diff(changes, prepend=0, append=pixels).astype(np.uint32)
+    return bytes(coco_mask.frPyObjects({"size": list(original), "counts": counts}, *original)["counts"])

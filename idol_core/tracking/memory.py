@@ -1,0 +1,101 @@
+"""The tracks that a new frame's detections are compared with (paper section 4.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+_NEW_SHARE = np.float32(0.8)  # of the newest embedding, without temporal weighting
+
+
+@dataclass
+class MemoryTrack:
+    """One track. `embeddings` and `scores` are its most recent, oldest first; `representative` stands for them all."""
+
+    embeddings: list[Floats]  # [C] each
+    scores: list[np.float32]
+    representative: Floats  # [C]
+    last_seen: int  # frame number
+    frames_seen: int
+
+
+class Memory:
+    """Tracks by identity, in order of creation.
+
+    Args:
+        length: embeddings kept of each track.
+        max_missed: frames after its last one at whose end a track is forgotten.
+        temporal_weighting: a track is represented by the mean of its kept embeddings, weighted by score plus a ramp in
+            (0, 1] over time; otherwise by a running average.
+    """
+
+    def __init__(self, *, length: int, max_missed: int, temporal_weighting: bool) -> None:
+        self.length, self.max_missed, self.temporal_weighting = length, max_missed, temporal_weighting
+        self.tracks: dict[int, MemoryTrack] = {}
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    def ids(self) -> NDArray[np.int64]:
+        """[m], in order of creation."""
+        return np.fromiter(self.tracks, np.int64, len(self.tracks))
+
+    def representatives(self) -> Floats:
+        """[m, C], rows as in `ids`; there must be a track."""
+        return np.stack([track.representative for track in self.tracks.values()])
+
+    def frames_seen(self) -> NDArray[np.int64]:
+        """[m], in how many frames each track was present."""
+        return np.fromiter((track.frames_seen for track in self.tracks.values()), np.int64, len(self.tracks))
+
+    def see(self, identity: int, embedding: Floats, score: np.float32, frame: int) -> None:
+        """Add a detection [C] to a track, which it may begin."""
+        track = self.tracks.get(identity)
+        if track is None:
+            self.tracks[identity] = MemoryTrack([embedding], [score], embedding, frame, 1)
+            return
+        track.embeddings = [*track.embeddings, embedding][-self.length :]
+        track.scores = [*track.scores, score][-self.length :]
+        track.last_seen = frame
+        track.frames_seen += 1
+        if self.temporal_weighting:
+            count = len(track.scores)
+            weights = np.array(track.scores) + np.arange(1, count + 1, dtype=np.float32) / np.float32(count)
+            track.representative = (np.stack(track.embeddings) * weights[:, None]).sum(0) / weights.sum()
+        else:
+            track.representative = _NEW_SHARE * embedding + (1 - _NEW_SHARE) * track.representative
+
+    def forget(self, frame: int) -> None:
+        """At the end of a frame: drop the tracks that have not been seen for too long."""
+        self.tracks = {i: t for i, t in self.tracks.items() if frame - t.last_seen < self.max_missed}
+
+    def state(self) -> dict[int, dict[str, Any]]:
+        """All there is to know, as arrays and numbers; see `restore`."""
+        return {
+            identity: {
+                "embeddings": np.stack(track.embeddings),
+                "scores": np.array(track.scores),
+                "representative": track.representative.copy(),
+                "last_seen": track.last_seen,
+                "frames_seen": track.frames_seen,
+            }
+            for identity, track in self.tracks.items()
+        }
+
+    def restore(self, state: dict[int, dict[str, Any]]) -> None:
+        """Become what `state` was taken from."""
+        self.tracks = {
+            identity: MemoryTrack(
+                list(kept["embeddings"]),
+                list(kept["scores"]),
+                kept["representative"],
+                kept["last_seen"],
+                kept["frames_seen"],
+            )
+            for identity, kept in state.items()
+        }

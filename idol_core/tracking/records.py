@@ -1,0 +1,55 @@
+"""What tracking needs of a video's detections, kept: so that tracking can be repeated without the network."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from idol_core.config import TrackerConfig
+from idol_core.tracking.associate import Tracker, mask_overlaps
+from idol_core.tracking.masks import Size, encode_masks
+from idol_core.tracking.online import Observation
+from idol_core.tracking.video import Floats, VideoAssembler, VideoTracks
+
+
+class FrameRecord(NamedTuple):
+    """The n detections of a frame that passed score and box NMS, by falling score."""
+
+    scores: Floats  # [n]
+    probs: Floats  # [n, K]
+    embeddings: Floats  # [n, C]
+    overlaps: Floats  # [n, n] mask IoU, as mask NMS sees it
+    counts: list[bytes]  # [n] masks in the original size, compressed COCO run lengths
+
+
+class VideoRecord(NamedTuple):
+    """All frames of a video."""
+
+    frames: list[FrameRecord]
+    size: Size  # of the original frames
+
+
+def record_frame(seen: Observation) -> FrameRecord:
+    """Keep a frame's detections; every mask is encoded, reported or not."""
+    found = seen.detections
+    scores, probs, embeddings = (
+        part.detach().to("cpu").float().numpy() for part in (found.scores, found.probs, found.embeddings)
+    )
+    counts = encode_masks(found.mask_logits, seen.size, seen.original)
+    return FrameRecord(scores, probs, embeddings, mask_overlaps(found.mask_logits), counts)
+
+
+def track_record(record: VideoRecord, config: TrackerConfig) -> VideoTracks:
+    """The tracks that the video gives under `config` (whose `select_score` and `box_nms` have acted already)."""
+    tracker, assembler = Tracker(config), VideoAssembler(config)
+    for frame in record.frames:
+        ids = tracker.associate(frame.scores, frame.embeddings, frame.overlaps)
+        add_frame(assembler, frame, ids)
+    return assembler.finish(record.size)
+
+
+def add_frame(assembler: VideoAssembler, frame: FrameRecord, ids: np.ndarray) -> None:
+    """Pass the detections that have an identity (0 and up in `ids` [n]) to the assembler."""
+    present = np.flatnonzero(ids >= 0)
+    assembler.add(ids[present].tolist(), frame.probs[present], [frame.counts[i] for i in present])

@@ -1,0 +1,76 @@
+"""The process that runs one stage: `python -m idol_core.worker STAGE_DIR`, alone or under torchrun.
+
+STAGE_DIR/stage.json says what to do; state.json, metrics.jsonl, logs/, checkpoints/ and the results are its answers.
+SIGTERM, SIGINT and SIGUSR1 checkpoint and exit 75; an error's exit code is that of its class.
+
+torchrun starts a group again whose processes end with any other code than 0. So under torchrun a process that stopped
+with its checkpoint exits 0, and state.json says `stopped`; and one that is started again after an error that would only
+come again ends at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+from idol_core.errors import Preempted
+from idol_core.threads import configure_threads
+
+
+def main(argv: list[str]) -> int:
+    """Run the stage in the folder that `argv` names; returns the exit code."""
+    if len(argv) != 1:
+        print("usage: python -m idol_core.worker STAGE_DIR", file=sys.stderr)
+        return 2
+    folder = Path(argv[0]).resolve()
+    under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) and (code := _final_code(folder)):
+        return code
+    configure_threads(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for name in ("SIGTERM", "SIGINT", "SIGUSR1"):
+        signal.signal(getattr(signal, name), on_signal)
+    _log_to(folder / "logs" / f"rank{os.environ.get('RANK', '0')}.log")
+
+    from idol_core.engine.failure import report_failure  # imports torch: only once the threads are set
+    from idol_core.engine.stage import run_stage
+
+    try:
+        run_stage(folder, should_stop=stop.is_set)
+    except Exception as error:
+        known = report_failure(folder, error)
+        print(f"{type(known).__name__}: {known.what}", file=sys.stderr, flush=True)
+        return 0 if under_torchrun and isinstance(known, Preempted) else known.exit_code
+    return 0
+
+
+def _final_code(folder: Path) -> int | None:
+    """The exit code of the error that ended the group before, if another start can't mend it."""
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        return int(state["error"]["exit_code"]) if state["status"] == "failed" and state["error"]["final"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _log_to(path: Path) -> None:
+    """Send this process's stdout and stderr to `path` (appended)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(log, stream.fileno())
+    os.close(log)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,7 @@
+"""`python -m idolctl`."""
+
+import sys
+
+from idolctl.app import main
+
+sys.exit(main())

@@ -1,0 +1,104 @@
+"""The `idolctl` command. Each subcommand is imported when it is called, so that `--help` costs nothing."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from idol_core.errors import IdolError, InvalidInput
+from idolctl import __version__
+from idolctl.errors import INTERRUPTED, report
+from idolctl.mistakes import suggestion
+
+COMMANDS = {
+    "run": "Train and evaluate the steps of a recipe; resume where it stopped.",
+    "plan": "Show what run would do, and why.",
+    "status": "Show how far the steps of runs are.",
+    "logs": "Print what the processes of a step wrote.",
+    "compare": "Show in what two runs differ.",
+    "doctor": "Show what is installed and found here; --smoke trains a little.",
+    "predict": "Track the objects of a video of your own.",
+    "fetch": "Bring published weights into the cache.",
+    "submit": "Check results and package them for the evaluation server.",
+    "eval": "Score runs, weights or results; try tracker settings; oracle experiments.",
+    "data": "Check a data set on disk; add your own.",
+    "split": "Divide a labelled set by video; check or fetch a split.",
+    "ls": "List recipes, zoo weights, runs.",
+    "show": "Print a recipe as resolved, and where each value comes from.",
+    "cp": "Copy a recipe to a file of your own.",
+    "import": "Turn a detectron2-style YAML configuration into a recipe.",
+    "validate": "Check recipes; report every mistake at once.",
+}
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer has its own copy of click in some versions
+
+
+class LazyGroup(TyperGroup):
+    """Knows its commands' names and one-line helps; imports idolctl.commands.NAME when NAME is called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return TyperCommand(name=cmd_name, help=COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0]
+        if name not in COMMANDS:
+            raise InvalidInput(f"no command '{name}'", where="command line", fix=suggestion(name, COMMANDS))
+        module = importlib.import_module(f"idolctl.commands.{name}")
+        command = typer.main.get_command(module.app)
+        command.name = name
+        return name, command, args[1:]
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    help=f"IDOL, online video instance segmentation: train, evaluate, run, submit. Version {__version__}.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
+) -> None:
+    if version:
+        print(__version__)
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    debug = "--debug" in own
+    if debug:
+        arguments.remove("--debug")
+    try:
+        result = typer.main.get_command(app)(args=arguments, prog_name="idolctl", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except UsageError as error:
+        return report(_usage(error), debug=debug)
+    except Exception as error:
+        return report(error, debug=debug)
+
+
+def _usage(error: Any) -> IdolError:
+    path = error.ctx.command_path if error.ctx is not None else "idolctl"
+    return InvalidInput(error.format_message(), where=f"command line: {path}", fix=f"{path} --help")

@@ -1,0 +1,33 @@
+"""`idolctl cp RECIPE DEST`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from idol_core.errors import InvalidInput
+from idol_core.files import write_aside
+from idolctl.library import find_recipe
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def cp(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a YAML file.")],
+    dest: Annotated[Path, typer.Argument(help="A file or a folder.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Copy a recipe to change it; what it extends is still found."""
+    source = find_recipe(recipe)
+    target = dest / source.name if dest.is_dir() else dest
+    if target.suffix not in (".yaml", ".yml"):
+        raise InvalidInput(f"{target} is no YAML file's name", where=str(dest), fix=f"idolctl cp {recipe} {dest}.yaml")
+    if target.exists() and not force:
+        raise InvalidInput(f"{target} is there already", where=str(target), fix=f"idolctl cp {recipe} {dest} --force")
+    with write_aside(target) as aside:
+        aside.write_bytes(source.read_bytes())
+    print(target)
+    print(f"Next: edit it, then idolctl validate {target}, idolctl run {target}")

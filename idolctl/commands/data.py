@@ -1,0 +1,113 @@
+"""`idolctl data check|add`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from idol_core.errors import IdolError, InvalidInput
+from idolctl.commands import options
+from idolctl.datasets import PartReport, check_part, describe, parts_of
+from idolctl.evaluation.progress import counter
+from idolctl.mistakes import raise_all
+from idolctl.own_set import Part, add_set, example_recipe
+from idolctl.workspace import data_root, make_toy_data
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+class Kind(StrEnum):
+    """Annotation formats."""
+
+    coco = "coco"
+    vis = "vis"
+
+
+@app.callback()
+def data() -> None:
+    """Data sets on disk."""
+
+
+@app.command()
+def check(
+    name: Annotated[
+        str, typer.Argument(help="ytvis19, ovis, ovis@oracle, coco, toy, your own, or one part: ovis_val.")
+    ],
+    deep: Annotated[bool, typer.Option("--deep", help="Open every frame and every mask.")] = False,
+    root: options.ROOT = None,
+    as_json: options.JSON = False,
+) -> None:
+    """Show the expected files with ticks and crosses, and count them against the published sizes."""
+    place = data_root(root, runs=None, stages=())
+    if name.startswith("toy") and "@" not in name:
+        make_toy_data(place)
+    reports, errors = [], list[IdolError]()
+    for part in parts_of(name, place):
+        report = check_part(part, place, on_progress=counter(part) if deep else None)
+        reports.append(report)
+        errors += report.errors
+    if as_json:
+        parts = [{"name": r.name, "ok": not r.errors, "lines": [asdict(line) for line in r.lines]} for r in reports]
+        print(json.dumps({"root": str(place), "ok": not errors, "parts": parts}))
+    else:
+        _tree(place, reports)
+    sys.stdout.flush()
+    raise_all(errors)
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="The new set; recipes use NAME_train and NAME_val.")],
+    frames: Annotated[Path, typer.Option(help="The folder that the frame names in the annotations start from.")],
+    annotations: Annotated[Path, typer.Option(help="A YouTube-VIS or COCO instances file.")],
+    val_frames: Annotated[Path | None, typer.Option("--val-frames", help="Default: --frames.")] = None,
+    val_annotations: Annotated[
+        Path | None, typer.Option("--val-annotations", help="Without it: idolctl split make NAME.")
+    ] = None,
+    kind: Annotated[Kind | None, typer.Option(help="Default: as the annotation file shows.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a description of that name.")] = False,
+    root: options.ROOT = None,
+    as_json: options.JSON = False,
+) -> None:
+    """Describe a data set of your own in one YAML file of the data root, so that its name works like a built-in one."""
+    if val_frames and not val_annotations:
+        raise InvalidInput("--val-frames without --val-annotations", where="command line", fix="--val-annotations FILE")
+    place = data_root(root, runs=None, stages=())
+    val = Part(val_frames or frames, val_annotations) if val_annotations else None
+    path, opened = add_set(name, place, kind=kind, train=Part(frames, annotations), val=val, force=force)
+    if as_json:
+        print(json.dumps({"file": str(path), "parts": {part: describe(d) for part, d in opened.items()}}))
+        return
+    print(path)
+    for part, dataset in opened.items():
+        print(f"  {part}  {describe(dataset)}")
+    first = opened[f"{name}_train"]
+    print("\nA recipe that trains on it (save it as a .yaml file):\n")
+    print(example_recipe(name, first.kind, has_val=val is not None, classes=len(first.category_ids)))
+    split = "" if val else f"idolctl split make {name}, then "
+    print(f"\nNext: idolctl data check {name} --deep; {split}idolctl run RECIPE.yaml")
+
+
+def _tree(root: Path, reports: list[PartReport]) -> None:
+    print(f"data root {root}")
+    tick, cross = ("✓", "✗") if _can_print("✓✗") else ("ok", "--")
+    for place, report in enumerate(reports):
+        last = place == len(reports) - 1
+        print(f"{'└' if last else '├'}── {report.name}" if _can_print("└├─") else report.name)
+        for line in report.lines:
+            bar = " " if last or not _can_print("│") else "│"
+            print(f"{bar}   {tick if line.ok else cross} {line.part:12} {line.text}")
+
+
+def _can_print(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True

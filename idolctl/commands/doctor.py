@@ -1,0 +1,49 @@
+"""`idolctl doctor`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from idolctl.commands import options
+from idolctl.doctor import as_text, examine
+from idolctl.execute import execute
+from idolctl.job import Request, make_job
+from idolctl.launch.ranks import Ranks
+from idolctl.workspace import data_root
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+SMOKE = (
+    "solver.iterations=20", "solver.milestones=[]", "solver.batch=4", "solver.micro_batches=2",
+    "solver.checkpoint_every=10", "input.short_sides=[64]", "input.test_short_side=64",
+)  # fmt: skip
+
+
+@app.command()
+def doctor(
+    smoke: Annotated[bool, typer.Option("--smoke", help="Train 20 iterations in 2 processes, then evaluate.")] = False,
+    root: options.ROOT = None,
+    as_json: options.JSON = False,
+) -> None:
+    """Show versions, devices, free space, data sets, weights and launchers; fit for a bug report."""
+    sections = examine(data_root(root, runs=None, stages=()))
+    if smoke:
+        sections["smoke"] = _smoke(root)
+    print(json.dumps(sections) if as_json else as_text(sections))
+    if not smoke:
+        print("\nNext: idolctl doctor --smoke, idolctl run toy", file=sys.stderr)
+
+
+def _smoke(root: Path | None) -> dict[str, object]:
+    """Step 1 of toy in a folder that is removed. IdolError with the exit code of what went wrong."""
+    with tempfile.TemporaryDirectory(prefix="idolctl-smoke-") as folder:
+        request = Request("toy", steps="1", assignments=SMOKE, runs=Path(folder), root=root, ranks=Ranks(gpus=2))
+        job = make_job(request)
+        execute(job)
+        state = job.state(job.stages[0])
+        return {"2 processes, 20 iterations and evaluation": f"done in {state.seconds:.1f} s"}

@@ -1,0 +1,123 @@
+"""`idolctl eval RUN|CKPT|NAME` and `idolctl eval --results FILE --annotations FILE`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from idol_core.errors import InvalidInput
+from idolctl.commands import options
+from idolctl.evaluation.report import rows_report, score_report, sweep_report
+from idolctl.evaluation.scores import score_files
+from idolctl.evaluation.work import Asked, Evaluated, evaluate, evaluate_oracle, evaluate_sweep, mean_of
+from idolctl.workspace import RUNS
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+class Oracle(StrEnum):
+    """Where identities are given."""
+
+    frame = "frame"
+    clip = "clip"
+
+
+@app.command(name="eval")
+def eval_command(
+    targets: Annotated[
+        list[str] | None, typer.Argument(help="Runs, weights files, names of the zoo; several: mean and spread.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="SET or SET@SPLIT; default: what the run is scored on.")] = None,
+    results: Annotated[Path | None, typer.Option(help="Score this results file instead.")] = None,
+    annotations: Annotated[Path | None, typer.Option(help="The ground truth of --results.")] = None,
+    occlusion: Annotated[bool, typer.Option("--occlusion", help="By OVIS's occlusion groups too.")] = False,
+    per_video: Annotated[bool, typer.Option("--per-video", help="AP and identity switches of every video.")] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE[,VALUE]", help="tracker.new_score=.3; several values: a table."),
+    ] = None,
+    oracle: Annotated[
+        Oracle | None, typer.Option(help="Give true identities in every frame, or between clips only.")
+    ] = None,
+    clip_length: Annotated[int, typer.Option("--clip-length", min=1, help="Frames of a clip.")] = 10,
+    device: Annotated[str | None, typer.Option(help="cuda or cpu; default: cuda where there is one.")] = None,
+    runs_dir: options.RUNS = None,
+    root: options.ROOT = None,
+    as_json: options.JSON = False,
+) -> None:
+    """Score runs, weights or results; detections are kept, so that other tracker settings need no network."""
+    if (results is None) == (not targets):
+        raise InvalidInput("name a run, weights or a zoo entry, or give --results FILE", where="command line",
+                           fix="idolctl eval RUN, or idolctl eval --results FILE --annotations FILE")  # fmt: skip
+    if results is not None:
+        if annotations is None or settings or oracle or data:
+            raise InvalidInput("--results goes with --annotations, --occlusion and --per-video", where="command line",
+                               fix=f"idolctl eval --results {results} --annotations FILE")  # fmt: skip
+        scores = score_files(annotations, results, occlusion=occlusion, per_video=per_video)
+        _finish(scores.as_dict(), score_report(scores, results.name, {}), as_json)
+        return
+    names = targets or []
+    asked = Asked(data, runs_dir or RUNS, root, tuple(settings or ()), occlusion, per_video, device)
+    if len(names) > 1:
+        if oracle:
+            raise InvalidInput("--oracle looks at one target", where="command line", fix=f"name only {names[0]}")
+        _several([evaluate(name, asked) for name in names], as_json)
+    elif oracle:
+        found = evaluate_oracle(names[0], asked, clip_length=clip_length)
+        labels = {"normal": "normal", "clip": f"clip oracle, {clip_length} frames", "frame": "frame oracle"}
+        table = rows_report("identities", [(label, found.rows[key]) for key, label in labels.items()])
+        content: dict[str, Any] = {
+            **found.rows[oracle.value],
+            "clip_length": clip_length,
+            **found.rows,
+            "data": found.data,
+        }
+        _finish(content, f"{names[0]} on {found.data}\n{table}", as_json)
+    else:
+        sweep = evaluate_sweep(names[0], asked)
+        if sweep is not None:
+            pairs = zip(sweep.settings, sweep.figures, strict=True)
+            rows: list[dict[str, Any]] = [{**figures, "settings": chosen} for chosen, figures in pairs]
+            best = rows[sweep.best]
+            content = {**best, "sweep": rows, "data": sweep.data}
+            told = sweep_report(sweep.settings, sweep.figures, sweep.best)
+            _finish(content, f"{names[0]} on {sweep.data}\n{told}", as_json)
+            return
+        one = evaluate(names[0], asked)
+        text = _unscored(one) if one.scores is None else score_report(one.scores, one.name, one.published)
+        _finish(one.as_dict(), f"{one.name} on {one.data}\n{text}\n\nresults: {one.results}", as_json)
+
+
+def _several(found: list[Evaluated], as_json: bool) -> None:
+    for one in found:
+        if one.scores is None:
+            raise InvalidInput(f"{one.data} has no ground truth: no mean", where=str(one.results),
+                               fix="--data SET with ground truth")  # fmt: skip
+    mean, spread = mean_of(found)
+    rows = [(one.name, one.scores.stats) for one in found if one.scores]
+    published = {f"{k} (published)": v for one in found for k, v in one.published.items()}
+    text = rows_report("run", [*rows, ("mean", mean), ("standard deviation", spread), *published.items()])
+    content = {**mean, "std": spread, "runs": [one.as_dict() for one in found], "data": found[0].data}
+    _finish(content, f"on {found[0].data}\n{text}", as_json)
+
+
+def _unscored(one: Evaluated) -> str:
+    base = one.data.removesuffix("_val")
+    text = (
+        f"{one.annotations} has no ground truth, so nothing is scored here.\n"
+        f"Next: idolctl submit {base} --results {one.results}"
+    )
+    if one.published:
+        text += "\n\n" + rows_report("published", list(one.published.items()))
+    return text
+
+
+def _finish(content: dict[str, Any], text: str, as_json: bool) -> None:
+    print(text, file=sys.stderr if as_json else sys.stdout)
+    if as_json:
+        print(json.dumps(content))

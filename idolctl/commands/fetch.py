@@ -1,0 +1,82 @@
+"""`idolctl fetch NAME...`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from idol_core.cache import cache_folder
+from idol_core.errors import IdolError, InvalidInput
+from idolctl.commands import options
+from idolctl.fetch import Fetched, fetch, original, verify
+from idolctl.fetch_folder import fetch_folder, verify_folder
+from idolctl.mistakes import raise_all
+from idolctl.progress import Transfer
+from idolctl.sources import mirrors as all_mirrors
+from idolctl.sources import sources_of
+from idolctl.zoo import Zoo, ZooEntry, ZooFolder, load_zoo
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command(name="fetch")
+def fetch_command(
+    names: Annotated[list[str] | None, typer.Argument(help="Names of the zoo (idolctl ls zoo).")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that was published.")] = False,
+    mirror: Annotated[list[str] | None, typer.Option(help="An address or folder that holds NAME.pth; first.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Use the cache and mirror folders only.")] = False,
+    check: Annotated[bool, typer.Option("--verify", help="Hash what is cached again; download nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be fetched from where.")] = False,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without a byte before a new attempt.")] = 30.0,
+    as_json: options.JSON = False,
+) -> None:
+    """Bring weights into the cache ($IDOLCTL_CACHE); each is checked, pinned by hash and kept as safetensors too."""
+    entries = _chosen(load_zoo(), names or [], everything, check)
+    mirrors = all_mirrors(mirror or [])
+    if dry_run:
+        _foretell(entries, mirrors, offline)
+        return
+    done: list[Fetched] = []
+    failed: list[IdolError] = []
+    for entry in entries:
+        with Transfer(entry.name) as transfer:
+            try:
+                if check:
+                    fetched = verify(entry) if isinstance(entry, ZooEntry) else verify_folder(entry)
+                elif isinstance(entry, ZooEntry):
+                    fetched = fetch(entry, mirrors, offline=offline, timeout=timeout, progress=transfer.update)
+                else:
+                    fetched = fetch_folder(entry, mirrors, offline=offline, timeout=timeout, progress=transfer.update)
+            except IdolError as error:
+                failed.append(error)
+                continue
+        done.append(fetched)
+        if not as_json:
+            print(f"{fetched.name}  {fetched.path}  ({'as pinned' if check else fetched.source})")
+    if as_json:
+        print(json.dumps([{"name": f.name, "path": str(f.path), "source": f.source, "sha256": f.sha256} for f in done]))
+    raise_all(failed)
+
+
+def _chosen(zoo: Zoo, names: list[str], everything: bool, check: bool) -> list[ZooEntry | ZooFolder]:
+    if everything == bool(names):
+        raise InvalidInput("name what to fetch, or --all", where="command line", fix="idolctl ls zoo")
+    if names:
+        return [zoo.find(name) for name in names]
+    chosen: list[ZooEntry | ZooFolder] = [e for e in zoo.weights if e.sources and not (check and not original(e.name))]
+    return chosen + [f for f in zoo.folders if not check or (cache_folder() / f.name).is_dir()]
+
+
+def _foretell(entries: list[ZooEntry | ZooFolder], mirrors: list[str], offline: bool) -> None:
+    for entry in entries:
+        if isinstance(entry, ZooFolder):
+            there = (cache_folder() / entry.name).is_dir()
+            places = [*mirrors, entry.source]
+        else:
+            there = original(entry.name) is not None
+            places = [str(source) for source in sources_of(entry, mirrors, offline=offline)]
+        print(f"{entry.name}  {'there already' if there else 'from ' + (', else '.join(places) or 'nowhere')}")
+    print(f"into {cache_folder()}", file=sys.stderr)

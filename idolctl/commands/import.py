@@ -1,0 +1,45 @@
+"""`idolctl import FILE -o RECIPE`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from idol_core.errors import InvalidInput
+from idol_core.files import write_aside
+from idolctl.importing import import_config, recipe_text
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def import_(
+    config_file: Annotated[Path, typer.Argument(metavar="FILE", help="A YAML configuration in detectron2's form.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY VALUE]...", help="Settings over the file's: SOLVER.BASE_LR 1e-4."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The recipe to write; default: standard output.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Turn a configuration of the original into a recipe of one step; detectron2 is not needed."""
+    imported = import_config(config_file, overrides or ())
+    text = recipe_text(imported)
+    for key, reason in imported.unread.items():
+        print(f"note: {key} has no effect here: {reason}", file=sys.stderr)
+    if out is None:
+        print(text, end="")
+        return
+    if out.suffix not in (".yaml", ".yml"):
+        raise InvalidInput(f"{out} is no YAML file's name", where="-o", fix=f"-o {out}.yaml")
+    if out.exists() and not force:
+        raise InvalidInput(f"{out} is there already", where=str(out), fix="--force replaces it")
+    with write_aside(out) as aside:
+        aside.write_text(text, encoding="utf-8")
+    print(out)
+    print(f"Next: idolctl validate {out}, idolctl run {out}")

@@ -1,0 +1,100 @@
+"""`idolctl predict SOURCE`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from idol_core.errors import InvalidInput
+from idolctl.commands import options
+from idolctl.mistakes import suggestion
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+_FORMS = ("mp4", "json", "png", "csv")
+OUT = Path("predictions")
+
+
+@app.command()
+def predict(
+    source: Annotated[
+        str, typer.Argument(help="A video, a folder of frames, a 'glob*.png', a data set (ovis_val), or camera:0.")
+    ],
+    weights: Annotated[str, typer.Option(help="A name of the zoo (idolctl ls zoo), or a weights file.")],
+    out: Annotated[Path | None, typer.Option(help="Where the files go; default: predictions/SOURCE.")] = None,
+    threshold: Annotated[float, typer.Option(min=0.0, max=1.0, help="Least score of a track that is reported.")] = 0.3,
+    save: Annotated[str, typer.Option(help="Which files: some of mp4,json,png,csv.")] = ",".join(_FORMS),
+    device: Annotated[str | None, typer.Option(help="cuda or cpu; default: cuda where there is one.")] = None,
+    root: options.ROOT = None,
+    as_json: options.JSON = False,
+) -> None:
+    """Track the objects of a video: overlay.mp4, results.json, contact.png, and tracks/ with a CSV of each.
+
+    A camera is watched until Ctrl-C. Else Ctrl-C leaves no half-written file.
+    """
+    wanted = _forms(save)
+    from idolctl.prediction.weights import check_weights, open_segmenter  # what follows brings numpy, PyAV, torch
+
+    path = check_weights(weights)
+    from idolctl.prediction.sources import find_sources
+
+    stopped = threading.Event()
+    with tempfile.TemporaryDirectory(prefix="idolctl-") as scratch:
+        recording = Path(scratch) / "recording.mp4"
+        sources = find_sources(source, root=root, recording=recording, stop=stopped.is_set)
+        segmenter = open_segmenter(path, device)
+        from idolctl.prediction.work import Save
+        from idolctl.prediction.work import predict as work
+
+        if sources.live:
+            _end_on_ctrl_c(stopped)
+        folder = out or OUT / sources.name
+        done = work(segmenter, sources, folder, save=frozenset(map(Save, wanted)), threshold=threshold)
+    speed = done.frames / max(done.seconds, 1e-6)
+    told = sys.stderr if as_json else sys.stdout
+    print(f"{done.tracks} tracks in {done.frames} frames, {speed:.1f} frames/s", file=told)
+    if len(sources.clips) == 1:
+        for file in done.files:
+            print(f"  {file}", file=told)
+    else:
+        print(f"  {folder}, with a folder for each of {len(sources.clips)} videos", file=told)
+    if not done.tracks:
+        print(f"Next: a lower threshold: idolctl predict {source} --weights {weights} --threshold "
+              f"{threshold / 3:.2g}", file=told)  # fmt: skip
+    if as_json:
+        content = {
+            "out": str(folder),
+            "frames": done.frames,
+            "tracks": done.tracks,
+            "frames_per_second": round(speed, 3),
+            "files": list(map(str, done.files)),
+        }
+        print(json.dumps(content))
+
+
+def _forms(text: str) -> list[str]:
+    asked = [part.strip() for part in text.split(",") if part.strip()]
+    for form in asked:
+        if form not in _FORMS:
+            raise InvalidInput(f"nothing can be saved as '{form}'", where="--save", fix=suggestion(form, _FORMS))
+    if not asked:
+        raise InvalidInput("nothing would be saved", where="--save", fix=f"--save {','.join(_FORMS)}")
+    return asked
+
+
+def _end_on_ctrl_c(stopped: threading.Event) -> None:
+    """The first Ctrl-C ends a camera's clip, the next one the command."""
+
+    def end(*_: object) -> None:
+        stopped.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, end)
+    print("Ctrl-C ends the recording", file=sys.stderr)

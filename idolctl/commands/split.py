@@ -1,0 +1,114 @@
+"""`idolctl split make|verify|fetch`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+from typing import Annotated
+
+import typer
+
+from idol_core.data.catalog import LAYOUTS
+from idol_core.errors import InvalidInput
+from idol_core.files import write_aside
+from idolctl.commands import options
+from idolctl.splits import Split, make_split, read_split, refuse_leaks
+from idolctl.ui import table
+from idolctl.workspace import data_root, make_toy_data
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.callback()
+def split() -> None:
+    """Divide labelled sets by video; check and fetch splits."""
+
+
+@app.command()
+def make(
+    base: Annotated[str, typer.Argument(help="The set whose training part is divided: ovis, ytvis19, toy, your own.")],
+    val_fraction: Annotated[float, typer.Option("--val-fraction", help="Share of the videos that validate.")] = 0.2,
+    seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
+    name: Annotated[str | None, typer.Option(help="The split's name; default: valFRACTION-seedN.")] = None,
+    root: options.ROOT = None,
+    as_json: options.JSON = False,
+) -> None:
+    """Divide a training set by video, every class in proportion on both sides; usable as BASE@NAME at once."""
+    if not 0 < val_fraction < 1:
+        raise InvalidInput(f"--val-fraction {val_fraction} is not within 0 and 1", where="command line",
+                           fix="--val-fraction .2")  # fmt: skip
+    name = name or f"val{round(100 * val_fraction)}-seed{seed}"
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or "@" in base:
+        raise InvalidInput(f"'{base}@{name}' is no name of a split", where="command line", fix="--name mysplit")
+    if f"{base}@{name}_train" in LAYOUTS:
+        raise InvalidInput(f"'{base}@{name}' is built in", where="command line", fix="--name mysplit")
+    place = data_root(root, runs=None, stages=())
+    if base == "toy":
+        make_toy_data(place)
+    made = make_split(base, name, place, val_fraction=val_fraction, seed=seed)
+    _tell(made, as_json)
+    if not as_json:
+        print(f"\nNext: idolctl eval RUN --data {made.name}, or in a recipe: "
+              f"data: {{train: {{name: {made.name}_train}}, val: {{name: {made.name}_val}}}}")  # fmt: skip
+
+
+@app.command()
+def verify(
+    name: Annotated[str, typer.Argument(help="BASE@SPLIT, such as ovis@oracle, or any set with train and val.")],
+    root: options.ROOT = None,
+    as_json: options.JSON = False,
+) -> None:
+    """Check that no video is on both sides (exit 4 if one is) and that the whole set has them; count classes."""
+    found = read_split(name, data_root(root, runs=None, stages=()))
+    _tell(found, as_json)
+    refuse_leaks(found)
+    if not as_json:
+        print("no video is on both sides")
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="oracle: OVIS's published split.")] = "oracle",
+    mirror: Annotated[list[str] | None, typer.Option(help="An address or folder that holds oracle_split/.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Use the cache and mirror folders only.")] = False,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without a byte before a new attempt.")] = 30.0,
+    root: options.ROOT = None,
+) -> None:
+    """Fetch the published oracle split of OVIS and put its annotation files where ovis@oracle finds them."""
+    from idolctl.fetch_folder import fetch_folder
+    from idolctl.progress import Transfer
+    from idolctl.sources import mirrors
+    from idolctl.zoo import ZooFolder, load_zoo
+
+    if name.removeprefix("ovis@") != "oracle":
+        raise InvalidInput(f"no published split '{name}'", where="command line", fix="idolctl split fetch oracle")
+    entry = load_zoo().find("oracle_split")
+    assert isinstance(entry, ZooFolder)
+    with Transfer(entry.name) as transfer:
+        fetched = fetch_folder(entry, mirrors(mirror or []), offline=offline, timeout=timeout, progress=transfer.update)
+    place = data_root(root, runs=None, stages=())
+    for side in ("train", "val"):
+        target = place / LAYOUTS[f"ovis@oracle_{side}"].annotations[0]
+        source = fetched.path / target.name
+        with write_aside(target) as aside:
+            shutil.copyfile(source, aside)
+        print(target)
+    print("\nNext: idolctl split verify ovis@oracle")
+
+
+def _tell(found: Split, as_json: bool) -> None:
+    if as_json:
+        content = dataclasses.asdict(found) | {"files": [str(f) for f in found.files]}
+        print(json.dumps(content))
+        return
+    print(f"{found.name}  sha256 {found.digest}")
+    for side, file in zip((found.train, found.val), found.files, strict=True):
+        print(f"  {side.videos} videos, {side.tracks} objects  {file}")
+    rows = [(c, n, found.val.per_class.get(c, 0)) for c, n in found.train.per_class.items()]
+    print("\nvideos with an object of each class\n" + table(("class", "train", "val"), rows))
+    for which, side in (("train", found.train), ("val", found.val)):
+        lacking = [c for c, n in side.per_class.items() if not n]
+        if lacking:
+            print(f"note: {which} has no {', '.join(lacking)}", file=sys.stderr)

@@ -1,0 +1,57 @@
+"""`idolctl status [RUN...]`."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from idolctl.commands import options
+from idolctl.runs import find_run
+from idolctl.standing import as_json as standing_json
+from idolctl.standing import standing_table, standings
+from idolctl.workspace import RUNS
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+WATCH_SECONDS = 2.0
+
+
+@app.command()
+def status(
+    runs: Annotated[list[str] | None, typer.Argument(help="Names or folders of runs; default: all.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every other second, until Ctrl-C.")] = False,
+    runs_dir: options.RUNS = None,
+    as_json: options.JSON = False,
+) -> None:
+    """Show how far the steps of runs are."""
+    home = runs_dir or RUNS
+    names = [find_run(name, home) for name in runs or ()]
+    if watch:
+        _watch(home, names)
+        return
+    found = standings(home, names)
+    if as_json:
+        print(json.dumps(standing_json(found)))
+    elif found:
+        print(standing_table(found))
+    else:
+        print(f"no runs below {home}\n\nNext: idolctl run toy")
+
+
+def _watch(home: Path, names: list[Path]) -> None:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console()
+    if not console.is_terminal:
+        while True:
+            print(standing_table(standings(home, names)), flush=True)
+            time.sleep(WATCH_SECONDS)
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            live.update(Text(standing_table(standings(home, names)), no_wrap=True), refresh=True)
+            time.sleep(WATCH_SECONDS)

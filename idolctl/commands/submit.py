@@ -1,0 +1,99 @@
+"""`idolctl submit DATASET`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from idol_core.data.catalog import find_layout, known_names
+from idol_core.errors import InvalidInput, Missing
+from idolctl.commands import options
+from idolctl.mistakes import suggestion
+from idolctl.results_file import read_videos
+from idolctl.runs import FoundStage, find_run, run_folders, stages_of
+from idolctl.servers import Server, find_server
+from idolctl.submission import Package, pack
+from idolctl.workspace import RUNS, data_root
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def submit(
+    dataset: Annotated[str, typer.Argument(help="ytvis19, ytvis21, ovis, ovis@oracle, toy.")],
+    run: Annotated[
+        str | None, typer.Option(help="A run's name or folder; default: the newest on that data set.")
+    ] = None,
+    results: Annotated[Path | None, typer.Option(help="A results file instead of a run.")] = None,
+    annotations: Annotated[Path | None, typer.Option(help="The file that defines videos and categories.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The zip; default: submission.zip beside the results.")] = None,
+    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Keep the best N results of each video.")] = None,
+    min_score: Annotated[float | None, typer.Option("--min-score", help="Keep results of at least this score.")] = None,
+    fit: Annotated[bool, typer.Option("--fit", help="Raise the score floor until the server takes the zip.")] = False,
+    limit_mb: Annotated[float | None, typer.Option("--limit-mb", help="Largest upload; default: the server's.")] = None,
+    runs_dir: options.RUNS = None,
+    root: options.ROOT = None,
+    as_json: options.JSON = False,
+) -> None:
+    """Check results entry by entry and package them as evaluation servers take them."""
+    if run is not None and results is not None:
+        raise InvalidInput("--run and --results exclude each other", where="command line", fix="give one of them")
+    videos = read_videos(annotations or _annotations(dataset, data_root(root, runs=runs_dir, stages=())))
+    if results is None:
+        stage = _stage(dataset, run, runs_dir or RUNS)
+        results, beside = stage.state.folder / "results.json", stage.run
+    else:
+        beside = results.parent
+    server = find_server(dataset.partition("@")[0])
+    limit = int(limit_mb * 1e6) if limit_mb is not None else server.limit if server else None
+    target = out or beside / "submission.zip"
+    package = pack(results, videos, target, limit=limit, top_k=top_k, min_score=min_score, fit=fit)
+    _tell(package, results, server, as_json)
+
+
+def _annotations(dataset: str, root: Path) -> Path:
+    layout = find_layout(f"{dataset}_val", root)
+    if layout is None:
+        known = [n.removesuffix("_val") for n in known_names(root) if n.endswith("_val")]
+        fix = f"{suggestion(dataset, known)} or give --annotations FILE"
+        raise InvalidInput(f"no data set '{dataset}'", where="command line", fix=fix)
+    places = [root / place for place in layout.annotations]
+    for place in places:
+        if place.is_file():
+            return place
+    raise Missing(f"the annotations of {dataset}'s validation set are not there",
+                  where=" or ".join(map(str, places)), fix="--root DIR or --annotations FILE")  # fmt: skip
+
+
+def _stage(dataset: str, run: str | None, runs: Path) -> FoundStage:
+    """The newest finished step 3 that was scored on the data set; of a run that is named also one on unnamed data."""
+    folders = [find_run(run, runs)] if run else run_folders(runs)
+    fitting = (f"{dataset}_val", "") if run else (f"{dataset}_val",)
+    found = [s for f in folders for s in stages_of(f) if s.step == 3 and s.validates_on in fitting]
+    ready = sorted((s for s in found if s.state.done), key=lambda s: s.changed, reverse=True)
+    if ready and (ready[0].state.folder / "results.json").is_file():
+        return ready[0]
+    state = "has no results" if ready else "is not finished" if found else "is not there"
+    raise Missing(f"a run with step 3 on {dataset} {state}", where=str(run or runs),
+                  fix=f"idolctl run {dataset.partition('@')[0]} --steps 1,2,3, or --results FILE")  # fmt: skip
+
+
+def _tell(package: Package, results: Path, server: Server | None, as_json: bool) -> None:
+    if as_json:
+        told = {key: str(v) if isinstance(v, Path) else v for key, v in dataclasses.asdict(package).items()}
+        print(json.dumps(told | {"server": dataclasses.asdict(server) if server else None}))
+        return
+    print(f"{package.path}  {package.size / 1e6:.2f} MB, {package.kept} results of {results}")
+    print(f"sha256 {package.sha256}")
+    if package.dropped_to is not None:
+        number = package.total - package.kept
+        print(f"left out {number} of {package.total} results, with scores up to {package.dropped_to:.4f}")
+    if server is None:
+        print("no evaluation server is known for this data set; its scores are computed here")
+        return
+    address = server.address or "no address"
+    print(f"server (as known {server.as_of}): {address}, uploads up to {server.limit / 1e6:.0f} MB. {server.status}")

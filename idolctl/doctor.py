@@ -1,0 +1,126 @@
+"""What is installed and found on this machine, fit to paste into a bug report."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from idol_core.cache import cache_folder
+from idol_core.config import DataSource
+from idol_core.data.catalog import LAYOUTS, resolve_source
+from idol_core.errors import IdolError
+from idol_core.threads import usable_cores
+from idolctl import __version__
+from idolctl.environment import PACKAGES, describe_environment
+
+OPTIONAL = ("submitit", "tensorboard", "detectron2", "timm")
+PROBE = """
+import json, torch
+from idol_core.engine.distributed import backends
+gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+print(json.dumps({
+    "CUDA of torch": torch.version.cuda, "cuDNN": torch.backends.cudnn.version(),
+    "devices": [f"{g.name}, {g.total_memory / 2**30:.0f} GiB, compute {g.major}.{g.minor}" for g in gpus],
+    "process groups": backends(),
+}))
+"""
+
+
+def examine(root: Path) -> dict[str, dict[str, Any]]:
+    """Sections of what there is; torch is asked in a process of its own, so that a broken one is told too."""
+    return {
+        "versions": _versions(),
+        "machine": _machine(),
+        "devices": _devices(),
+        "data": _data(root),
+        "weights": _weights(),
+        "launchers": _launchers(),
+    }
+
+
+def as_text(sections: dict[str, dict[str, Any]]) -> str:
+    """The sections as aligned lines."""
+    width = max(len(key) for values in sections.values() for key in values)
+    lines: list[str] = []
+    for name, values in sections.items():
+        lines.append(name)
+        for key, value in values.items():
+            shown = ", ".join(value) or "none" if isinstance(value, list) else "-" if value is None else value
+            lines.append(f"  {key.ljust(width)}  {shown}")
+    return "\n".join(lines)
+
+
+def _versions() -> dict[str, Any]:
+    found = describe_environment()
+    own = {"idolctl": __version__, "python": found["python"], "platform": found["platform"]}
+    git = found["git"]
+    commit = None if git is None else git["commit"] + (" and changes" if git["changed"] else "")
+    return {**own, "git commit": commit, **{name: _version(name) for name in (*PACKAGES, *OPTIONAL)}}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _machine() -> dict[str, Any]:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    shared = Path("/dev/shm")
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores usable": f"{usable_cores()} of {os.cpu_count()}",
+        "memory": _gib(memory),
+        "free disk here": _gib(shutil.disk_usage(Path.cwd()).free),
+        "free shared memory": _gib(shutil.disk_usage(shared).free) if shared.is_dir() else None,
+        "C compiler": shutil.which(os.environ.get("CC") or "cc"),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
+    }
+
+
+def _devices() -> dict[str, Any]:
+    import json
+
+    try:
+        done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=120, check=True)
+        found: dict[str, Any] = json.loads(done.stdout)
+    except subprocess.CalledProcessError as error:
+        return {"torch": f"fails: {(error.stderr.strip().splitlines() or ['no message'])[-1]}"}
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        return {"torch": f"fails: {error}"}
+    return found
+
+
+def _data(root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {"root": str(root.resolve())}
+    for name in LAYOUTS:
+        try:
+            found[name] = str(resolve_source(DataSource(name=name), root).annotations)
+        except IdolError:
+            found[name] = None
+    return found
+
+
+def _weights() -> dict[str, Any]:
+    folder = cache_folder()
+    names = sorted(p.stem for p in (folder / "weights").glob("*") if p.is_file() and not p.name.startswith("."))
+    return {"cache": str(folder), "weights": names}
+
+
+def _launchers() -> dict[str, Any]:
+    return {
+        "torchrun": "python -m torch.distributed.run" if _version("torch") else None,
+        "sbatch": shutil.which("sbatch"),
+        "submitit": _version("submitit"),
+    }
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB"

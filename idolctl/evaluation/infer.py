@@ -1,0 +1,127 @@
+"""Results of weights on a data set: from kept detections where there are any, else from the network. Brings torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from idol_core.config import StageConfig
+from idol_core.data.dataset import Dataset
+from idol_core.errors import InvalidInput
+from idol_core.files import write_json
+from idol_core.threads import configure_threads
+from idolctl.evaluation.progress import counter
+from idolctl.evaluation.targets import Target
+from idolctl.identity import FileHashes
+
+Results = list[dict[str, Any]]
+
+
+def check_classes(target: Target, dataset: Dataset) -> None:
+    """Raise InvalidInput where the weights know another number of classes than the data set has."""
+    knows, has = target.config.model.num_classes, len(dataset.category_ids)
+    if knows != has:
+        what = f"the weights of {target.name} know {knows} classes, the data set has {has}"
+        fix = "--data SET with the classes that they were trained on"
+        what = f"the weights of {target.name} know {knows} classes, the data set has {has}"
+        fix = "--data SET with the classes that they were trained on"
+        raise InvalidInput(what, where=str(dataset.source), fix=fix)
+
+
+def track(target: Target, dataset: Dataset, configs: Sequence[StageConfig], device: str | None) -> list[Results]:
+    """Whole-video results under each of the configurations; the network runs once for all that see the same."""
+    configure_threads()
+    from idol_core.tracking.records import track_record
+
+    results: list[Results] = [[] for _ in configs]
+    groups: dict[str, list[int]] = {}
+    for place, config in enumerate(configs):
+        groups.setdefault(_key(target, dataset, config), []).append(place)
+    for places in groups.values():
+        for row, record in _records(target, dataset, configs[places[0]], device):
+            for place in places:
+                tracks = track_record(record, configs[place].tracker)
+                number = dataset.videos[row].id
+                results[place] += tracks.results(number, dataset.category_ids, configs[place].tracker)
+    return results
+
+
+def oracles(
+    target: Target, dataset: Dataset, config: StageConfig, device: str | None, *, clip_length: int
+) -> dict[str, Results]:
+    """Results under "normal", "clip" and "frame"."""
+    configure_threads()
+    from idol_core.engine.oracle import oracle_results
+
+    records = _records(target, dataset, config, device)
+    return oracle_results(records, dataset, config.tracker, clip_length=clip_length)
+
+
+def images(target: Target, dataset: Dataset, config: StageConfig, device: str | None) -> Results:
+    """Instances of every image (of a video set: of every frame)."""
+    configure_threads()
+    from idol_core.data.stills import as_images
+    from idol_core.engine.infer import infer_images
+
+    return infer_images(
+        _model(target, config), as_images(dataset), input=config.input, device=device or _device(),
+        on_progress=counter("images"),
+    )  # fmt: skip
+
+
+def _records(target: Target, dataset: Dataset, config: StageConfig, device: str | None) -> Iterator[tuple[int, Any]]:
+    from idol_core.engine.records import video_records
+    from idol_core.streaming import VideoSegmenter
+
+    folder = target.folder / "detections" / _key(target, dataset, config)
+
+    def make() -> VideoSegmenter:
+        write_json(folder / "about.json", _made_from(target, dataset, config))
+        return VideoSegmenter(
+            _model(target, config), tracker=config.tracker, input=config.input, classes=dataset.category_names,
+            device=device or _device(),
+        )  # fmt: skip
+
+    return video_records(make, dataset, folder, on_progress=counter("videos"))
+
+
+def _model(target: Target, config: StageConfig) -> Any:
+    from idol_core.build import build_model
+    from idol_core.convert import load_weights
+
+    model = build_model(config.model)
+    model.load_state_dict(load_weights(target.weights, config.model))
+    return model
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _made_from(target: Target, dataset: Dataset, config: StageConfig) -> dict[str, Any]:
+    """What detections depend on: all that comes before tracking."""
+    hashes = FileHashes()
+    return {
+        "weights": hashes.of(target.weights),
+        "annotations": hashes.of(dataset.source),
+        "frames": str(dataset.frames),
+        "input": asdict(config.input),
+        "select_score": config.tracker.select_score,
+        "box_nms": config.tracker.box_nms,
+    }
+
+
+def _key(target: Target, dataset: Dataset, config: StageConfig) -> str:
+    text = json.dumps(_made_from(target, dataset, config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def results_folder(target: Target, data: str) -> Path:
+    """Where the files of an evaluation go."""
+    return target.folder / "eval" / (data.replace("/", "_") or "data")

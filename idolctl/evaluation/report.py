@@ -1,0 +1,57 @@
+"""Scores as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from idol_core.evaluation.continuity import MIN_SCORE
+from idolctl.evaluation.scores import METRICS, Figures, Scores, VideoRow
+from idolctl.ui import table
+
+_SIZES = ("APs", "APm", "APl")
+
+
+def score_report(scores: Scores, name: str, published: Mapping[str, Figures]) -> str:
+    """Main figures with the published ones below, sizes, classes, and what else was asked for."""
+    rows = [(name, *_cells(scores.stats, (*METRICS, *_SIZES)))]
+    rows += [(f"{entry} (published)", *_cells(figures, (*METRICS, *_SIZES))) for entry, figures in published.items()]
+    parts = [table(("", *METRICS, *_SIZES), rows)]
+    keys = [k for k in (*METRICS, "AR100") if any(k in figures for figures in scores.per_class.values())]
+    parts.append(table(("class", *keys), [(c, *_cells(figures, keys)) for c, figures in scores.per_class.items()]))
+    if scores.occlusion:
+        groups = [(group, *_cells(figures, METRICS)) for group, figures in scores.occlusion.items()]
+        parts.append(table(("occlusion", *METRICS), groups))
+    if scores.per_video:
+        parts.append(_videos(scores.per_video))
+    return "\n\n".join(parts)
+
+
+def rows_report(first: str, rows: Sequence[tuple[str, Figures]]) -> str:
+    """A line for each set of figures."""
+    return table((first, *METRICS), [(name, *_cells(figures, METRICS)) for name, figures in rows])
+
+
+def sweep_report(settings: Sequence[Mapping[str, str]], figures: Sequence[Figures], best: int) -> str:
+    """A line for each combination of settings, the best one marked."""
+    names = list(settings[0])
+    rows = [
+        (*chosen.values(), *_cells(found, METRICS), "best" if place == best else "")
+        for place, (chosen, found) in enumerate(zip(settings, figures, strict=True))
+    ]
+    return table((*names, *METRICS, ""), rows)
+
+
+def _videos(rows: Sequence[VideoRow]) -> str:
+    cells = [(r.id, r.AP, r.AP50, r.AR10, r.switches, 100 * r.covered / r.visible if r.visible else None) for r in rows]
+    total = sum(r.switches for r in rows)
+    visible = sum(r.visible for r in rows)
+    covered = 100 * sum(r.covered for r in rows) / visible if visible else 0.0
+    note = (
+        f"identity switches: {total}; objects have a track of score {MIN_SCORE} or more in {covered:.1f} % "
+        "of the frames that show them (`held`)"
+    )
+    return table(("video", "AP", "AP50", "AR10", "switches", "held"), cells) + "\n" + note
+
+
+def _cells(figures: Mapping[str, float | None], names: Sequence[str]) -> list[float | None]:
+    return [figures.get(name) for name in names]

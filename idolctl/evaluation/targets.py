@@ -1,0 +1,145 @@
+"""Whom `idolctl eval` is asked about: a run, a stage of one, a weights file or a name of the zoo."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+
+from idol_core.cache import find_weights
+from idol_core.config import DataSource, StageConfig, stage_from_dict
+from idol_core.data.catalog import find_layout, known_names
+from idol_core.errors import Integrity, InvalidInput, Missing
+from idolctl.library import load_recipe, recipe_names
+from idolctl.mistakes import suggestion
+from idolctl.resolve import resolve
+from idolctl.runs import FoundStage, find_run, run_folders, stages_of
+from idolctl.state import WEIGHTS
+from idolctl.zoo import ZooEntry, load_zoo
+
+
+@dataclass(frozen=True)
+class Target:
+    """Weights and the settings they are used with. `stage` is the folder they were trained in, `folder` takes files."""
+
+    name: str
+    weights: Path
+    config: StageConfig
+    folder: Path
+    stage: Path | None = None
+    root: Path | None = None  # the data root of the run
+
+
+def find_target(name: str, runs: Path, *, data: str | None) -> Target:
+    """Look for a run of that name or folder, then for a weights file, then in the zoo.
+
+    Weights that don't say how they were made take the settings of the recipe that `data` names.
+
+    Raises InvalidInput for an unknown name, Missing where weights are not there or a run has no finished stage.
+    """
+    path = Path(name)
+    if (path / "stage.json").is_file():
+        return _of_stage(name, next(s for s in stages_of(path.parent) if s.state.folder.samefile(path)))
+    if any((runs / name).glob("*/stage.json")) or any(path.glob("*/stage.json")):
+        return _of_run(name, find_run(name, runs))
+    if path.is_file():
+        own = path.resolve()
+        return _of_file(own.parent.name if own.name == WEIGHTS else own.stem, own, runs, data)
+    entry = next((e for e in load_zoo().weights if e.name == name), None)
+    if entry is not None:
+        return _of_zoo(entry, runs)
+    known = [*(p.name for p in run_folders(runs)), *(e.name for e in load_zoo().weights)]
+    what = f"'{name}' is no run, no weights file and no name of the zoo"
+    raise InvalidInput(what, where=f"{runs}, idolctl ls zoo", fix=suggestion(name, known))
+
+
+def find_data(name: str, root: Path) -> DataSource:
+    """A data set by its full name (ovis_train), or by its short one, which means the validation part (ovis@oracle)."""
+    for candidate in (name, f"{name}_val"):
+        if find_layout(candidate, root) is not None:
+            return DataSource(candidate)
+    short = [n.removesuffix("_val") for n in known_names(root) if n.endswith("_val")]
+    raise InvalidInput(f"no data set '{name}'", where=f"--data; data root {root}", fix=suggestion(name, short))
+
+
+def published_scores(target: Target, data: str) -> dict[str, dict[str, float]]:
+    """Published figures that may stand beside those of `target`, by name in the zoo: same data, recipe and backbone."""
+    config = target.config
+    found = {}
+    for entry in load_zoo().weights:
+        mine = target.name == entry.name or (config.recipe == entry.dataset and config.backbone == entry.backbone)
+        if entry.scores and mine and config.step == 3 and data == f"{entry.dataset}_val":
+            found[entry.name] = dataclasses.asdict(entry.scores)
+    return found
+
+
+def _of_run(name: str, run: Path) -> Target:
+    """The newest finished stage of the highest step."""
+    stages = stages_of(run)
+    ready = [s for s in stages if s.state.has_weights]
+    if not ready:
+        known = ", ".join(sorted(s.state.folder.name for s in stages))
+        recipe = stages[0].order["config"]["recipe"] if stages else "RECIPE"
+        raise Missing(f"no stage of {run} has weights yet (there are {known})", where=str(run),
+                      fix=f"idolctl run {recipe} --runs-dir {run.parent} --name {run.name}")  # fmt: skip
+    return _of_stage(name, max(ready, key=lambda s: (s.step, s.changed)))
+
+
+def _of_stage(name: str, stage: FoundStage) -> Target:
+    folder = stage.state.folder
+    if not stage.state.has_weights:
+        raise Missing(f"{name} has no weights yet", where=str(folder / WEIGHTS), fix="let the run finish first")
+    config = stage_from_dict(stage.order["config"])
+    return Target(name, folder / WEIGHTS, config, folder, folder, Path(stage.order["root"]))
+
+
+def _of_file(name: str, path: Path, runs: Path, data: str | None) -> Target:
+    recipe = _carried_recipe(path)
+    if recipe is not None:
+        return Target(name, path, recipe, runs / "eval" / name)
+    base = (data or "").partition("@")[0]
+    base = base.removesuffix("_val").removesuffix("_train")
+    if base not in recipe_names():
+        fix = "name the data that they are for: --data ovis"
+        raise InvalidInput("these weights do not say how they were made", where=str(path), fix=fix)
+    return Target(name, path, _fitted(base, path), runs / "eval" / name)
+
+
+def _of_zoo(entry: ZooEntry, runs: Path) -> Target:
+    if entry.kind == "imagenet":
+        raise InvalidInput(f"{entry.name} is a backbone and segments nothing", where="idolctl ls zoo",
+                           fix="train with it: idolctl run ytvis19")  # fmt: skip
+    path = find_weights(entry.name)
+    step = 3 if entry.dataset else int((entry.steps or "2")[-1])
+    recipe = load_recipe(entry.dataset or "ytvis19")
+    (stage,) = resolve(recipe, steps=(step,), backbone=entry.backbone)
+    return Target(entry.name, path, stage.config, runs / "eval" / entry.name)
+
+
+def _carried_recipe(path: Path) -> StageConfig | None:
+    """The settings in the metadata of safetensors of ours."""
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        with safetensors.safe_open(path, framework="numpy") as stored:
+            recipe = (stored.metadata() or {}).get("recipe")
+        return stage_from_dict(json.loads(recipe)) if recipe else None
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        what = f"the weights can't be read: {error}"
+        raise Integrity(what, where=str(path), fix="fetch or train them again") from error
+
+
+def _fitted(recipe: str, path: Path) -> StageConfig:
+    """The recipe's settings around the network that the tensors show."""
+    from idol_core.convert import open_weights  # brings torch
+    from idol_core.convert.describe import infer_config
+    from idol_core.convert.published import is_published, rename_published
+
+    state = open_weights(path).state
+    ours = rename_published(state, where=str(path))[0] if is_published(state) else state
+    model = infer_config(ours, where=str(path))
+    (stage,) = resolve(load_recipe(recipe), steps=(3 if model.embedding else 1,))
+    return dataclasses.replace(stage.config, model=model, backbone="")

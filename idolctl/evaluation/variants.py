@@ -1,0 +1,63 @@
+"""`--set tracker.new_score=.2,.3`: the settings of an evaluation, one configuration for each combination of values."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from idol_core.config import StageConfig, stage_to_dict
+from idol_core.errors import IdolError, InvalidInput
+from idolctl.assignments import settings_document
+from idolctl.mistakes import raise_all
+from idolctl.schema import Path, Value, overlay, validated
+from idolctl.semantics import check_stage
+from idolctl.yaml_source import Origin
+
+ALLOWED = ("tracker.", "input.test_")  # what acts after training
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One configuration, and the values that tell it from the others."""
+
+    settings: dict[str, str]
+    config: StageConfig
+
+
+def variants(config: StageConfig, assignments: Sequence[str]) -> list[Variant]:
+    """All combinations of the values given; one variant without any. Raises Mistakes (exit 2)."""
+    mistakes: list[IdolError] = []
+    choices: dict[str, list[str]] = {}
+    for text in assignments:
+        key, _, given = (part.strip() for part in text.partition("="))
+        values = [value.strip() for value in given.split(",")]
+        if not key.startswith(ALLOWED) or not all(values):
+            what = f"'{text}' is no setting of an evaluation (these are {ALLOWED[0]}* and {ALLOWED[1]}*)"
+            mistakes.append(InvalidInput(what, where="--set", fix="--set tracker.new_score=.2,.3,.4"))
+        else:
+            choices[key] = values
+    raise_all(mistakes)
+    base = dict(_settings(stage_to_dict(config)))
+    found = []
+    for combination in itertools.product(*choices.values()):
+        chosen = dict(zip(choices, combination, strict=True))
+        document = settings_document([f"{key}={value}" for key, value in chosen.items()])
+        mistakes += document.mistakes
+        raise_all(mistakes)
+        settings = overlay(base, document.scope.common.settings)
+        changed, doubtful = validated(settings, mistakes)
+        check_stage(changed, settings, doubtful, mistakes)
+        found.append(Variant(chosen, changed))
+    raise_all(mistakes)
+    return found
+
+
+def _settings(tree: Mapping[str, Any], path: Path = ()) -> Iterator[tuple[Path, Value]]:
+    for key, value in tree.items():
+        inner = (*path, key)
+        if isinstance(value, dict):
+            yield from _settings(value, inner)
+        else:
+            yield inner, Value(value, Origin("the run's settings"), ".".join(inner))

@@ -1,0 +1,139 @@
+"""Fill the cache: a file of the zoo is downloaded, checked, pinned and converted, by one process at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from idol_core.cache import cache_folder, weights_path
+from idol_core.errors import IdolError, Integrity, InvalidInput, Missing, NetworkError
+from idolctl.carried import metadata_of
+from idolctl.download import Progress
+from idolctl.parts import private_part
+from idolctl.pins import check, pin, pinned, sha256_of
+from idolctl.sources import Source, obtain, sources_of
+from idolctl.zoo import ZooEntry
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Where a file lies now, and how it came there ('there already' or its source)."""
+
+    name: str
+    path: Path
+    source: str
+    sha256: str | None
+
+
+def fetch(entry: ZooEntry, mirrors: Sequence[str], *, offline: bool, timeout: float, progress: Progress) -> Fetched:
+    """Bring one file of the zoo into the cache.
+
+    Raises:
+        Missing: never published (with the command that trains it), or not on disk with `offline`.
+        Integrity: another hash than pinned, damaged, or a pickle that asks for more than arrays. Nothing is kept.
+        NetworkError: no source worked; all are told.
+    """
+    if entry.trained_by and not mirrors:
+        raise Missing(f"{entry.name} was announced but never published", where="idolctl ls zoo", fix=entry.trained_by)
+    folder = cache_folder() / "weights"
+    if there := _there_already(entry):
+        return there
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f".{entry.name}.lock"):
+        if there := _there_already(entry):  # another process was first
+            return there
+        tried: list[IdolError] = []
+        for source in sources_of(entry, mirrors, offline=offline):
+            try:
+                return _from(source, entry, folder, timeout, progress)
+            except (NetworkError, Integrity) as error:
+                print(f"{source}: {error.what}", file=sys.stderr)
+                tried.append(error)
+    raise none_worked(entry.name, tried, offline=offline)
+
+
+def _there_already(entry: ZooEntry) -> Fetched | None:
+    with contextlib.suppress(Missing):
+        return Fetched(entry.name, weights_path(entry.name), "there already", pinned(entry.name))
+    return None
+
+
+def none_worked(name: str, tried: list[IdolError], *, offline: bool) -> IdolError:
+    """The error of a file that no source gave: a wrong one weighs more than one that did not come."""
+    wrong = [e for e in tried if isinstance(e, Integrity)]
+    if wrong:
+        return wrong[0]
+    if not tried:
+        what = f"{name} is not in the cache" + (" and nothing may be downloaded" if offline else "")
+        return Missing(what, where=str(cache_folder()), fix=f"idolctl fetch {name}, or give a folder with --mirror DIR")
+    if len(tried) == 1:
+        return tried[0]
+    told = "; ".join(f"{e.where}: {e.what}" for e in tried)
+    return NetworkError(f"no source of {name} worked: {told}", where="; ".join(e.where for e in tried),
+                        fix="try again later, or --mirror URL|DIR")  # fmt: skip
+
+
+def _from(source: Source, entry: ZooEntry, folder: Path, timeout: float, progress: Progress) -> Fetched:
+    final = folder / f"{entry.name}{source.ending}"
+    part = private_part(final, str(source))
+    try:
+        obtain(source, part, timeout=timeout, progress=progress)
+        digest, known = sha256_of(part), pinned(entry.name)
+        check(digest, known or entry.sha256, name=entry.name, where=str(source))
+        _convert(part, entry, folder)
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        part.replace(final)
+    except NetworkError:  # what came before the cut stays, for the next attempt
+        raise
+    except (IdolError, OSError):
+        part.unlink(missing_ok=True)
+        raise
+    pin(entry.name, digest, str(source))
+    if known is None and (entry.sha256 is None or len(entry.sha256) < len(digest)):
+        print(f"{entry.name}: trusted on first use, pinned sha256 {digest}", file=sys.stderr)
+    return Fetched(entry.name, weights_path(entry.name), str(source), digest)
+
+
+def _convert(part: Path, entry: ZooEntry, folder: Path) -> None:
+    """Open the file as arrays only, and keep it as safetensors beside the original. Raises Integrity."""
+    if part.suffix == ".safetensors":
+        return
+    from idol_core.convert import convert_file, open_weights, save_weights  # brings torch
+
+    out = folder / f"{entry.name}.safetensors"
+    if entry.kind == "imagenet":
+        save_weights(out, open_weights(part).state, {"source": entry.name})
+        return
+    try:
+        missing = convert_file(part, "idolctl", out, describe=lambda model: metadata_of(entry, model)).missing
+    except InvalidInput as error:
+        raise Integrity(f"not {entry.name}: {error.what}", where=str(part), fix="try another --mirror") from error
+    if missing:
+        what = f"{entry.name} lacks {len(missing)} tensors of an IDOL model, first {missing[0]}"
+        raise Integrity(what, where=str(part), fix="try another --mirror")
+
+
+def verify(entry: ZooEntry) -> Fetched:
+    """Hash a cached original again. Raises Missing if it is not cached, Integrity if it is not the pinned one."""
+    path = original(entry.name)
+    if path is None:
+        raise Missing(f"{entry.name} is not in the cache", where=str(cache_folder()), fix=f"idolctl fetch {entry.name}")
+    digest = sha256_of(path)
+    expected = pinned(entry.name) or entry.sha256
+    if expected is not None and not digest.startswith(expected):
+        what = f"{entry.name} has sha256 {digest[:16]}..., pinned is {expected[:16]}..."
+        raise Integrity(what, where=str(path), fix=f"remove that file, then idolctl fetch {entry.name}")
+    return Fetched(entry.name, path, "there already", digest)
+
+
+def original(name: str) -> Path | None:
+    """The file as it was downloaded, if it is in the cache."""
+    folder = cache_folder() / "weights"
+    return next((p for ending in (".pth", ".safetensors") if (p := folder / f"{name}{ending}").is_file()), None)

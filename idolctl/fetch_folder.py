@@ -1,0 +1,101 @@
+"""A folder of the zoo (the oracle split's annotation files) into the cache, whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import FileLock
+
+from idol_core.cache import cache_folder
+from idol_core.errors import IdolError, Integrity, Missing, NetworkError
+from idolctl.download import Progress, download
+from idolctl.fetch import Fetched, none_worked
+from idolctl.pins import check, pin, pinned, sha256_of
+from idolctl.zoo import ZooFolder
+
+
+def fetch_folder(
+    entry: ZooFolder, mirrors: Sequence[str], *, offline: bool, timeout: float, progress: Progress
+) -> Fetched:
+    """Bring all files of the folder into the cache. Raises as `fetch` does."""
+    final = cache_folder() / entry.name
+    if final.is_dir():
+        return Fetched(entry.name, final, "there already", None)
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with FileLock(cache_folder() / f".{entry.name}.lock"):
+        if final.is_dir():
+            return Fetched(entry.name, final, "there already", None)
+        tried: list[IdolError] = []
+        for source in _sources(entry, mirrors, offline):
+            aside = cache_folder() / f".{entry.name}.{uuid.uuid4().hex[:8]}.part"
+            try:
+                aside.mkdir()
+                _obtain(source, entry, aside, timeout, progress)
+                _check(entry, aside, source)
+                aside.rename(final)
+                for path in sorted(final.iterdir()):
+                    pin(f"{entry.name}/{path.name}", sha256_of(path), source)
+                return Fetched(entry.name, final, source, None)
+            except (NetworkError, Integrity) as error:
+                tried.append(error)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+    raise none_worked(entry.name, tried, offline=offline)
+
+
+def verify_folder(entry: ZooFolder) -> Fetched:
+    """Hash the cached files again. Raises Missing or Integrity."""
+    final = cache_folder() / entry.name
+    if not final.is_dir():
+        raise Missing(f"{entry.name} is not in the cache", where=str(final), fix=f"idolctl fetch {entry.name}")
+    _check(entry, final, str(final))
+    return Fetched(entry.name, final, "there already", None)
+
+
+def _sources(entry: ZooFolder, mirrors: Sequence[str], offline: bool) -> list[str]:
+    folders = [m for m in mirrors if "://" not in m and (Path(m).expanduser() / entry.name).is_dir()]
+    far = [m for m in mirrors if "://" in m]
+    return [m for m in mirrors if m in folders or (m in far and not offline)] + ([] if offline else [entry.source])
+
+
+def _obtain(source: str, entry: ZooFolder, aside: Path, timeout: float, progress: Progress) -> None:
+    if source.startswith("drive:"):
+        _from_drive(source.removeprefix("drive:"), aside)
+    elif "://" in source:
+        for name in entry.files:
+            download(f"{source.rstrip('/')}/{entry.name}/{name}", aside / name, timeout=timeout, progress=progress)
+    else:
+        for path in (Path(source).expanduser() / entry.name).glob("*.json"):
+            shutil.copyfile(path, aside / path.name)
+
+
+def _check(entry: ZooFolder, folder: Path, source: str) -> None:
+    found = sorted(folder.glob("*.json"))
+    if not found:
+        raise Integrity(f"{entry.name} holds no annotation file", where=source, fix="try another --mirror URL|DIR")
+    for path in found:
+        check(sha256_of(path), pinned(f"{entry.name}/{path.name}"), name=path.name, where=source)
+        with open(path, "rb") as file:
+            if not file.read(256).lstrip().startswith(b"{"):
+                raise Integrity(f"{path.name} is no annotation file", where=source, fix="try another --mirror URL|DIR")
+
+
+def _from_drive(folder_id: str, aside: Path) -> None:
+    import gdown
+
+    try:
+        gdown.download_folder(id=folder_id, output=str(aside), quiet=True, use_cookies=False)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise _drive_error(folder_id, error) from error
+    except Exception as error:
+        raise _drive_error(folder_id, error) from error
+
+
+def _drive_error(folder_id: str, error: Exception) -> NetworkError:
+    what = f"Google Drive gave no folder: {' '.join(str(error).split())[:200]}"
+    return NetworkError(what, where=f"drive:{folder_id}", fix="try again later, or --mirror URL|DIR")

@@ -1,0 +1,103 @@
+"""The worker process of a stage on this machine, or torchrun with several; followed until it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+POLL_SECONDS = 0.2
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+def run_worker(
+    command: list[str], folder: Path, *, on_report: Callable[[dict[str, Any]], None], log: Path | None = None
+) -> tuple[int, int | None]:
+    """Run `command`, which works on the stage in `folder`, to its end; every new line of metrics.jsonl goes to
+    `on_report`, and what the command says to the file `log` (None: errors to stderr, the rest nowhere).
+
+    SIGINT, SIGTERM and SIGUSR1 are passed on, so that the worker checkpoints; a second SIGINT kills it.
+
+    Returns:
+        The worker's exit code (negative: killed by that signal) and the first signal passed on, or None.
+    """
+    reports = _Tail(folder / "metrics.jsonl")
+    bound = [sys.executable, "-m", "idolctl.launch.bound", str(os.getpid()), *command]
+    with _opened(log) as said:
+        output = said or subprocess.DEVNULL
+        worker = subprocess.Popen(bound, stdin=subprocess.DEVNULL, stdout=output, stderr=said, process_group=0)
+    with _forwarding(worker) as received:
+        try:
+            while worker.poll() is None:
+                time.sleep(POLL_SECONDS)
+                for report in reports.new():
+                    on_report(report)
+        finally:
+            if worker.poll() is None:  # an error of ours: nothing may go on unseen
+                worker.terminate()
+                worker.wait()
+    for report in reports.new():
+        on_report(report)
+    return worker.returncode, received[0] if received else None
+
+
+@contextmanager
+def _forwarding(worker: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    received: list[int] = []
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        again = number == signal.SIGINT and number in received
+        received.append(number)
+        if worker.poll() is None:
+            worker.send_signal(signal.SIGKILL if again else number)
+
+    before = {number: signal.signal(number, forward) for number in FORWARDED}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _opened(log: Path | None) -> Iterator[IO[bytes] | None]:
+    if log is None:
+        yield None
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "ab") as file:
+        yield file
+
+
+class _Tail:
+    """New whole lines of a growing JSON Lines file, which may also be cut back when a stage resumes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = path.stat().st_size if path.exists() else 0
+
+    def new(self) -> Iterator[dict[str, Any]]:
+        try:
+            size = self._path.stat().st_size
+        except FileNotFoundError:
+            return
+        if size < self._offset:
+            self._offset = size
+        with open(self._path, "rb") as file:
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                self._offset += len(line)
+                try:
+                    yield json.loads(line)
+                except ValueError:
+                    continue

@@ -1,0 +1,87 @@
+"""How many processes a stage runs on, and the command that starts those of this machine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from idol_core.config import StageConfig
+from idol_core.errors import InvalidInput
+
+Launcher = Literal["local", "torchrun", "slurm"]
+SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"  # torchrun passes these on
+SHUTDOWN_SECONDS = 120  # for the last checkpoint, before torchrun kills
+MAX_RESTARTS = 3
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """`gpus` processes on each of `nodes` machines, which meet at `endpoint` (HOST:PORT)."""
+
+    launcher: Launcher = "local"
+    gpus: int = 1
+    nodes: int = 1
+    endpoint: str | None = None
+    torchrun: tuple[str, ...] = ()  # further arguments for it
+    partition: str | None = None  # Slurm's
+    time: str | None = None
+    slurm: tuple[str, ...] = ()  # further KEY=VALUE for sbatch
+
+    @property
+    def world(self) -> int:
+        """Processes in all."""
+        return self.gpus * self.nodes
+
+    @property
+    def grouped(self) -> bool:
+        """Whether torchrun starts the processes."""
+        return self.world > 1 or self.launcher == "torchrun" or bool(self.torchrun)
+
+    def options(self) -> dict[str, object]:
+        """The options of `idolctl run` that say so, None for those at their defaults."""
+        return {
+            "--launcher": None if self.launcher == "local" else self.launcher,
+            "--gpus": None if self.gpus == 1 else self.gpus,
+            "--nodes": None if self.nodes == 1 else self.nodes,
+            "--rdzv-endpoint": self.endpoint,
+            "--partition": self.partition,
+            "--time": self.time,
+        }
+
+
+def check_ranks(ranks: Ranks, configs: Iterable[StageConfig]) -> None:
+    """Raise InvalidInput (exit 2) for numbers that make no group, or that a stage's batch doesn't divide among."""
+    if min(ranks.gpus, ranks.nodes) < 1:
+        raise InvalidInput("a group has at least one process", where="--gpus, --nodes", fix="--gpus 1 --nodes 1")
+    if ranks.nodes > 1 and ranks.launcher != "slurm" and not ranks.endpoint:
+        fix = "--rdzv-endpoint HOST:PORT, the same on every machine, where HOST is one of them"
+        raise InvalidInput(f"{ranks.nodes} machines need a place to meet", where="--nodes", fix=fix)
+    if ranks.world == 1:
+        return
+    from idol_core.data.sampler import per_process  # brings numpy
+
+    for config in configs:
+        per_process(config.solver, ranks.world)
+
+
+def worker_command(ranks: Ranks, folder: Path, *, key: str) -> list[str]:
+    """The command that runs the stage in `folder`; groups on several machines know each other by `key`."""
+    worker = ["-m", "idol_core.worker", str(folder)]
+    if not ranks.grouped:
+        return [sys.executable, *worker]
+    meet = ["--standalone"]
+    if ranks.endpoint:
+        meet = ["--rdzv-backend", "c10d", "--rdzv-endpoint", ranks.endpoint, "--rdzv-id", key or folder.name]
+    options = {
+        "--nproc-per-node": ranks.gpus,
+        "--nnodes": ranks.nodes,
+        "--max-restarts": MAX_RESTARTS,
+        "--monitor-interval": 0.5,
+        "--signals-to-handle": SIGNALS,
+        "--shutdown-timeout": SHUTDOWN_SECONDS,
+    }
+    said = [str(part) for pair in options.items() for part in pair]
+    return [sys.executable, "-m", "torch.distributed.run", *meet, *said, *ranks.torchrun, *worker]

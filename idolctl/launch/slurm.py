@@ -1,0 +1,182 @@
+"""Stages as Slurm jobs through submitit, each waiting for the one before."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from idol_core.errors import IdolError, InvalidInput, Missing, Preempted
+from idol_core.files import write_json
+from idolctl.chain import Stage
+from idolctl.job import Job
+from idolctl.runs import JOBS
+from idolctl.ui import table
+
+DEFAULT_MINUTES = 24 * 60
+WARNING_SECONDS = 180  # before the time limit Slurm sends a signal, for the last checkpoint
+FIRST_PORT, PORTS = 20000, 20000
+
+
+class StageCommand:
+    """What a job does: `idolctl run` up to its stage. submitit pickles it, and calls `checkpoint` on preemption."""
+
+    def __init__(self, arguments: list[str], *, nodes: int, torchrun: tuple[str, ...] = ()) -> None:
+        self.arguments, self.nodes, self.torchrun = arguments, nodes, torchrun
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self) -> None:
+        """Run the command. RuntimeError where it fails; a further machine's end says nothing."""
+        command = [sys.executable, "-m", "idolctl", *self.arguments, *self._meeting_place()]
+        command += ["--", *self.torchrun] if self.torchrun else []
+        # Slurm sends its warning to every process of the job; only the one of submitit knows what to do with it.
+        before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        self._process = subprocess.Popen(command)
+        signal.signal(signal.SIGUSR2, before)
+        code = self._process.wait()
+        if code == Preempted.exit_code and os.environ.get("SLURM_PROCID", "0") != "0":
+            return
+        if code:
+            raise RuntimeError(f"{' '.join(command)} ended with exit code {code}")
+
+    def checkpoint(self) -> Any:
+        """Let the stage write its checkpoint; the same command goes on when the job is queued again."""
+        import submitit
+
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGUSR1)
+            # submitit calls this from a signal handler, amid the `wait` above, whose lock is not to be had.
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        again = StageCommand(self.arguments, nodes=self.nodes, torchrun=self.torchrun)
+        return submitit.helpers.DelayedSubmission(again)
+
+    def _meeting_place(self) -> list[str]:
+        if self.nodes == 1:
+            return []
+        import submitit
+
+        environment = submitit.JobEnvironment()
+        port = FIRST_PORT + int("".join(c for c in environment.job_id if c.isdigit()) or 0) % PORTS
+        return ["--rdzv-endpoint", f"{environment.hostnames[0]}:{port}"]
+
+
+def submit(job: Job, *, cluster: str = "slurm") -> list[dict[str, Any]]:
+    """Submit a job for every stage that has work left; returns what `jobs.json` of the run then holds.
+
+    `cluster` is submitit's: slurm, or local and debug, which run the jobs here.
+    """
+    from idolctl.execute import prepared
+
+    with prepared(job) as actions:
+        left = [action.stage for action in actions if action.kind != "skip"]
+    executor = _executor(job, cluster)  # without the folder's lock, which the first job may need at once
+    entries: list[dict[str, Any]] = []
+    for stage in left:
+        _set_parameters(executor, job, stage, after=entries[-1]["job"] if entries else None)
+        try:
+            submitted = executor.submit(_command(job, stage))
+        except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+            text = " ".join(str(error).split())
+            raise IdolError(f"sbatch refused the job: {text}", where="Slurm", fix="see sinfo and squeue") from error
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        entries.append({"stage": stage.chain, "job": submitted.job_id, "cluster": cluster, "submitted": now})
+        write_json(job.folder / JOBS, entries)
+        if cluster != "slurm":  # those have no dependencies
+            submitted.result()
+    return entries
+
+
+def print_jobs(entries: list[dict[str, Any]], as_json: bool) -> None:
+    """Say which jobs were submitted."""
+    if as_json:
+        print(json.dumps({"jobs": entries}))
+    elif not entries:
+        print("nothing to do: every step is done with these settings")
+    else:
+        print(table(("stage", "job", "submitted"), [(e["stage"], e["job"], e["submitted"]) for e in entries]))
+        print("\nNext: idolctl status, squeue --me")
+
+
+def minutes(text: str) -> int:
+    """Minutes of a time limit as Slurm writes it: minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS."""
+    days, dash, rest = text.rpartition("-")
+    try:
+        parts = [int(part) for part in rest.split(":")]
+        if dash:
+            seconds = int(days) * 86400 + sum(p * s for p, s in zip(parts, (3600, 60, 1), strict=False))
+        else:
+            seconds = sum(
+                p * s for p, s in zip(parts, {1: (60,), 2: (60, 1), 3: (3600, 60, 1)}[len(parts)], strict=True)
+            )
+    except (ValueError, KeyError):
+        seconds = 0
+    if seconds <= 0:
+        raise InvalidInput(f"'{text}' is no time limit", where="--time", fix="--time 90, 12:00:00 or 2-00:00:00")
+    return -(-seconds // 60)
+
+
+def _command(job: Job, stage: Stage) -> StageCommand:
+    """`idolctl run` of the steps up to `stage`; those before are done by then."""
+    steps = ",".join(str(s.step) for s in job.stages[: job.stages.index(stage) + 1])
+    ranks = job.request.ranks
+    here = dataclasses.replace(
+        ranks, launcher="torchrun" if ranks.world > 1 else "local", partition=None, time=None, slurm=(), torchrun=()
+    )
+    request = dataclasses.replace(
+        job.request, steps=steps, name=job.folder.name, runs=job.folder.parent.resolve(), root=job.root.resolve(),
+        ranks=here,
+    )  # fmt: skip
+    return StageCommand(request.arguments(), nodes=ranks.nodes, torchrun=ranks.torchrun)
+
+
+def _executor(job: Job, cluster: str) -> Any:
+    try:
+        import submitit
+    except ImportError:
+        raise Missing(
+            "submitit is not installed", where="--launcher slurm", fix="pip install 'idolctl[slurm]'"
+        ) from None
+    import shutil
+
+    if cluster == "slurm" and shutil.which("sbatch") is None:
+        raise Missing("no sbatch here", where="--launcher slurm", fix="run this on a machine of the Slurm cluster")
+    return submitit.AutoExecutor(folder=_logs(job.folder), cluster=cluster)
+
+
+def _logs(folder: Path) -> Path:
+    return folder.resolve() / "slurm" / "%j"
+
+
+def _set_parameters(executor: Any, job: Job, stage: Stage, *, after: str | None) -> None:
+    ranks = job.request.ranks
+    own: dict[str, Any] = dict(_pair(text) for text in ranks.slurm)
+    gpus = int(own.pop("gpus_per_node", ranks.gpus))
+    cpus = int(own.pop("cpus_per_task", ranks.gpus * (1 + stage.config.data.workers)))
+    executor.update_parameters(
+        name=f"{job.folder.name}-{stage.chain}",
+        timeout_min=minutes(ranks.time) if ranks.time else DEFAULT_MINUTES,
+        nodes=ranks.nodes,
+        tasks_per_node=1,
+        cpus_per_task=cpus,
+        **({"gpus_per_node": gpus} if gpus else {}),
+        slurm_signal_delay_s=WARNING_SECONDS,
+        **({"slurm_partition": ranks.partition} if ranks.partition else {}),
+        slurm_additional_parameters={
+            "requeue": True,
+            **({"dependency": f"afterok:{after}", "kill_on_invalid_dep": "yes"} if after else {}),
+            **own,
+        },
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InvalidInput(f"'{text}' is no KEY=VALUE", where="--slurm", fix="--slurm account=NAME")
+    return key.strip("-").replace("-", "_"), value

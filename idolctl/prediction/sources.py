@@ -1,0 +1,121 @@
+"""What SOURCE names: a video, image files, the videos of a data set, a camera."""
+
+from __future__ import annotations
+
+import glob
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from idol_core.camera import camera_device, camera_rate, read_camera
+from idol_core.clips import (
+    IMAGE_ENDINGS,
+    Clip,
+    image_clip,
+    images_in,
+    in_order,
+    labelled_clip,
+    recorded_clip,
+    video_clip,
+)
+from idol_core.data.catalog import resolve_source
+from idol_core.data.dataset import open_dataset
+from idol_core.errors import InvalidInput, Missing
+from idolctl.evaluation.targets import find_data
+from idolctl.workspace import data_root, is_toy, make_toy_data
+
+CAMERA = "camera:"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Clips under one name; `category_ids` of a data set, by class index."""
+
+    name: str
+    clips: Sequence[Clip]
+    category_ids: Sequence[int] | None = None
+    live: bool = False  # a camera: the clip has no end of its own
+
+
+def find_sources(source: str, *, root: Path | None, recording: Path, stop: Callable[[], bool]) -> Sources:
+    """Look for a camera, a file, a folder, a glob and a data set of that name, in this order.
+
+    Args:
+        recording: where a camera's frames are kept while they are needed.
+        stop: asked after each of a camera's frames.
+
+    Raises InvalidInput for a camera without a number, Missing where there is no such thing, Integrity for a file that
+    can't be read.
+    """
+    path = Path(source).expanduser()
+    if source.startswith(CAMERA):
+        return _camera(source, recording, stop)
+    if path.is_file():
+        clip = image_clip([path], name=path.stem) if _is_image(path) else video_clip(path)
+        return Sources(path.stem, [clip])
+    if path.is_dir():
+        return Sources(path.resolve().name, [_folder(path)])
+    if glob.has_magic(source):
+        return _glob(source)
+    return _data_set(source, root)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_ENDINGS
+
+
+def _camera(source: str, recording: Path, stop: Callable[[], bool]) -> Sources:
+    number = source.removeprefix(CAMERA)
+    if not number.isdecimal():
+        raise InvalidInput(f"'{source}' is no camera", where="command line", fix="idolctl predict camera:0")
+    camera_device(int(number))
+    name = f"camera-{int(number)}"
+    clip = recorded_clip(
+        lambda: read_camera(int(number), stop=stop), name=name, rate=camera_rate(int(number)), recording=recording
+    )
+    return Sources(name, [clip], live=True)
+
+
+def _folder(path: Path) -> Clip:
+    found = images_in(path)
+    if not found:
+        endings = ", ".join(IMAGE_ENDINGS)
+        raise Missing(f"the folder holds no image files ({endings})", where=str(path), fix="name the folder of frames")
+    return image_clip(found, name=path.resolve().name)
+
+
+def _glob(pattern: str) -> Sources:
+    """Image files are the frames of one clip, other files clips of their own."""
+    matches = map(Path, glob.glob(str(Path(pattern).expanduser()), recursive=True))  # noqa: PTH207  (absolute ones too)
+    found = in_order(path for path in matches if path.is_file())
+    if not found:
+        raise Missing("the pattern matches no file", where=pattern, fix="check the pattern")
+    images = [path for path in found if _is_image(path)]
+    if images and len(images) < len(found):
+        other = next(path for path in found if not _is_image(path))
+        what = f"the pattern matches image files and others, such as {other.name}"
+        raise InvalidInput(what, where=pattern, fix=f"a narrower one: '{pattern}{images[0].suffix}'")
+    if images:
+        name = images[0].resolve().parent.name
+        return Sources(name, [image_clip(images, name=name)])
+    clips = [replace(video_clip(path), id=number) for number, path in enumerate(found, 1)]
+    often = Counter(clip.name for clip in clips)
+    named = [c if often[c.name] == 1 else replace(c, name=f"{c.name}-{c.id}") for c in clips]
+    return Sources(found[0].resolve().parent.name, named)
+
+
+def _data_set(name: str, asked: Path | None) -> Sources:
+    root = data_root(asked, runs=None, stages=())
+    try:
+        source = find_data(name, root)
+    except InvalidInput as error:
+        what = f"'{name}' is no file, folder, camera or data set"
+        raise Missing(what, where=str(Path(name).absolute()), fix=f"check the path; data sets: {error.fix}") from None
+    if is_toy(source):
+        make_toy_data(root)
+    dataset = open_dataset(resolve_source(source, root))
+    if dataset.kind != "vis":
+        raise InvalidInput(f"{source.name} is a set of images, and nothing moves in it", where=str(dataset.source),
+                           fix="idolctl predict FOLDER for frames of a video")  # fmt: skip
+    return Sources(source.name, [labelled_clip(video) for video in dataset.videos], dataset.category_ids)

@@ -1,0 +1,56 @@
+"""The weights that a prediction is made with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from idol_core.cache import find_weights
+from idol_core.errors import InvalidInput, Missing
+from idol_core.threads import configure_threads
+from idolctl.mistakes import suggestion
+from idolctl.zoo import ZooEntry, load_zoo
+
+if TYPE_CHECKING:
+    from idol_core.streaming import VideoSegmenter
+
+
+def check_weights(name: str) -> Path:
+    """Where the weights lie. Torch is not needed to find that out.
+
+    Raises InvalidInput (with the nearest name) for a name that the zoo doesn't know either or a backbone's, Missing
+    with the fetch command for one that is not in the cache, Missing for a path that leads nowhere.
+    """
+    entries = {entry.name: entry for entry in load_zoo().weights}
+    entry: ZooEntry | None = entries.get(name)
+    if entry is not None and entry.kind == "imagenet":
+        raise InvalidInput(f"{name} is a backbone and segments nothing", where="--weights", fix="idolctl ls zoo")
+    if entry is not None and entry.trained_by:
+        raise Missing(f"{name} was announced but never published", where="idolctl ls zoo", fix=entry.trained_by)
+    try:
+        return find_weights(name)
+    except Missing:
+        if entry is not None or "/" in name or Path(name).suffix:
+            raise
+    usable = [e.name for e in entries.values() if e.kind != "imagenet" and e.sources]
+    raise InvalidInput(f"'{name}' is no weights file and no name of the zoo", where="--weights",
+                       fix=suggestion(name, usable))  # fmt: skip
+
+
+def open_segmenter(path: Path, device: str | None) -> VideoSegmenter:
+    """Build the network on `device`, by default a GPU where there is one.
+
+    Raises InvalidInput for a device that does not exist, and as VideoSegmenter.from_pretrained does.
+    """
+    configure_threads()
+    import torch
+
+    from idol_core.streaming import VideoSegmenter
+
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        what = f"device '{chosen}' can't be used: {str(error).splitlines()[0]}"
+        raise InvalidInput(what, where="--device", fix="--device cpu") from error
+    return VideoSegmenter.from_pretrained(str(path), device=chosen)

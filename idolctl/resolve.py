@@ -1,0 +1,81 @@
+"""A recipe, a backbone and a step become one StageConfig, and every value knows which file and line it came from.
+
+Order, later wins: defaults (idol_core.config) < recipe < backbone < step < --set. A recipe that extends another one
+lies over all of it, so that what stands in the file you wrote wins over what it builds on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from idol_core.config import StageConfig
+from idol_core.errors import IdolError, InvalidInput
+from idolctl.assignments import settings_document
+from idolctl.document import Document, Scope, Section
+from idolctl.library import Recipe, load_backbone
+from idolctl.mistakes import raise_all
+from idolctl.schema import Settings, Value, fill_defaults, overlay, validated
+from idolctl.semantics import check_stage
+from idolctl.yaml_source import Origin
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """One step, ready to train; `settings` holds every value with its place; `inferred` says if nobody published it."""
+
+    config: StageConfig
+    settings: Settings
+    inferred: str | None
+
+
+def resolve(
+    recipe: Recipe, *, steps: Sequence[int], backbone: str | None = None, assignments: Sequence[str] = ()
+) -> list[Resolved]:
+    """Put all layers over each other, for every step, and check the result.
+
+    Raises Mistakes with all that is wrong in the recipe, what it extends, the backbone and the assignments.
+    """
+    for step in steps:
+        if step not in recipe.steps:
+            fix = f"--steps {','.join(map(str, recipe.steps))}"
+            raise InvalidInput(f"recipe {recipe.name} has no step {step}", where=str(recipe.path), fix=fix)
+    backbone = backbone or recipe.backbone
+    base, overrides = load_backbone(backbone), settings_document(assignments)
+    mistakes = [m for d in (*recipe.documents, base, overrides) for m in d.mistakes]
+    found = [_resolve(recipe, base, _stem(backbone), step, overrides, mistakes) for step in steps]
+    raise_all(mistakes)
+    return found
+
+
+def _resolve(
+    recipe: Recipe, base: Document, backbone: str, step: int, overrides: Document, mistakes: list[IdolError]
+) -> Resolved:
+    settings: Settings = {}
+    inferred: str | None = None
+    for section in _sections((*recipe.documents, overrides), base, backbone, step):
+        settings = overlay(settings, section.settings)
+        inferred = section.inferred or inferred
+    for key, value in (("recipe", recipe.name), ("backbone", backbone), ("step", step)):
+        settings[(key,)] = Value(value, Origin("command line"), key)
+    filled = fill_defaults(settings, mistakes)
+    config, doubtful = validated(filled, mistakes)
+    check_stage(config, filled, doubtful, mistakes)
+    return Resolved(config, filled, inferred)
+
+
+def _sections(documents: Sequence[Document], backbone: Document, name: str, step: int) -> Iterator[Section]:
+    for i, document in enumerate(documents):
+        special = document.backbones.get(name, Scope())
+        yield document.scope.common
+        if i == 0:
+            yield backbone.scope.common
+        yield special.common
+        if i == 0:
+            yield backbone.scope.steps.get(step, Section())
+        yield document.scope.steps.get(step, Section())
+        yield special.steps.get(step, Section())
+
+
+def _stem(backbone: str) -> str:
+    return backbone.rsplit("/", 1)[-1].removesuffix(".yaml").removesuffix(".yml")

@@ -1,0 +1,90 @@
+"""Where a file of the zoo may come from: a folder, an HTTP address, Google Drive."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from idol_core.errors import IdolError, NetworkError
+from idolctl.download import Progress, download, web_page
+from idolctl.zoo import ZooEntry
+
+ENDINGS = (".pth", ".safetensors")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place: `kind` folder (a file's path), http or drive (a file's id), and the ending of what comes."""
+
+    kind: str
+    place: str
+    ending: str = ".pth"
+
+    def __str__(self) -> str:
+        return f"drive:{self.place}" if self.kind == "drive" else self.place
+
+
+def sources_of(entry: ZooEntry, mirrors: Sequence[str], *, offline: bool) -> list[Source]:
+    """All places to try, in order: mirrors first. Offline only those on disk."""
+    found = [s for mirror in mirrors for s in mirrored(mirror, entry.name)]
+    for text in entry.sources:
+        if text.startswith("drive:"):
+            found.append(Source("drive", text.removeprefix("drive:")))
+        else:
+            found.append(Source("http", text, Path(urlsplit(text).path).suffix))
+    return [s for s in found if s.kind == "folder" or not offline]
+
+
+def mirrored(mirror: str, name: str, endings: Sequence[str] = ENDINGS) -> Iterator[Source]:
+    """`name` with each ending below a mirror, which is an address or a folder (files that are there only)."""
+    for ending in endings:
+        if "://" in mirror:
+            yield Source("http", f"{mirror.rstrip('/')}/{name}{ending}", ending)
+        elif (path := Path(mirror).expanduser() / f"{name}{ending}").is_file():
+            yield Source("folder", str(path), ending)
+
+
+def mirrors(asked: Sequence[str]) -> list[str]:
+    """The ones asked for, then $IDOLCTL_MIRROR."""
+    return [*asked, *filter(None, [os.environ.get("IDOLCTL_MIRROR")])]
+
+
+def obtain(source: Source, part: Path, *, timeout: float, progress: Progress) -> None:
+    """Bring the file of `source` to `part`. Raises NetworkError, or OSError from the disk."""
+    if source.kind == "folder":
+        size = Path(source.place).stat().st_size
+        shutil.copyfile(source.place, part)
+        progress(size, size)
+    elif source.kind == "http":
+        download(source.place, part, timeout=timeout, progress=progress)
+    else:
+        _from_drive(source.place, part)
+    with open(part, "rb") as file:
+        start = file.read(4096)
+    if start.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+        raise web_page(start, str(source))
+
+
+def _from_drive(file_id: str, part: Path) -> None:
+    import gdown
+
+    try:
+        gdown.download(id=file_id, output=str(part), quiet=False, use_cookies=False)
+    except OSError as error:  # requests' errors are OSErrors too; those of the disk have a number
+        if error.errno is not None:
+            raise
+        raise _drive_error(file_id, error) from error
+    except Exception as error:
+        raise _drive_error(file_id, error) from error
+    if not part.is_file():
+        raise _drive_error(file_id, "no file came")
+
+
+def _drive_error(file_id: str, error: object) -> IdolError:
+    text = " ".join(str(error).split())[:200]
+    what = f"Google Drive gave no file (its quota may be used up, or the link is dead): {text}"
+    return NetworkError(what, where=f"drive:{file_id}", fix="try again tomorrow, or --mirror URL|DIR")

@@ -1,0 +1,237 @@
+"""Data sets on disk: what is checked and told, sets of one's own, splits."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from idol_core.config import DataSource
+from idol_core.data.catalog import find_layout, known_names, resolve_source
+from idol_core.data.dataset import open_dataset
+from idol_core.errors import InvalidInput
+from idolctl.app import main
+from tests.cli.conftest import blocks
+from tests.unit.data_sets import small_images, small_videos
+
+
+@pytest.fixture
+def call(capsys, monkeypatch, tmp_path):
+    """Run the command in this process: exit code, stdout, stderr. The data root is `tmp_path`/root."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "root"))
+    (tmp_path / "root").mkdir()
+
+    def run(*arguments):
+        code = main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """A labelled video set of three videos."""
+    folder = tmp_path / "clips"
+    small_videos(folder)
+    return folder
+
+
+def add(call, folder, *more, name="mine"):
+    return call("data", "add", name, "--frames", folder / "frames", "--annotations", folder / "instances.json", *more)
+
+
+def test_a_set_of_ones_own_works_by_name(call, clips, tmp_path):
+    code, out, _ = add(call, clips, "--val-annotations", clips / "instances.json")
+    assert code == 0
+    assert "mine_train  3 videos, 11 frames, 9 objects, 2 classes" in out
+    assert "num_classes: 2" in out
+    root = tmp_path / "root"
+    for name in ("mine_train", "mine_val"):
+        source = resolve_source(DataSource(name), root)
+        assert (source.kind, len(open_dataset(source).videos)) == ("vis", 3)
+        assert name in known_names(root)
+    code, out, _ = call("data", "check", "mine", "--deep")
+    assert code == 0
+    assert out.count("✓") == 10
+    code, out, _ = call("ls", "datasets", "--json")
+    row = next(r for r in json.loads(out)["datasets"] if r["name"] == "mine_val")
+    assert (row["kind"], row["found"]) == ("vis", True)
+
+
+def test_images_of_ones_own(call, tmp_path):
+    small_images(tmp_path / "pictures", height=40, width=50)
+    code, out, _ = add(call, tmp_path / "pictures")
+    assert code == 0
+    assert "6 images" in out
+    assert "steps 1,2" in out
+    assert resolve_source(DataSource("mine_train"), tmp_path / "root").kind == "coco"
+
+
+def test_a_set_may_move_with_its_root(call, tmp_path):
+    folder = tmp_path / "root" / "clips"
+    small_videos(folder)
+    assert add(call, folder)[0] == 0
+    (tmp_path / "root").rename(tmp_path / "moved")
+    assert resolve_source(DataSource("mine_train"), tmp_path / "moved").frames == str(tmp_path / "moved/clips/frames")
+
+
+def test_what_can_not_be_added(call, clips):
+    assert add(call, clips)[0] == 0
+    assert add(call, clips)[0] == 2  # is there
+    assert add(call, clips, "--force")[0] == 0
+    assert add(call, clips, name="toy")[0] == 2
+    assert add(call, clips, name="a/b")[0] == 2
+    assert add(call, clips / "nowhere", name="x")[0] == 3
+    assert call("data", "add", "x", "--frames", clips, "--annotations", clips / "instances.json")[0] == 4
+    content = json.loads((clips / "instances.json").read_text())
+    content["categories"].append({"id": 77, "name": "third"})
+    (clips / "more.json").write_text(json.dumps(content))
+    code, _, err = add(call, clips, "--val-annotations", clips / "more.json", name="x")
+    assert code == 4
+    assert "x_train has 2; x_val has 3" in blocks(err)[0]["error"]
+
+
+def test_a_malformed_description_is_told(call, tmp_path):
+    path = tmp_path / "root" / "bad.yaml"
+    for text, key in (("kind: videos\ntrain: {}\n", "kind"), ("kind: vis\ntrain: {frames: 3}\n", "train")):
+        path.write_text(text)
+        with pytest.raises(InvalidInput) as raised:
+            find_layout("bad_train", tmp_path / "root")
+        assert raised.value.where.endswith(f"bad.yaml:{key}")
+
+
+def test_missing_files_have_crosses_and_expected_places(call):
+    code, out, err = call("data", "check", "ytvis19")
+    assert code == 3
+    assert out.count("✗") == 4
+    assert "ytvis_2019/val/JPEGImages or " in out
+    assert "ytvis_2019/valid.json" in blocks(err)[3]["where"]
+    code, _, err = call("data", "check", "yvis19")
+    assert (code, "ytvis19" in blocks(err)[0]["fix"]) == (2, True)
+
+
+def test_counts_are_held_against_the_published(call, tmp_path):
+    folder = tmp_path / "root" / "ovis"
+    small_videos(folder)
+    (folder / "frames").rename(folder / "train")
+    (folder / "instances.json").rename(folder / "annotations_train.json")
+    code, out, err = call("data", "check", "ovis_train", "--json")
+    report = json.loads(out)["parts"][0]
+    assert code == 4
+    assert [line["ok"] for line in report["lines"]] == [True, True, False, True]
+    assert "607 videos of 25 classes" in blocks(err)[0]["error"]
+
+
+def test_deep_lists_what_is_broken(call, clips):
+    add(call, clips)
+    content = json.loads((clips / "instances.json").read_text())
+    mask = content["annotations"][0]["segmentations"][1]
+    content["annotations"][0]["segmentations"][1] = {"counts": "1234", "size": mask["size"]}
+    (clips / "instances.json").write_text(json.dumps(content))
+    cut = clips / "frames/v1/2.jpg"
+    cut.write_bytes(cut.read_bytes()[:300])
+    small_images(clips / "other", height=40, width=50)
+    (clips / "other/frames/1.png").rename(clips / "frames/v2/0.jpg")
+    assert call("data", "check", "mine")[0] == 0  # nothing is opened
+    code, out, err = call("data", "check", "mine", "--deep")
+    assert code == 4
+    assert out.count("✗") == 3
+    assert "v1/2.jpg: frame cannot be decoded" in out
+    assert "v2/0.jpg: is 40 x 50, its annotation says 48 x 64" in out
+    assert "annotation 10, frame 1: run lengths" in out
+    assert "3 frames or masks" in blocks(err)[0]["error"]
+    (clips / "frames/v3/0.jpg").unlink()
+    code, out, err = call("data", "check", "mine")
+    assert code == 3
+    assert "v3/0.jpg" in blocks(err)[0]["error"]
+
+
+def test_a_split_works_as_a_data_set(call, clips, tmp_path):
+    add(call, clips)
+    code, out, _ = call("split", "make", "mine", "--val-fraction", ".34", "--seed", "3", "--name", "a", "--json")
+    made = json.loads(out)
+    assert code == 0
+    assert (made["train"]["videos"], made["val"]["videos"]) == (2, 1)
+    root = tmp_path / "root"
+    sides = [open_dataset(resolve_source(DataSource(f"mine@a_{side}"), root)) for side in ("train", "val")]
+    whole = open_dataset(resolve_source(DataSource("mine_train"), root))
+    ids = [set(d.index.video_ids.tolist()) for d in sides]
+    assert ids[0] | ids[1] == {1, 2, 3}
+    assert not ids[0] & ids[1]
+    for side in sides:
+        assert side.category_names == whole.category_names
+        for row, video in enumerate(side.videos):
+            assert side.tracks(row) == whole.tracks(video.id - 1)
+            assert video == whole.videos[video.id - 1]
+    before = (root / "splits/mine@a/val.json").read_bytes()
+    assert call("split", "make", "mine", "--val-fraction", ".34", "--seed", "3", "--name", "a")[1].count(made["digest"])
+    assert (root / "splits/mine@a/val.json").read_bytes() == before
+    assert call("split", "verify", "mine@a")[0] == 0
+    code, out, _ = call("ls", "splits", "--json")
+    row = next(r for r in json.loads(out)["splits"] if r["name"] == "mine@a")
+    assert (row["train"], row["val"], row["sha256"]) == (2, 1, made["digest"])
+    assert call("data", "check", "mine@a")[0] == 0
+
+
+def test_leaks_and_strangers_are_exit_4(call, clips, tmp_path):
+    add(call, clips)
+    call("split", "make", "mine", "--name", "a")
+    folder = tmp_path / "root/splits/mine@a"
+    train = json.loads((folder / "train.json").read_text())
+    val = json.loads((folder / "val.json").read_text())
+    (folder / "val.json").write_text(json.dumps(val | {"videos": val["videos"] + train["videos"][:1]}))
+    code, out, err = call("split", "verify", "mine@a")
+    assert code == 4
+    assert "leaks: 1 on both sides" in blocks(err)[0]["error"]
+    assert "class" in out  # the counts are told all the same
+    val["videos"][0]["id"] += 50
+    for annotation in val["annotations"]:
+        annotation["video_id"] += 50
+    (folder / "val.json").write_text(json.dumps(val))
+    code, _, err = call("split", "verify", "mine@a")
+    assert code == 4
+    assert "the whole set does not" in blocks(err)[0]["error"]
+
+
+def test_a_published_split_may_number_anew(call, tmp_path):
+    root = tmp_path / "root"
+    small_videos(root / "ovis")
+    (root / "ovis/frames").rename(root / "ovis/train")
+    content = json.loads((root / "ovis/instances.json").read_text())
+    (root / "ovis/annotations_train.json").write_text(json.dumps(content))
+    for side, videos in (("train", content["videos"][:2]), ("val", content["videos"][2:])):
+        known = {v["id"]: number for number, v in enumerate(videos, start=1)}
+        part = content | {
+            "videos": [v | {"id": known[v["id"]]} for v in videos],
+            "annotations": [
+                a | {"video_id": known[a["video_id"]]} for a in content["annotations"] if a["video_id"] in known
+            ],
+        }
+        (root / f"ovis/ovis_sub_{side}.json").write_text(json.dumps(part))
+    assert call("split", "verify", "ovis@oracle")[0] == 0
+
+
+def test_what_can_not_be_split(call, clips):
+    add(call, clips)
+    assert call("split", "make", "nosuch")[0] == 2
+    assert call("split", "make", "ovis")[0] == 3
+    assert call("split", "make", "mine", "--val-fraction", "1.5")[0] == 2
+    assert call("split", "make", "mine", "--name", "../x")[0] == 2
+    assert call("split", "make", "ovis", "--name", "oracle")[0] == 2
+    content = json.loads((clips / "instances.json").read_text())
+    (clips / "instances.json").write_text(json.dumps(content | {"annotations": None}))
+    assert call("split", "make", "mine")[0] == 3
+
+
+def test_the_oracle_split_is_fetched_from_a_mirror(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("IDOLCTL_CACHE", str(tmp_path / "cache"))
+    mirror = tmp_path / "mirror" / "oracle_split"
+    mirror.mkdir(parents=True)
+    for side in ("train", "val"):
+        (mirror / f"ovis_sub_{side}.json").write_text('{"videos": []}')
+    code, _, _ = call("split", "fetch", "oracle", "--mirror", tmp_path / "mirror", "--offline")
+    assert code == 0
+    assert (tmp_path / "root/ovis/ovis_sub_val.json").read_text() == '{"videos": []}'
+    assert call("split", "fetch", "nosuch")[0] == 2

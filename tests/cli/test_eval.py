@@ -1,0 +1,376 @@
+"""Scores from the command line: of results files, of runs, of detections that were kept, oracles, several runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from idol_core.config import stage_to_dict
+from idol_core.data.dataset import open_dataset
+from idol_core.errors import Integrity, InvalidInput
+from idolctl.app import main
+from idolctl.evaluation import infer
+from idolctl.evaluation.scores import METRICS, mean_and_spread
+from idolctl.evaluation.targets import Target, find_target, published_scores
+from idolctl.evaluation.variants import variants
+from idolctl.library import load_recipe
+from idolctl.resolve import resolve
+from tests.cli.conftest import CHECKOUT, blocks
+from tests.unit.tiny import tiny_config
+from tests.unit.vis_sets import HEIGHT, WIDTH, box, result, truth
+
+LEFT, RIGHT = box(2, 2, 8, 8), box(20, 2, 8, 8)
+FRAMES = 8
+NAMES = [f"clip/{t}.jpg" for t in range(FRAMES)]
+
+
+def scene(**extra):
+    """Annotations: two objects of class 4 in one clip."""
+    content = truth([(1, 4, [m] * FRAMES, extra) for m in (LEFT, RIGHT)], videos=((1, FRAMES),))
+    content["videos"][0]["file_names"] = NAMES
+    return content
+
+
+SWAPPED = [
+    result(1, 4, 0.9, [LEFT] * 4 + [RIGHT] * 4),
+    result(1, 4, 0.8, [RIGHT] * 4 + [LEFT] * 4),
+]
+RIGHT_RESULTS = [result(1, 4, 0.9, [LEFT] * FRAMES), result(1, 4, 0.8, [RIGHT] * FRAMES)]
+
+
+@pytest.fixture
+def files(tmp_path):
+    def write(results, annotations=None):
+        (tmp_path / "annotations.json").write_text(json.dumps(annotations or scene()))
+        (tmp_path / "results.json").write_text(json.dumps(results))
+        return ["eval", "--results", f"{tmp_path}/results.json", "--annotations", f"{tmp_path}/annotations.json"]
+
+    return write
+
+
+@pytest.fixture
+def call(capsys, monkeypatch, tmp_path):
+    """Run the command in this process: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IDOLCTL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
+
+    def run(*arguments):
+        code = main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def last_json(out):
+    return json.loads(out.strip().splitlines()[-1])
+
+
+def test_results_against_annotations(files, call):
+    code, out, _ = call(*files(RIGHT_RESULTS), "--json")
+    found = last_json(out)
+    assert code == 0
+    assert [found[m] for m in METRICS] == pytest.approx([100, 100, 100, 50, 100])
+    assert found["APs"] == pytest.approx(100)
+    assert found["APl"] is None
+    assert found["per_class"]["class 4"]["AP"] == pytest.approx(100)
+    assert found["per_class"]["class 9"]["AP"] is None
+
+
+def test_a_half_swapped_pair(files, call):
+    code, out, _ = call(*files(SWAPPED), "--json", "--per-video")
+    found = last_json(out)
+    assert code == 0
+    assert found["AP50"] == found["AP75"] == 0  # every overlap is 1/3
+    (row,) = found["per_video"]
+    assert (row["id"], row["switches"], row["covered"], row["visible"]) == (1, 2, 16, 16)
+    code, out, _ = call(*files(SWAPPED), "--per-video")
+    assert "identity switches: 2; " in out
+    assert "in 100.0 % of the frames" in out
+
+
+def test_occlusion_groups(files, call):
+    annotations = scene(occlusion=["no_occlusion"] * 4 + ["severe_occlusion"] * 4)
+    code, out, _ = call(*files(RIGHT_RESULTS, annotations), "--occlusion", "--json")
+    groups = last_json(out)["occlusion"]
+    assert code == 0
+    assert groups["heavy"]["AP"] == pytest.approx(100)
+    assert groups["slight"]["AP"] is None
+    code, _, err = call(*files(RIGHT_RESULTS), "--occlusion")
+    assert code == 3
+    assert "occlusion" in blocks(err)[0]["error"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "what"),
+    [
+        (result(7, 4, 0.5, [LEFT] * FRAMES), "unknown videos: 1"),
+        (result(1, 5, 0.5, [LEFT] * FRAMES), "unknown categories: 1"),
+        (result(1, 4, 0.5, [LEFT] * 3), "wrong number of frames: 1"),
+        (result(1, 4, 0.5, [box(0, 0, 2, 2, (9, 9))] * FRAMES), "malformed masks: 1"),
+    ],
+)
+def test_what_does_not_fit_is_never_a_silent_zero(files, call, broken, what):
+    code, out, err = call(*files([*RIGHT_RESULTS, broken]), "--json")
+    assert (code, out) == (4, "")
+    assert what in blocks(err)[0]["error"]
+
+
+def test_no_ground_truth_names_submit(files, call):
+    code, _, err = call(*files(RIGHT_RESULTS, scene() | {"annotations": None}))
+    assert code == 3
+    assert "submit" in blocks(err)[0]["fix"]
+
+
+def test_images_are_scored_too(files, call):
+    mask = LEFT
+    annotations = {
+        "images": [{"id": 3, "height": HEIGHT, "width": WIDTH, "file_name": "a.jpg"}],
+        "categories": [{"id": 4, "name": "x"}],
+        "annotations": [
+            {
+                "id": 1,
+                "image_id": 3,
+                "category_id": 4,
+                "iscrowd": 0,
+                "segmentation": mask,
+                "area": 64,
+                "bbox": [2, 2, 8, 8],
+            }
+        ],
+    }
+    results = [{"image_id": 3, "category_id": 4, "score": 0.5, "segmentation": mask, "bbox": [2, 2, 8, 8]}]
+    code, out, _ = call(*files(results, annotations), "--json")
+    assert code == 0
+    assert last_json(out)["AP"] == pytest.approx(100)
+    assert call(*files(results, annotations), "--per-video")[0] == 2
+
+
+def test_scoring_files_imports_no_torch(files):
+    arguments = files(RIGHT_RESULTS)
+    program = f"import sys; from idolctl.app import main; main({arguments!r}); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, check=True, stdout=subprocess.DEVNULL)
+
+
+# Runs. What the network would say is kept already: two objects whose embeddings change places in the middle.
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Make a finished run `name`, with or without the detections that its weights give on the clip."""
+    root = tmp_path / "data"
+    (root / "frames" / "clip").mkdir(parents=True)
+    (root / "instances.json").write_text(json.dumps(scene()))
+    part = "{frames: frames, annotations: instances.json}"
+    (root / "pair.yaml").write_text(f"kind: vis\ntrain: {part}\nval: {part}\n")
+    (resolved,) = resolve(load_recipe("toy"), steps=(3,), assignments=["model.num_classes=2", "data.val.name=pair_val"])
+    config = dataclasses.replace(resolved.config, init=None)
+
+    def make(name, results, *, swap_at=None):
+        folder = tmp_path / "runs" / name / "1-2-3"
+        folder.mkdir(parents=True)
+        (folder / "weights.safetensors").write_bytes(name.encode())
+        (folder / "stage.json").write_text(
+            json.dumps({"config": stage_to_dict(config), "root": str(root), "key": name, "parent": None})
+        )
+        (folder / "state.json").write_text(json.dumps({"status": "done"}))
+        (folder / "results.json").write_text(json.dumps(results))
+        if swap_at is not None:
+            _keep_detections(name, tmp_path, swap_at)
+        return folder
+
+    return make
+
+
+def _keep_detections(name, tmp_path, swap_at):
+    from idol_core.data.catalog import resolve_source
+    from idol_core.engine.records import save_record
+    from idol_core.tracking.records import FrameRecord, VideoRecord
+
+    target = find_target(name, tmp_path / "runs", data=None)
+    dataset = open_dataset(resolve_source(target.config.data.val, target.root))
+    frames = []
+    for t in range(FRAMES):
+        scores = np.array([0.9, 0.25], np.float32)
+        embeddings = 10 * np.eye(4, dtype=np.float32)[[0, 1] if t < swap_at else [1, 0]]
+        probs = np.stack([scores, np.zeros(2)], 1).astype(np.float32)
+        counts = [m["counts"].encode() for m in (LEFT, RIGHT)]
+        frames.append(FrameRecord(scores, probs, embeddings, np.eye(2, dtype=np.float32), counts))
+    key = infer._key(target, dataset, target.config)
+    save_record(target.folder / "detections" / key / "1.npz", VideoRecord(frames, (HEIGHT, WIDTH)))
+
+
+def test_a_run_is_scored_by_its_own_results(run, call, tmp_path):
+    run("a", RIGHT_RESULTS)
+    code, out, _ = call("eval", "a", "--json")
+    found = last_json(out)
+    assert (code, found["AP"], found["data"]) == (0, pytest.approx(100), "pair_val")
+    assert found["results"].endswith("runs/a/1-2-3/results.json")
+    assert call("eval", "runs/a/1-2-3")[0] == 0
+    code, _, err = call("eval", "b")
+    assert code == 2
+    assert "'b' is no run" in blocks(err)[0]["error"]
+
+
+def test_tracker_settings_without_the_network(run, call):
+    folder = run("a", [], swap_at=FRAMES)
+    code, out, _ = call("eval", "a", "--set", "tracker.new_score=.2", "--json")
+    assert code == 0
+    assert last_json(out)["AR10"] == pytest.approx(100)
+    results = json.loads((folder / "eval/pair_val/results.json").read_text())
+    assert [r["segmentations"][0] for r in results] == [LEFT, RIGHT]
+    assert json.loads((folder / "results.json").read_text()) == []  # the run's own are left alone
+    assert json.loads((folder / "eval/pair_val/evaluation.json").read_text())["AR10"] == pytest.approx(100)
+
+
+def test_a_sweep_is_a_table(run, call):
+    run("a", [], swap_at=FRAMES)
+    sweep = ["--set", "tracker.init_score=.3", "--set", "tracker.new_score=.2,.3"]
+    code, out, _ = call("eval", "a", *sweep, "--json")
+    found = last_json(out)
+    assert code == 0
+    assert [row["AR10"] for row in found["sweep"]] == pytest.approx([90, 50])  # 7 of 8 frames: up to .85
+    code, out, _ = call("eval", "a", "--set", "tracker.init_score=.2,.3", "--json")
+    found = last_json(out)
+    assert [(r["settings"]["tracker.init_score"], r["AR10"]) for r in found["sweep"]] == [
+        (".2", pytest.approx(100)),
+        (".3", pytest.approx(90)),  # it begins a frame later
+    ]
+    assert found["settings"] == {"tracker.init_score": ".2"}
+    assert found["AP"] == found["sweep"][0]["AP"]
+    code, out, _ = call("eval", "a", "--set", "tracker.init_score=.2,.3")
+    assert out.count("best") == 1
+
+
+def test_oracles_give_back_what_swapped_identities_cost(run, call):
+    run("a", [], swap_at=4)
+    for clip_length, clip_is_perfect in ((4, True), (8, False)):
+        code, out, _ = call("eval", "a", "--oracle", "clip", "--clip-length", clip_length, "--json")
+        found = last_json(out)
+        assert code == 0
+        assert found["frame"]["AP"] == pytest.approx(100)
+        assert found["normal"]["AP"] == 0
+        assert found["clip"]["AP"] == (pytest.approx(100) if clip_is_perfect else 0)
+        assert found["AP"] == found["clip"]["AP"]
+    code, out, _ = call("eval", "a", "--oracle", "frame")
+    assert code == 0
+    assert all(row in out for row in ("normal", "clip oracle, 10 frames", "frame oracle"))
+
+
+def test_several_runs_have_a_mean_and_a_spread(run, call):
+    run("a", RIGHT_RESULTS)
+    run("b", SWAPPED)
+    code, out, _ = call("eval", "a", "b", "--json")
+    found = last_json(out)
+    assert (code, found["AP"], found["std"]["AP"]) == (0, pytest.approx(50), pytest.approx(50 * 2**0.5))
+    assert [one["AP"] for one in found["runs"]] == pytest.approx([100, 0])
+    assert mean_and_spread([{"AP": 4.0}])[1] == {"AP": None}
+
+
+def test_a_set_without_ground_truth(run, call, tmp_path):
+    run("a", RIGHT_RESULTS)
+    (tmp_path / "data/instances.json").write_text(json.dumps(scene() | {"annotations": None}))
+    code, out, _ = call("eval", "a", "--json")
+    found = last_json(out)
+    assert code == 0
+    assert [found[m] for m in METRICS] == [None] * 5
+    code, out, _ = call("eval", "a")
+    assert "no ground truth" in out
+    assert "idolctl submit pair --results" in out
+    assert call("eval", "a", "--oracle", "frame")[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "what"),
+    [
+        (["a", "--set", "solver.lr=1"], 2, "no setting of an evaluation"),
+        (["a", "--set", "tracker.new_scor=.1"], 2, "unknown key"),
+        (["a", "--set", "tracker.new_score=high"], 2, "expected a valid number"),
+        (["a", "--set", "tracker.new_score=1.5"], 2, "within 0 and 1"),
+        (["a", "--data", "nosuch"], 2, "no data set"),
+        (["a", "--data", "ovis"], 3, "not found"),
+        (["nosuch"], 2, "no run"),
+        (["ovis-r50"], 3, "not in the cache"),
+        ([], 2, "name a run"),
+        (["--results", "x.json"], 2, "--annotations"),
+        (["--results", "x.json", "--annotations", "y.json"], 3, "not found"),
+    ],
+)
+def test_mistakes(run, call, arguments, code, what):
+    run("a", RIGHT_RESULTS)
+    found, out, err = call("eval", *arguments)
+    assert (found, out) == (code, "")
+    assert what in blocks(err)[0]["error"]
+    assert set(blocks(err)[0]) == {"error", "where", "fix"}
+
+
+def test_other_classes_are_refused(run, call, tmp_path):
+    run("a", [], swap_at=4)
+    content = truth([(1, 4, [LEFT] * FRAMES, {})], videos=((1, FRAMES),), categories=(4, 5, 6))
+    content["videos"][0]["file_names"] = NAMES
+    (tmp_path / "data/three.json").write_text(json.dumps(content))
+    (tmp_path / "data/three.yaml").write_text("kind: vis\nval: {frames: frames, annotations: three.json}\n")
+    code, _, err = call("eval", "a", "--data", "three")
+    assert code == 2
+    assert "2 classes, the data set has 3" in blocks(err)[0]["error"]
+
+
+def test_detections_are_those_of_weights_input_and_selection(run, tmp_path):
+    run("a", [])
+    target = find_target("a", tmp_path / "runs", data=None)
+    from idol_core.data.catalog import resolve_source
+
+    dataset = open_dataset(resolve_source(target.config.data.val, target.root))
+
+    def keys(*assignments):
+        return [infer._key(target, dataset, v.config) for v in variants(target.config, assignments)]
+
+    assert len(set(keys("tracker.new_score=.1,.2", "tracker.mask_nms=.1,.9"))) == 1
+    assert len(set(keys("tracker.select_score=.1,.2", "input.test_short_side=96,112"))) == 4
+    before = keys()
+    shutil.copyfile(__file__, target.weights)
+    assert keys() != before
+
+
+@pytest.mark.parametrize(
+    ("recipe", "step", "backbone", "data", "names"),
+    [
+        ("ovis", 3, "r50", "ovis_val", ["ovis-r50"]),
+        ("ytvis19", 3, "r50", "ytvis19_val", ["ytvis19-r50", "ytvis19-r50-b"]),
+        ("ovis", 3, "r50", "ovis@oracle_val", []),  # other videos
+        ("ovis", 3, "r101", "ovis_val", []),  # never published
+        ("ytvis19", 2, "r50", "ytvis19_val", []),
+    ],
+)
+def test_published_figures_stand_beside_what_they_compare_with(recipe, step, backbone, data, names, tmp_path):
+    (resolved,) = resolve(load_recipe(recipe), steps=(step,), backbone=backbone)
+    target = Target("x", tmp_path / "x.safetensors", resolved.config, tmp_path)
+    assert list(published_scores(target, data)) == names
+
+
+def test_weights_that_do_not_say_how_they_were_made(tmp_path):
+    from idol_core.build import build_model
+    from idol_core.convert import save_weights
+
+    model = tiny_config(num_classes=5)
+    path = tmp_path / "mine.safetensors"
+    save_weights(path, build_model(model).state_dict(), {"source": "elsewhere"})
+    target = find_target(str(path), tmp_path / "runs", data="toy@val20-seed0")
+    assert dataclasses.replace(target.config.model, dropout=model.dropout) == dataclasses.replace(
+        model, backbone=target.config.model.backbone
+    )
+    (toy,) = resolve(load_recipe("toy"), steps=(3,))
+    assert (target.name, target.config.step) == ("mine", 3)
+    assert (target.config.input, target.config.tracker) == (toy.config.input, toy.config.tracker)
+    with pytest.raises(InvalidInput):
+        find_target(str(path), tmp_path / "runs", data=None)
+    path.write_bytes(b"no weights")
+    with pytest.raises(Integrity):
+        find_target(str(path), tmp_path / "runs", data="toy")

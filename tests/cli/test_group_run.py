@@ -1,0 +1,146 @@
+"""`idolctl run` in several processes and on several machines (two launchers on this one)."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from idol_core.errors import InvalidInput
+from idolctl.launch.ranks import Ranks
+from idolctl.launch.slurm import StageCommand, minutes
+from tests.cli.conftest import CHECKOUT, blocks
+from tests.cli.mini import make_mini
+from tests.e2e.stages import ENVIRONMENT
+
+FAST = ("--steps", "1", "--set", "solver.iterations=4", "--set", "solver.batch=4")
+
+
+@pytest.fixture
+def home(tmp_path):
+    make_mini(tmp_path)
+    return tmp_path
+
+
+def start(home, *args):
+    command = [sys.executable, "-m", "idolctl", "run", "mini.yaml", *map(str, args)]
+    environment = ENVIRONMENT | {"PYTHONPATH": str(CHECKOUT)}
+    return subprocess.Popen(
+        command, cwd=home, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def test_two_machines_are_two_launchers(home):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{probe.getsockname()[1]}"
+    options = (*FAST, "--nodes", 2, "--gpus", 1, "--rdzv-endpoint", endpoint)
+    machines = [start(home, *options) for _ in range(2)]
+    ended = [machine.communicate(timeout=900) for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], ended
+    assert sum("taking part" in stderr for _, stderr in ended) == 1
+    stage = home / "runs" / "mini-tiny" / "1"
+    assert json.loads((stage / "state.json").read_text())["status"] == "done"
+    assert {p.name for p in (stage / "logs").glob("rank*")} == {"rank0.log", "rank1.log"}
+
+
+def test_a_stopped_group_is_75_and_resumes(home):
+    options = ("--steps", "1", "--gpus", 2, "--set", "solver.batch=4", "--set", "solver.iterations=3000")
+    process = start(home, *options)
+    metrics = home / "runs" / "mini-tiny" / "1" / "metrics.jsonl"
+    while not metrics.exists() or metrics.read_text().count("\n") < 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 75
+    assert "--gpus 2" in blocks(stderr)[-1]["fix"]
+
+
+def test_a_batch_that_does_not_divide_is_refused(home, idolctl):
+    refused = idolctl("run", "mini.yaml", "--gpus", "3", cwd=home)
+    assert refused.returncode == 2
+    assert "does not divide" in blocks(refused.stderr)[0]["error"]
+    assert not (home / "runs").exists()
+    assert idolctl("run", "mini.yaml", "--gpus", "2", "--nodes", "2", cwd=home).returncode == 2
+    assert idolctl("run", "mini.yaml", "stray", cwd=home).returncode == 2
+
+
+def test_what_follows_the_dashes_goes_to_torchrun():
+    from pathlib import Path
+
+    from idolctl.launch.ranks import worker_command
+
+    command = worker_command(Ranks(gpus=2, torchrun=("--max-restarts", "0")), Path("stage"), key="k")
+    assert command[1:3] == ["-m", "torch.distributed.run"]
+    assert command.index("0") > command.index("3")  # the last one counts
+    assert command[-3:] == ["-m", "idol_core.worker", "stage"]
+    assert worker_command(Ranks(), Path("stage"), key="")[1:] == ["-m", "idol_core.worker", "stage"]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("90", 90), ("12:30", 13), ("12:00:00", 720), ("2-00:00:00", 2880), ("1-12", 2160), ("1-01:30", 1530)],
+)
+def test_time_limits_as_slurm_writes_them(text, wanted):
+    assert minutes(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "soon", "1:2:3:4", "0"])
+def test_other_time_limits_are_refused(text):
+    with pytest.raises(InvalidInput):
+        minutes(text)
+
+
+def test_jobs_run_the_stages_in_order(home, monkeypatch):
+    """Through submitit's local executor: one job a step, each with the steps before it."""
+    from idolctl.job import Request, make_job
+    from idolctl.launch.slurm import submit
+
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
+    ranks = Ranks("slurm", time="10", slurm=("gpus_per_node=0",))
+    job = make_job(Request("mini.yaml", steps="1,2", ranks=ranks))
+    entries = submit(job, cluster="local")
+    assert [entry["stage"] for entry in entries] == ["1", "1-2"]
+    assert json.loads((job.folder / "jobs.json").read_text()) == entries
+    assert [job.state(stage).status for stage in job.stages] == ["done", "done"]
+    assert submit(job, cluster="local") == []
+
+
+def test_without_slurm_it_says_so(home, idolctl):
+    refused = idolctl("run", "mini.yaml", "--launcher", "slurm", cwd=home, PATH="/nowhere")
+    assert refused.returncode == 3
+    assert "sbatch" in blocks(refused.stderr)[0]["error"]
+
+
+def test_a_job_that_is_preempted_lets_its_stage_stop(tmp_path, monkeypatch):
+    """submitit calls `checkpoint` from a signal handler while the job waits for its command."""
+    home = tmp_path
+    make_mini(home)
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
+    code = (
+        "import signal, sys\n"
+        "from idolctl.launch.slurm import StageCommand\n"
+        "command = StageCommand(sys.argv[1:], nodes=1)\n"
+        "def preempted(*_):\n    command.checkpoint()\n    print('checkpointed', flush=True)\n"
+        "signal.signal(signal.SIGUSR2, preempted)\n"
+        "try:\n    command()\nexcept RuntimeError as error:\n    print(error, flush=True)\n"
+    )
+    arguments = ["run", "mini.yaml", "--steps", "1", "--set", "solver.iterations=3000"]
+    job = subprocess.Popen([sys.executable, "-c", code, *arguments], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    metrics = home / "runs" / "mini-tiny" / "1" / "metrics.jsonl"
+    while not metrics.exists() or metrics.read_text().count("\n") < 2:
+        assert job.poll() is None
+        time.sleep(0.05)
+    job.send_signal(signal.SIGUSR2)
+    said, _ = job.communicate(timeout=120)
+    assert said.splitlines()[0] == "checkpointed"
+    assert "exit code 75" in said
+    assert StageCommand(arguments, nodes=1).checkpoint().function.arguments == arguments

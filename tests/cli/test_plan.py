@@ -1,0 +1,248 @@
+"""What is done to each step, and why, judged from the files of a run alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from idol_core.data.catalog import LAYOUTS
+from idol_core.errors import IdolError, InvalidInput, Missing
+from idolctl.identity import is_known, stage_key
+from idolctl.job import Job, Request, lacking, make_job, refuse_changes
+from idolctl.state import read_stage, run_lock, stage_lock
+from tests.cli.conftest import CHECKOUT
+
+
+@pytest.fixture
+def request_of(tmp_path, monkeypatch):
+    """A request for toy whose data files exist (their content does not matter to a plan)."""
+    monkeypatch.setenv("IDOLCTL_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "datasets"
+    for name, layout in LAYOUTS.items():
+        if name.startswith("toy"):
+            (root / layout.frames[0]).mkdir(parents=True)
+            (root / layout.annotations[0]).parent.mkdir(parents=True, exist_ok=True)
+            (root / layout.annotations[0]).write_text(name)
+
+    def make(*settings: str, **options: object) -> Job:
+        known = {"recipe": "toy", "runs": tmp_path / "runs", "root": root, "assignments": settings}
+        return make_job(Request(**(known | options)))
+
+    return make
+
+
+def leave(job, chain, *, iteration=0, done=False, weights=b""):
+    """Put a stage's files there as a worker leaves them."""
+    stage = next(s for s in job.stages if s.chain == chain)
+    folder, identity = job.stage_folder(chain), job.identity(stage)
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "stage.json").write_text(json.dumps({"key": "", "identity": identity}))
+    if iteration:
+        (folder / "checkpoints" / f"{iteration}.pt").write_bytes(b"")
+    if done:
+        (folder / "weights.safetensors").write_bytes(weights or chain.encode())
+    status = {"status": "done" if done else "running", "iteration": iteration, "iterations": 9, "metrics": None}
+    (folder / "state.json").write_text(json.dumps(status))
+
+
+def kinds(job):
+    return [action.kind for action in job.plan()]
+
+
+def reasons(job):
+    return [action.reason for action in job.plan()]
+
+
+def test_an_empty_folder_runs_everything_in_order(request_of):
+    assert kinds(request_of()) == ["run", "wait", "wait"]
+    assert [s.chain for s in request_of(steps="1,3").stages] == ["1", "1-3"]
+    assert [s.chain for s in request_of(steps="2,3").stages] == ["2", "2-3"]
+    assert [s.chain for s in request_of(steps="3").stages] == ["3"]
+
+
+def test_done_is_skipped_a_checkpoint_resumed(request_of):
+    job = request_of()
+    leave(job, "1", done=True)
+    leave(job, "1-2", iteration=50)
+    assert kinds(job) == ["skip", "resume", "wait"]
+    assert f"iteration 50 of {job.stages[1].config.solver.iterations}" in reasons(job)[1]
+    assert kinds(request_of(steps="1,3")) == ["skip", "run"]
+
+
+def test_a_run_that_has_only_its_evaluation_left(request_of):
+    job = request_of(steps="1")
+    leave(job, "1", iteration=job.stages[0].config.solver.iterations)
+    assert (kinds(job), reasons(job)) == (["resume"], ["trained, evaluation is left"])
+
+
+def test_settings_that_change_nothing_learnt_do_not_matter(request_of):
+    leave(request_of(steps="1"), "1", iteration=50)
+    same = ("data.workers=7", "solver.log_every=1", "solver.checkpoint_every=9", "solver.keep_checkpoints=4")
+    assert kinds(request_of(*same, steps="1")) == ["resume"]
+
+
+@pytest.mark.parametrize(
+    "setting", ["solver.lr=9e-4", "solver.seed=5", "model.dropout=.2", "loss.mask=1", "input.flip=0"]
+)
+def test_a_changed_recipe_is_shown_and_refused(request_of, setting):
+    leave(request_of(steps="1"), "1", iteration=50)
+    changed = request_of(setting, steps="1")
+    with pytest.raises(InvalidInput) as caught:
+        refuse_changes(changed, changed.plan())
+    assert caught.value.exit_code == 2
+    assert f"{setting.split('=')[0]}: " in caught.value.what
+    assert "--force-step 1" in caught.value.fix
+    assert "--name" in caught.value.fix
+
+
+def test_a_changed_recipe_over_nothing_worth_keeping_just_runs(request_of):
+    leave(request_of(steps="1"), "1")
+    assert kinds(request_of("solver.lr=9e-4", steps="1")) == ["run"]
+
+
+def test_changed_annotations_are_noticed(request_of):
+    job = request_of()
+    leave(job, "1", done=True)
+    annotations = job.root / LAYOUTS["toy_images_val"].annotations[0]
+    annotations.write_text("other")
+    (action, *_) = request_of().plan()
+    assert (action.kind, action.changes) == ("changed", ("data.val's annotations changed",))
+    annotations.unlink()
+    assert kinds(request_of())[0] == "skip"  # what is done stays done without its data
+
+
+def test_other_weights_of_the_parent_are_noticed(request_of):
+    job = request_of(steps="1,3")
+    leave(job, "1", done=True)
+    leave(job, "1-3", iteration=20)
+    assert kinds(job) == ["skip", "resume"]
+    (job.stage_folder("1") / "weights.safetensors").write_bytes(b"trained again")
+    (_, action) = request_of(steps="1,3").plan()
+    assert (action.kind, action.changes) == ("changed", ("the weights it starts from changed",))
+
+
+def test_forcing_a_step_redoes_what_depends_on_it(request_of):
+    job = request_of()
+    for chain in ("1", "1-2", "1-2-3"):
+        leave(job, chain, done=True)
+    assert kinds(job) == ["skip", "skip", "skip"]
+    forced = request_of(force_step=2).plan()
+    assert [a.kind for a in forced] == ["skip", "run", "wait"]
+    assert [a.fresh for a in forced] == [False, True, True]
+    assert [a.fresh for a in request_of("solver.seed=9", force_step=1).plan()] == [True, True, True]
+    with pytest.raises(InvalidInput, match="none of the steps 1,3"):
+        request_of(steps="1,3", force_step=2)
+
+
+def test_keys_are_of_content_not_of_places(request_of, tmp_path):
+    job = request_of(steps="1")
+    identity = job.identity(job.stages[0])
+    assert is_known(identity)
+    job.root.rename(tmp_path / "moved")
+    moved = request_of(steps="1", root=tmp_path / "moved", name="elsewhere")
+    assert stage_key(moved.identity(moved.stages[0])) == stage_key(identity)
+    other = request_of("solver.seed=1", steps="1", root=tmp_path / "moved")
+    assert stage_key(other.identity(other.stages[0])) != stage_key(identity)
+
+
+def test_a_first_step_starts_from_named_weights(request_of, tmp_path):
+    job = make_job(Request("ytvis19", steps="3", root=tmp_path))
+    missing = lacking(job, job.plan())
+    assert all(isinstance(m, Missing) for m in missing)
+    assert "idolctl fetch r50-step12" in [m.fix for m in missing]
+    cached = tmp_path / "cache" / "weights"
+    cached.mkdir(parents=True)
+    (cached / "r50-step12.safetensors").write_bytes(b"weights")
+    assert "idolctl fetch r50-step12" not in [m.fix for m in lacking(job, job.plan())]
+    assert make_job(Request("ytvis19", backbone="swinl")).stages[0].config.init == "swinl-imagenet22k"
+    assert [s.config.init for s in make_job(Request("ytvis19")).stages] == ["r50-imagenet", None, None]
+    own = tmp_path / "own.pth"
+    own.write_bytes(b"own")
+    given = make_job(Request("ytvis19", steps="3", init=str(own), root=tmp_path))
+    assert given.stages[0].config.init == str(own)
+    (cached / "r50-step12.safetensors").write_bytes(b"other weights")
+    before = job.identity(job.stages[0])["start"]
+    assert before not in (None, given.identity(given.stages[0])["start"])
+
+
+def test_random_layers_are_never_frozen(tmp_path):
+    with pytest.raises(InvalidInput, match="random layers"):
+        make_job(Request("ytvis19", init="none"))
+    free = make_job(Request("ytvis19", init="none", assignments=("model.backbone.freeze_at=0",)))
+    assert free.stages[0].config.init is None
+
+
+@pytest.mark.parametrize("steps", ["", "3,1", "1,1", "4", "a", "1;2"])
+def test_steps_must_be_the_recipes_in_order(request_of, steps):
+    with pytest.raises(InvalidInput, match="ascending"):
+        request_of(steps=steps)
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "."])
+def test_a_name_is_a_folder_name(request_of, name):
+    with pytest.raises(InvalidInput):
+        request_of(name=name)
+
+
+def test_files_cut_short_are_as_if_not_there(request_of):
+    job = request_of(steps="1")
+    leave(job, "1", iteration=50)
+    (job.stage_folder("1") / "state.json").write_text('{"status": "do')
+    assert kinds(job) == ["resume"]
+    (job.stage_folder("1") / "stage.json").write_text("")
+    assert read_stage(job.stage_folder("1")).recorded == {}
+    assert kinds(job) == ["changed"]  # never thrown away unasked
+
+
+def test_the_command_to_repeat_is_the_command_given():
+    request = Request("toy", steps="1,3", name="a b", assignments=("solver.milestones=[1, 2]",), force_step=1)
+    assert request.command() == "idolctl run toy --steps 1,3 --name 'a b' --set 'solver.milestones=[1, 2]'"
+    assert request.command(force_step=3).endswith("--force-step 3 --set 'solver.milestones=[1, 2]'")
+    assert dataclasses.replace(request, assignments=()).command().endswith("--name 'a b'")
+
+
+def test_one_run_folder_one_command(tmp_path):
+    code = (
+        "import time\nfrom pathlib import Path\nfrom idolctl.state import run_lock\n"
+        f"with run_lock(Path({str(tmp_path)!r})):\n    print('held', flush=True)\n    time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(IdolError, match=f"process {other.pid} on ") as caught, run_lock(tmp_path):
+            pass
+        assert caught.value.exit_code == 1
+        other.kill()
+        other.wait()
+    with run_lock(tmp_path), stage_lock(tmp_path / "1"):
+        pass
+
+
+def test_a_killed_command_line_takes_its_worker_with_it(tmp_path):
+    """kill -9 on the parent reaches the child as SIGTERM, so that it can still write a checkpoint."""
+    said = tmp_path / "said"
+    child = (
+        "import pathlib, signal, sys, time\n"
+        f"said = pathlib.Path({str(said)!r})\n"
+        "def stop(*_):\n    said.write_text('stopped')\n    sys.exit(75)\n"
+        "signal.signal(signal.SIGTERM, stop)\nprint('ready', flush=True)\ntime.sleep(60)"
+    )
+    parent = (
+        "import os, subprocess, sys, time\n"
+        "bound = [sys.executable, '-m', 'idolctl.launch.bound', str(os.getpid())]\n"
+        "command = [*bound, sys.executable, '-c', sys.argv[1]]\n"
+        "subprocess.Popen(command, process_group=0)\ntime.sleep(60)"
+    )
+    command = [sys.executable, "-c", parent, child]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while not said.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert said.read_text() == "stopped"

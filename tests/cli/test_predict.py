@@ -1,0 +1,353 @@
+"""`idolctl predict` on small videos and pictures: what it writes, what it refuses, what it leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from idol_core.build import build_model
+from idol_core.config import InputConfig, StageConfig, TrackerConfig, stage_to_dict
+from idol_core.convert import save_weights
+from idol_core.video_io import read_video, write_video
+from idolctl.app import main
+from tests.cli.conftest import CHECKOUT, blocks
+from tests.cli.mini import make_mini
+from tests.unit.tiny import tiny_config
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """Random weights, small and quick, that see something everywhere."""
+    torch.manual_seed(0)
+    model = build_model(tiny_config(num_classes=3))
+    for head in model.decoder.class_heads:
+        torch.nn.init.normal_(head.weight, std=0.5)
+        torch.nn.init.constant_(head.bias, -1.0)
+    config = StageConfig(
+        "toy", "tiny", 3, model=tiny_config(num_classes=3), tracker=TrackerConfig(batch_frames=4),
+        input=InputConfig(test_short_side=64, test_max_size=128),
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    metadata = {"recipe": json.dumps(stage_to_dict(config)), "classes": '["cat", "dog", "sea lion"]'}
+    save_weights(path, model.state_dict(), metadata)
+    return path
+
+
+def clip(count=7, height=48, width=80):
+    """A red corner at the top left, a green square that moves."""
+    frames = np.full((count, height, width, 3), 40, np.uint8)
+    frames[:, :16, :16] = (220, 20, 20)
+    for t, frame in enumerate(frames):
+        frame[height // 2 : height // 2 + 14, 10 + 3 * t : 24 + 3 * t] = (20, 200, 40)
+    return list(frames)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IDOLCTL_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture
+def predict(folder, weights, capsys):
+    """Run the command in this process; returns exit code, stdout and stderr."""
+
+    def run(source, *more):
+        code = main(["predict", str(source), "--weights", str(weights), "--device", "cpu", *map(str, more)])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def refusal(result, code):
+    """The one three-line error of a command that left nothing behind."""
+    assert result[0] == code, result
+    (error,) = blocks(result[2])
+    assert set(error) == {"error", "where", "fix"}
+    assert not list(Path("predictions").rglob("*.*"))
+    return error
+
+
+def test_a_video_becomes_four_kinds_of_files(predict, folder):
+    write_video(folder / "walk.mp4", clip(), rate=12)
+    code, out, err = predict("walk.mp4", "--threshold", 0.05)
+    assert code == 0, err
+    made = folder / "predictions" / "walk"
+    assert sorted(p.name for p in made.iterdir()) == ["contact.png", "overlay.mp4", "results.json", "tracks"]
+    assert "frames/s" in err
+    assert str(Path("predictions/walk/overlay.mp4")) in out
+
+    results = json.loads((made / "results.json").read_text())
+    assert results
+    assert len({entry["track"] for entry in results}) == len(results)  # one class per track
+    assert [entry["score"] for entry in results] == sorted((entry["score"] for entry in results), reverse=True)
+    for entry in results:
+        assert entry["video_id"] == 1
+        assert entry["score"] >= 0.05
+        assert entry["category"] == ["cat", "dog", "sea lion"][entry["category_id"] - 1]
+        assert len(entry["segmentations"]) == 7
+        assert all(s["size"] == [48, 80] for s in entry["segmentations"] if s)
+
+    tables = {path.name: list(csv.DictReader(path.open())) for path in (made / "tracks").iterdir()}
+    names = {f"track-{e['track']}-{e['category'].replace(' ', '-')}.csv": e for e in results}
+    assert set(tables) == set(names)
+    for name, rows in tables.items():
+        present = [t for t, s in enumerate(names[name]["segmentations"]) if s]
+        assert [int(row["frame"]) for row in rows] == present
+        assert {row["class"] for row in rows} == {names[name]["category"]}
+        for row in rows:
+            assert float(row["seconds"]) == pytest.approx(int(row["frame"]) / 12, abs=1e-3)
+            assert 0 <= int(row["x0"]) <= int(row["x1"]) <= 80
+            assert int(row["area"]) <= (int(row["x1"]) - int(row["x0"])) * (int(row["y1"]) - int(row["y0"]))
+
+    overlay = list(read_video(made / "overlay.mp4"))
+    assert len(overlay) == 7
+    assert overlay[0].shape == (6 * 48, 6 * 80, 3)  # small frames are enlarged, so that labels can be read
+    with av.open(str(made / "overlay.mp4")) as container:
+        assert container.streams.video[0].average_rate == 12
+    assert Image.open(made / "contact.png").size[1] < 256
+
+
+def test_only_what_is_asked_for_is_written(predict, folder):
+    write_video(folder / "walk.mp4", clip(3), rate=6)
+    code, out, _ = predict("walk.mp4", "--save", "csv,json", "--out", "here", "--json", "--threshold", 0.05)
+    assert code == 0
+    assert sorted(p.name for p in (folder / "here").iterdir()) == ["results.json", "tracks"]
+    told = json.loads(out.splitlines()[-1])
+    assert told["frames"] == 3
+    assert told["tracks"] == len(json.loads((folder / "here" / "results.json").read_text()))
+    before = sorted((folder / "here" / "tracks").iterdir())
+    assert predict("walk.mp4", "--save", "csv", "--out", "here", "--threshold", 1)[0] == 0
+    assert before
+    assert not list((folder / "here" / "tracks").iterdir())  # those of the earlier time are gone
+    error = refusal(predict("walk.mp4", "--save", "mp4,gif"), 2)
+    assert "gif" in error["error"]
+
+
+def test_tracks_above_the_threshold_only(predict, folder):
+    write_video(folder / "walk.mp4", clip(3), rate=6)
+    code, out, _ = predict("walk.mp4", "--threshold", 0.999)
+    assert code == 0
+    assert "--threshold" in out
+    assert json.loads((folder / "predictions/walk/results.json").read_text()) == []
+    shutil.rmtree("predictions")
+    refusal(predict("walk.mp4", "--threshold", 1.5), 2)
+
+
+def test_pictures_of_any_mode_in_their_order(predict, folder):
+    (folder / "frames").mkdir()
+    for t, frame in enumerate(clip(11)):
+        image = Image.fromarray(frame)
+        image = {0: image.convert("RGBA"), 1: image.convert("P"), 2: image.convert("L")}.get(t, image)
+        image.save(folder / "frames" / f"f{t}.png")
+    (folder / "frames" / "notes.txt").write_text("no frame")
+    assert predict("frames", "--threshold", 0.05)[0] == 0
+    by_folder = (folder / "predictions/frames/results.json").read_text()
+    assert len(json.loads(by_folder)[0]["segmentations"]) == 11
+    shutil.rmtree("predictions")
+    assert predict("frames/f*.png", "--threshold", 0.05)[0] == 0
+    assert (folder / "predictions/frames/results.json").read_text() == by_folder
+    assert predict("frames/f10.png", "--save", "json")[0] == 0
+    assert len(list(Path("predictions/f10").iterdir())) == 1
+
+
+@pytest.mark.parametrize(("height", "width", "count"), [(49, 81, 3), (48, 80, 1), (33, 63, 2)])
+def test_odd_sizes_and_one_frame(predict, folder, height, width, count):
+    (folder / "frames").mkdir()
+    for t, frame in enumerate(clip(count, height, width)):
+        Image.fromarray(frame).save(folder / "frames" / f"{t}.png")
+    code, _, err = predict("frames", "--threshold", 0.05)
+    assert code == 0, err
+    (entry, *_) = json.loads((folder / "predictions/frames/results.json").read_text())
+    assert {tuple(s["size"]) for s in entry["segmentations"] if s} == {(height, width)}
+    assert len(list(read_video(folder / "predictions/frames/overlay.mp4"))) == count
+
+
+def turned(data, matrix):
+    """An mp4's bytes with another display matrix (a, b, c, d) in its track header."""
+    start = data.index(b"tkhd") + 44
+    a, b, c, d = (v << 16 for v in matrix)
+    return data[:start] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30) + data[start + 36 :]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "corner"),
+    [((1, 0, 0, 1), (0, 0)), ((0, 1, -1, 0), (0, -1)), ((-1, 0, 0, -1), (-1, -1)), ((0, -1, 1, 0), (-1, 0))],
+)
+def test_a_turned_video_stands_upright(predict, folder, matrix, corner):
+    write_video(folder / "plain.mp4", clip(2), rate=6)
+    (folder / "phone.mp4").write_bytes(turned((folder / "plain.mp4").read_bytes(), matrix))
+    frame = next(read_video(folder / "phone.mp4"))
+    y, x = ((5 if c == 0 else -6) for c in corner)
+    assert frame[y, x, 0] > 150
+    assert frame[y, x, 1] < 90
+    if matrix == (0, 1, -1, 0):
+        assert predict("phone.mp4", "--threshold", 0.05, "--save", "json,mp4")[0] == 0
+        (entry, *_) = json.loads((folder / "predictions/phone/results.json").read_text())
+        assert next(s for s in entry["segmentations"] if s)["size"] == [80, 48]
+        assert next(read_video(folder / "predictions/phone/overlay.mp4")).shape[:2] == (80 * 4, 48 * 4)
+
+
+def test_videos_of_a_data_set(predict, folder, weights):
+    from idol_core.clips import labelled_clip
+    from idol_core.config import DataSource
+    from idol_core.data.catalog import resolve_source
+    from idol_core.data.dataset import open_dataset
+    from idolctl.prediction.sources import Sources
+    from idolctl.prediction.weights import open_segmenter
+    from idolctl.prediction.work import Save
+    from idolctl.prediction.work import predict as work
+
+    make_mini(folder)
+    root = folder / "root" / "ovis"
+    root.mkdir(parents=True)
+    (folder / "frames").rename(root / "valid")
+    (folder / "videos.json").rename(root / "annotations_valid.json")
+    code, _, err = predict("ovis", "--root", folder / "root", "--threshold", 0.05)
+    assert code == 0, err
+    made = folder / "predictions" / "ovis_val"
+    assert sorted(p.name for p in made.iterdir()) == ["results.json", "video-1", "video-2"]
+    assert (made / "video-2" / "overlay.mp4").is_file()
+    assert {entry["video_id"] for entry in json.loads((made / "results.json").read_text())} == {1, 2}
+
+    dataset = open_dataset(resolve_source(DataSource("ovis_val"), folder / "root"))
+    sources = Sources("mine", [labelled_clip(dataset.videos[0])], category_ids=[11, 5, 7])
+    work(open_segmenter(weights, "cpu"), sources, folder / "ids", save=frozenset({Save.json}), threshold=0.05)
+    results = json.loads((folder / "ids" / "results.json").read_text())
+    assert {(e["category"], e["category_id"]) for e in results} <= {("cat", 11), ("dog", 5), ("sea lion", 7)}
+
+
+def sound(path):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        silence.sample_rate = 8000
+        container.mux(stream.encode(silence))
+        container.mux(stream.encode(None))
+
+
+def test_files_without_pictures_are_refused(predict, folder):
+    sound(folder / "sound.wav")
+    assert "no video stream" in refusal(predict("sound.wav"), 4)["error"]
+    (folder / "notes.mp4").write_text("not a video at all")
+    assert "cannot be read" in refusal(predict("notes.mp4"), 4)["error"]
+    (folder / "empty.mp4").write_bytes(b"")
+    assert refusal(predict("empty.mp4"), 4)["where"].endswith("empty.mp4")
+    (folder / "bare").mkdir()
+    assert "no image" in refusal(predict("bare"), 3)["error"]
+    assert "matches no file" in refusal(predict("bare/*.png"), 3)["error"]
+    assert "did you mean 'ovis'" in refusal(predict("ovvis"), 3)["fix"]
+    (folder / "bad").mkdir()
+    (folder / "bad" / "0.png").write_bytes(b"\x89PNG\r\n\x1a\nrest")
+    assert refusal(predict("bad"), 4)["where"].endswith("0.png")
+
+
+def test_a_truncated_video_leaves_nothing(predict, folder):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 96, 128, 3), dtype=np.uint8)
+    write_video(folder / "whole.mp4", noise, rate=6)
+    data = (folder / "whole.mp4").read_bytes()
+    (folder / "cut.mp4").write_bytes(data[: len(data) * 2 // 3])
+    error = refusal(predict("cut.mp4"), 4)
+    assert "cut short" in error["error"]
+    assert error["where"].endswith("cut.mp4")
+
+
+def test_a_video_without_frames(predict, folder):
+    with av.open(str(folder / "none.avi"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=6)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.start_encoding()
+    assert "without frames" in refusal(predict("none.avi"), 4)["error"]
+
+
+def test_a_change_of_resolution_is_named(predict, folder):
+    (folder / "frames").mkdir()
+    for t, height in enumerate((48, 48, 50)):
+        Image.fromarray(clip(1, height)[0]).save(folder / "frames" / f"{t}.png")
+    error = refusal(predict("frames"), 2)
+    assert "frame 2 (2.png) is 80x50, the frames before it 80x48" in error["error"]
+    assert error["where"].endswith("frames")
+
+
+def test_cameras_that_are_not_there(predict, folder):
+    error = refusal(predict("camera:97"), 3)
+    assert error["error"].startswith("there is no camera 97")
+    assert error["where"] == "/dev/video97"
+    assert "camera:0" in refusal(predict("camera:front"), 2)["fix"]
+
+
+def test_weights_that_are_not_there(folder, capsys):
+    write_video(folder / "walk.mp4", clip(2), rate=6)
+
+    def run(name):
+        code = main(["predict", "walk.mp4", "--weights", name])
+        return code, *capsys.readouterr()
+
+    assert refusal(run("ovis-r50"), 3)["fix"] == "idolctl fetch ovis-r50"
+    assert "ovis-r50" in refusal(run("ovis-r5"), 2)["fix"]
+    assert "backbone" in refusal(run("r50-imagenet"), 2)["error"]
+    assert refusal(run("none.safetensors"), 3)["where"].endswith("none.safetensors")
+    torch.save({"model": {"x": torch.zeros(2)}}, folder / "bare.pth")
+    assert "idolctl fetch NAME" in refusal(run("bare.pth"), 2)["fix"]
+
+
+def test_a_device_that_is_not_there(predict, folder):
+    write_video(folder / "walk.mp4", clip(2), rate=6)
+    assert refusal(predict("walk.mp4", "--device", "toaster"), 2)["fix"] == "--device cpu"
+
+
+def test_ctrl_c_leaves_no_half_written_file(folder, weights):
+    write_video(folder / "long.mp4", clip(150), rate=6)
+    env = os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "idolctl", "predict", "long.mp4", "--weights", weights, "--threshold", "0.05"]
+    running = subprocess.Popen(
+        [*map(str, command), "--device", "cpu"],
+        cwd=folder,
+        env=env,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in tests started in the background
+    )
+    made = folder / "predictions" / "long"
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and not list(made.glob(".overlay*")):  # the video is being written
+        assert running.poll() is None, running.stderr.read()
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(timeout=60) == 130
+    assert not (made / "overlay.mp4").exists()
+    assert not (made / "results.json").exists()
+    assert not list(made.glob(".*"))
+
+
+def test_published_weights_serve_by_name_once_fetched(folder, capsys):
+    from idol_core import VideoSegmenter
+    from idol_core.convert import ours_to_published
+
+    torch.manual_seed(0)
+    model = tiny_config(num_classes=25)
+    (folder / "mirror").mkdir()
+    published = ours_to_published(build_model(model).state_dict(), model)
+    torch.save({"model": published}, folder / "mirror" / "ovis-r50.pth")
+    assert main(["fetch", "ovis-r50", "--mirror", str(folder / "mirror"), "--offline"]) == 0, capsys.readouterr().err
+    segmenter = VideoSegmenter.from_pretrained("ovis-r50")
+    assert segmenter.classes[:3] == ("Person", "Bird", "Cat")
+    assert segmenter.tracker.new_score == 0.3
+    assert segmenter.input.test_short_side == 720
+    (tracked,) = segmenter.stream(clip(1))
+    assert tracked.size == (48, 80)

@@ -1,0 +1,252 @@
+"""Real runs on a small set of one's own: to the end, again, interrupted, and what can go wrong on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import av
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import CHECKOUT, blocks, processor_seconds
+from tests.cli.mini import make_mini
+
+LONG = ("--set", "solver.iterations=5000")
+
+
+def command(*args):
+    return [sys.executable, "-m", "idolctl", *map(str, args)]
+
+
+def environment():
+    return os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
+
+
+def call(home, *args, limit=None, timeout=900):
+    """Run the command line in `home`, files limited to `limit` bytes each."""
+
+    def restrict():
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.run(
+        command(*args), cwd=home, env=environment(), capture_output=True, text=True, timeout=timeout, check=False,
+        preexec_fn=restrict,
+    )  # fmt: skip
+
+
+def checkpoints(stage):
+    """The whole ones; one that is being written has a hidden name."""
+    return [path for path in stage.glob("checkpoints/*.pt") if path.stem.isdigit()]
+
+
+@pytest.fixture
+def home(tmp_path):
+    make_mini(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with a run of all three steps, and what that command said."""
+    home = tmp_path_factory.mktemp("finished")
+    make_mini(home)
+    return home, call(home, "run", "mini.yaml", "--json")
+
+
+def test_three_steps_end_with_scores_and_files(finished):
+    home, done = finished
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert set(told["metrics"]) == {"1", "2", "3"}
+    assert all(set(m) == {"AP", "AP50", "AP75", "AR1", "AR10"} for m in told["metrics"].values())
+    assert all(0 <= value <= 100 for m in told["metrics"].values() for value in m.values())
+    assert told["seconds"] > 0
+    run = home / "runs" / "mini-tiny"
+    assert told["paths"]["run"] == str(run)
+    for name in ("weights", "results", "submission", "overlay", "contact"):
+        assert Path(told["paths"][name]).is_file()
+        assert Path(told["paths"][name]).parent == run
+    with zipfile.ZipFile(run / "submission.zip") as archive:
+        assert json.loads(archive.read("results.json")) == json.loads((run / "results.json").read_text())
+    with Image.open(run / "contact.png") as sheet:
+        assert min(sheet.size) > 100
+    with av.open(run / "overlay.mp4") as video:
+        assert sum(1 for _ in video.decode(video=0)) == 6  # two clips of three frames
+    orders = [json.loads((run / chain / "stage.json").read_text()) for chain in ("1", "1-2", "1-2-3")]
+    assert [order["config"]["step"] for order in orders] == [1, 2, 3]
+    assert orders[2]["parent"] == str(run / "1-2" / "weights.safetensors")
+    assert "solver:" in (run / "1-2" / "recipe.yaml").read_text()
+    assert json.loads((run / "environment.json").read_text())["packages"]["torch"]
+    assert not (run / ".holder.json").exists()
+
+
+def test_progress_is_plain_lines_off_a_terminal(finished):
+    _, done = finished
+    assert "step 2  train 2/2  loss" in done.stderr
+    assert "it/s  ETA" in done.stderr
+    assert "\x1b" not in done.stderr
+    assert "\r" not in done.stderr
+
+
+def test_again_it_does_nothing_says_so_and_is_quick(finished):
+    home, _ = finished
+    before = {p: p.stat().st_mtime_ns for p in (home / "runs").rglob("*") if p.is_file() and not p.name.startswith(".")}
+    used = processor_seconds()
+    again = call(home, "run", "mini.yaml")
+    assert again.returncode == 0
+    assert "nothing to do" in again.stdout
+    assert "submission.zip" in again.stdout
+    assert processor_seconds() - used < 3
+    after = {p: p.stat().st_mtime_ns for p in (home / "runs").rglob("*") if p.is_file() and not p.name.startswith(".")}
+    assert after == before
+    probe = (
+        "import sys\nfrom idolctl.app import main\ncode = main(['run', 'mini.yaml'])\n"
+        "sys.exit(code or ('torch' in sys.modules))"
+    )
+    quick = subprocess.run([sys.executable, "-c", probe], cwd=home, env=environment(), capture_output=True, check=False)
+    assert quick.returncode == 0
+
+
+def test_other_plans_share_what_is_done(finished):
+    home, _ = finished
+    plan = json.loads(call(home, "plan", "mini.yaml", "--steps", "1,3", "--json").stdout)
+    assert [(s["stage"], s["action"]) for s in plan["stages"]] == [("1", "skip"), ("1-3", "run")]
+    dry = call(home, "run", "mini.yaml", "--dry-run", "--force-step", "2")
+    assert [line.split()[:2] for line in dry.stdout.splitlines()[2:5]] == [["1", "skip"], ["2", "run"], ["3", "wait"]]
+
+
+def test_a_changed_recipe_is_refused_with_the_difference(finished):
+    home, _ = finished
+    weights = (home / "runs/mini-tiny/1/weights.safetensors").stat().st_mtime_ns
+    changed = call(home, "run", "mini.yaml", "--set", "solver.lr=1e-3")
+    assert changed.returncode == 2
+    (told,) = blocks(changed.stderr)
+    assert "solver.lr: 0.0004 -> 0.001" in told["error"]
+    assert "--force-step 1" in told["fix"]
+    assert (home / "runs/mini-tiny/1/weights.safetensors").stat().st_mtime_ns == weights
+    assert call(home, "plan", "mini.yaml", "--set", "solver.lr=1e-3").returncode == 2
+
+
+def test_the_newest_run_is_submitted(finished):
+    home, _ = finished
+    done = call(home, "submit", "mini", "--run", "mini-tiny", "--annotations", "videos.json", "--out", "again.zip")
+    assert done.returncode == 0, done.stderr
+    assert (home / "again.zip").read_bytes() == (home / "runs/mini-tiny/submission.zip").read_bytes()
+
+
+def _started(home, *args):
+    """A running command whose worker has trained a few iterations, and its stage folder."""
+    process = subprocess.Popen(
+        command("run", "mini.yaml", "--steps", "1", *LONG, *args), cwd=home, env=environment(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    stage = home / "runs" / "mini-tiny" / "1"
+    _wait(lambda: checkpoints(stage), process)
+    return process, stage
+
+
+def _wait(ready, process=None, seconds=300):
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > deadline or (process is not None and process.poll() is not None):
+            pytest.fail(f"did not come: {process.communicate() if process else ''}")
+        time.sleep(0.1)
+
+
+def _resumes(home):
+    (stage,) = json.loads(call(home, "plan", "mini.yaml", "--steps", "1", *LONG, "--json").stdout)["stages"]
+    return stage["action"] == "resume" and "at iteration" in stage["reason"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGUSR1, 75)])
+def test_stopped_it_checkpoints_and_can_go_on(home, number, code):
+    process, stage = _started(home)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == code, said
+    assert f"run mini.yaml --steps 1 {' '.join(LONG)}" in said
+    assert json.loads((stage / "state.json").read_text())["status"] == "stopped"
+    assert "Traceback" not in said
+    assert _resumes(home)
+
+
+def test_a_killed_command_leaves_a_run_that_goes_on(home):
+    process, stage = _started(home)
+    second = call(home, "run", "mini.yaml", "--steps", "1", *LONG)
+    assert second.returncode == 1
+    assert f"process {process.pid} on" in blocks(second.stderr)[0]["error"]
+    process.kill()
+    process.communicate()
+    _wait(lambda: json.loads((stage / "state.json").read_text())["status"] == "stopped")
+    assert _resumes(home)
+
+
+def test_a_killed_worker_is_told_with_what_to_do(home):
+    process, _ = _started(home)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "killed by signal 9" in blocks(said)[0]["error"]
+    assert _resumes(home)
+
+
+def test_a_loss_that_is_not_finite(home):
+    broken = ("--set", "solver.lr=1e30", "--set", "solver.iterations=9")
+    done = call(home, "run", "mini.yaml", "--steps", "1", *broken)
+    assert done.returncode == 1, done.stderr
+    (told,) = blocks(done.stderr)
+    assert "not finite" in told["error"]
+    assert told["fix"]
+    assert checkpoints(home / "runs/mini-tiny/1")  # the last good one
+
+
+def test_no_room_for_a_checkpoint(home):
+    done = call(home, "run", "mini.yaml", "--steps", "1", limit=600_000)
+    assert done.returncode == 1, done.stderr
+    (told,) = blocks(done.stderr)
+    assert "writing" in told["error"] or "room" in told["error"]
+    assert "--runs-dir" in told["fix"]
+    assert not list((home / "runs/mini-tiny/1/checkpoints").glob("*"))
+
+
+def test_annotations_that_cannot_be_read(home):
+    (home / "images.json").write_text('{"images": [')
+    done = call(home, "run", "mini.yaml", "--steps", "1")
+    assert done.returncode == 4, done.stderr
+    (told,) = blocks(done.stderr)
+    assert "images.json" in told["where"]
+    assert told["fix"]
+
+
+def test_a_missing_set_names_where_it_should_be(home):
+    shutil.rmtree(home / "frames")
+    (home / "videos.json").unlink()
+    done = call(home, "run", "mini.yaml")
+    assert done.returncode == 3
+    assert {b["where"] for b in blocks(done.stderr)} == {"frames"}
+    coco = call(home, "run", "ytvis19", "--root", "elsewhere")
+    assert coco.returncode == 3
+    assert "elsewhere/coco/train2017" in {b["where"] for b in blocks(coco.stderr)}
+    assert not (home / "runs").exists()
+
+
+def test_a_recipe_with_three_mistakes(home):
+    recipe = home / "mini.yaml"
+    recipe.write_text(recipe.read_text().replace("queries: 20", "quieres: 20") + "solvr: {}\nloss: {mask: -1}\n")
+    done = call(home, "run", "mini.yaml")
+    assert done.returncode == 2
+    told = {b["where"].split(":", 2)[2]: b for b in blocks(done.stderr)}
+    assert set(told) == {"model.quieres", "solvr", "loss.mask"}
+    assert all(b["where"].startswith("mini.yaml:") for b in told.values())
+    assert told["solvr"]["fix"] == "did you mean 'solver'?"

@@ -1,0 +1,101 @@
+"""What status, ls runs, logs and compare say about folders as workers and Slurm leave them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from idol_core.config import StageConfig, stage_to_dict
+from tests.cli.conftest import blocks
+
+
+def leave(folder, *, step=1, lr=1e-4, status="done", ap=None, log=(), lines=(), error=None):
+    """A stage's files."""
+    (folder / "logs").mkdir(parents=True)
+    config = stage_to_dict(StageConfig("toy", "tiny", step))
+    config["solver"] |= {"lr": lr, "iterations": 40}
+    order = {"key": "", "config": config, "parent": None, "identity": {"settings": {}, "train": "a", "val": "b"}}
+    (folder / "stage.json").write_text(json.dumps(order))
+    metrics = None if ap is None else {"AP": ap, "AP50": ap + 10}
+    state = {"status": status, "phase": "train", "iteration": 20, "iterations": 40, "seconds": 75.0}
+    (folder / "state.json").write_text(json.dumps(state | {"metrics": metrics, "error": error}))
+    if status == "done":
+        (folder / "weights.safetensors").write_bytes(b"")
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for rank, text in enumerate(log):
+        (folder / "logs" / f"rank{rank}.log").write_text(text)
+
+
+@pytest.fixture
+def home(tmp_path):
+    runs = tmp_path / "runs"
+    leave(runs / "a" / "1", ap=20.0, log=("first\nsecond\nthird\n", "of rank one\n"))
+    line = {"iteration": 23, "loss": 1.5, "it_per_s": 2.0, "data_wait": 0.25}
+    leave(runs / "a" / "1-2", step=2, status="running", lines=(line, {"event": "evaluate", "done": 1, "total": 2}))
+    error = {"what": "the loss is not finite", "where": "w", "fix": "f", "exit_code": 1}
+    leave(runs / "b" / "1", lr=2e-4, ap=22.5, status="done")
+    leave(runs / "b" / "1-3", step=3, status="failed", error=error)
+    return tmp_path
+
+
+def test_status_of_all_runs(home, idolctl):
+    told = idolctl("status", "--json")
+    stages = {(s["run"], s["stage"]): s for s in json.loads(told.stdout)["stages"]}
+    assert stages["a", "1"]["status"] == "done"
+    assert (stages["a", "1"]["iteration"], stages["a", "1"]["AP"]) == (40, 20.0)
+    killed = stages["a", "1-2"]
+    assert (killed["status"], killed["iteration"], killed["loss"], killed["left"]) == ("killed", 23, 1.5, None)
+    assert stages["b", "1-3"]["error"] == "the loss is not finite"
+    text = idolctl("status", "b").stdout
+    assert "b/1-3: the loss is not finite" in text
+    assert "killed" not in text
+
+
+def test_status_of_a_run_that_runs(home, idolctl):
+    import os
+    import socket
+
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": "now"}
+    (home / "runs" / "a" / ".holder.json").write_text(json.dumps(holder))
+    (_, running) = json.loads(idolctl("status", "a", "--json").stdout)["stages"]
+    assert (running["status"], running["it_per_s"], running["data_wait"], running["left"]) == (
+        "running",
+        2.0,
+        0.25,
+        "0:08",
+    )
+
+
+def test_submitted_jobs_are_shown(home, idolctl):
+    jobs = [{"stage": c, "job": str(7 + i), "cluster": "local", "submitted": "now"} for i, c in enumerate(("1", "1-3"))]
+    (home / "runs" / "c").mkdir()
+    (home / "runs" / "c" / "jobs.json").write_text(json.dumps(jobs))
+    stages = json.loads(idolctl("status", "c", "--json").stdout)["stages"]
+    assert [(s["stage"], s["status"], s["job"]) for s in stages] == [("1", "submitted", "7"), ("1-3", "submitted", "8")]
+
+
+def test_runs_are_listed(home, idolctl):
+    told = json.loads(idolctl("ls", "runs", "--json").stdout)["runs"]
+    assert [(r["run"], r["steps"]) for r in told] == [("a", "1 done, 2 killed"), ("b", "1 done, 3 failed")]
+    assert "idolctl run toy" in idolctl("ls", "runs", "--runs-dir", "elsewhere").stdout
+
+
+def test_logs_by_step_and_rank(home, idolctl):
+    assert idolctl("logs", "a", "--step", "1", "--lines", "2").stdout == "second\nthird\n"
+    assert idolctl("logs", "a", "--step", "1", "--rank", "1").stdout == "of rank one\n"
+    missing = idolctl("logs", "a", "--step", "1", "--rank", "5")
+    assert missing.returncode == 3
+    assert "--rank 0, 1" in blocks(missing.stderr)[0]["fix"]
+    assert idolctl("logs", "a", "--step", "3").returncode == 2
+
+
+def test_compare_shows_what_differs(home, idolctl):
+    first, second, third = json.loads(idolctl("compare", "a", "b", "--json").stdout)["steps"]
+    assert first["settings"] == {"solver.lr": [1e-4, 2e-4]}
+    assert first["metrics"]["AP"] == [20.0, 22.5]
+    assert (second["only"], third["only"]) == (0, 1)
+    text = idolctl("compare", "a", "b").stdout
+    assert "+2.5" in text
+    assert "step 3: only in b" in text
+    assert idolctl("compare", "a", "bb").returncode == 2

@@ -1,0 +1,260 @@
+"""Results to a zip for the server: what is checked, what is written, and that nothing faulty leaves a zip behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from idol_core.errors import IdolError, Integrity, Missing
+from idolctl.mistakes import Mistakes
+from idolctl.results_file import Video, Videos, read_videos, scan
+from idolctl.submission import pack
+from tests.cli.conftest import CHECKOUT, blocks
+
+ANNOTATIONS = {
+    "videos": [
+        {"id": 5, "length": 3, "height": 40, "width": 60, "file_names": ["a", "b", "c"]},
+        {"id": 9, "length": 2, "height": 30, "width": 30, "file_names": ["a", "b"]},
+    ],
+    "categories": [{"id": 3, "name": "x"}, {"id": 21, "name": "y"}],
+    "annotations": None,
+}
+
+
+def mask(height=40, width=60, counts="PPYo1"):
+    return {"size": [height, width], "counts": counts}
+
+
+def entry(score=0.5, *, video=5, category=3, masks=None):
+    return {
+        "video_id": video,
+        "category_id": category,
+        "score": score,
+        "segmentations": masks or [mask(), None, mask()],
+    }
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "annotations.json").write_text(json.dumps(ANNOTATIONS))
+
+    def write(results):
+        path = tmp_path / "results.json"
+        path.write_text(results if isinstance(results, str) else json.dumps(results))
+        return path
+
+    return write
+
+
+def _pack(tmp_path, results, **options):
+    return pack(results, read_videos(tmp_path / "annotations.json"), tmp_path / "out.zip", **options)
+
+
+def test_a_zip_as_servers_want_it(files, tmp_path):
+    results = [entry(0.9), entry(1, category=21), entry(0.1, video=9, masks=[mask(30, 30), None])]
+    package = _pack(tmp_path, files(results))
+    with zipfile.ZipFile(package.path) as archive:
+        assert archive.namelist() == ["results.json"]
+        assert json.loads(archive.read("results.json")) == results
+    content = package.path.read_bytes()
+    assert (package.sha256, package.size) == (hashlib.sha256(content).hexdigest(), len(content))
+    assert (package.kept, package.total, package.dropped_to) == (3, 3, None)
+    _pack(tmp_path, files(json.dumps(results, indent=2)))
+    assert package.path.read_bytes() == content  # same results, same bytes
+    assert zipfile.ZipFile(_pack(tmp_path, files([])).path).read("results.json") == b"[]"
+
+
+@pytest.mark.parametrize(
+    ("broken", "what"),
+    [
+        (entry(video=6), "video_id 6 is not in the data set"),
+        (entry(category=0), "category_id 0 is not in the data set"),
+        (entry(video="5"), "is no integer"),
+        (entry(category=3.0), "is no integer"),
+        (entry(score="high"), "is no finite number"),
+        (entry(score=True), "is no finite number"),
+        (entry(masks=[mask()]), "1 segmentations for 3 frames"),
+        (entry(masks="none"), "no list of segmentations for 3 frames"),
+        (entry(masks=[mask(60, 40), None, None]), r"RLE of size \[60, 40\] in a video of \[40, 60\]"),
+        (entry(masks=[mask(counts=[1, 2]), None, None]), "frame 0: no compressed RLE"),
+        (entry(masks=[None, mask(counts="a b"), None]), "frame 1: no compressed RLE"),
+        (entry(masks=[None, None, "x"]), "frame 2: no compressed RLE"),
+        ({"video_id": 5, "score": 1}, "lacks category_id, segmentations"),
+        (entry(0.2), "repeats an earlier entry"),
+        (7, "no object"),
+    ],
+)
+def test_every_fault_is_found_with_its_place(files, tmp_path, broken, what):
+    results = files([entry(0.9, category=21), entry(0.2), broken, entry(0.4, masks=[None, mask(), None])])
+    with pytest.raises(Mistakes, match=what) as caught:
+        _pack(tmp_path, results)
+    assert caught.value.exit_code == 4
+    assert (
+        f"entry 2, video {broken['video_id'] if isinstance(broken, dict) else None}" in caught.value.mistakes[0].where
+    )
+    assert not (tmp_path / "out.zip").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (
+            "[" + json.dumps(entry(0.9)) + ", " + json.dumps(entry(float("nan"))) + "]",
+            "entry 1 is not JSON.*not a number",
+        ),
+        ("[" + json.dumps(entry(0.9)), "entry 1 is not JSON"),
+        ('{"a": [1]}', "must be a JSON list"),
+        ("<html>quota</html>", "must be a JSON list"),
+        ("", "must be a JSON list"),
+    ],
+)
+def test_what_is_no_results_list(files, tmp_path, text, what):
+    (tmp_path / "out.zip").write_text("an older one")
+    with pytest.raises(Integrity, match=what):
+        _pack(tmp_path, files(text))
+    assert not (tmp_path / "out.zip").exists()
+
+
+def test_the_first_ten_of_many_faults_are_told(files, tmp_path):
+    with pytest.raises(Mistakes) as caught:
+        scan(files([entry(category=n + 100) for n in range(25)]), read_videos(tmp_path / "annotations.json"))
+    assert len(caught.value.mistakes) == 11
+    assert caught.value.mistakes[-1].what == "15 more entries are faulty"
+
+
+def test_annotations_that_define_nothing(tmp_path):
+    for text in ("{}", "[]", "nonsense", json.dumps({"videos": [{"id": 1}], "categories": []})):
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(Integrity):
+            read_videos(tmp_path / "a.json")
+    with pytest.raises(Missing):
+        read_videos(tmp_path / "none.json")
+    (tmp_path / "a.json").write_text(json.dumps(ANNOTATIONS))
+    assert read_videos(tmp_path / "a.json") == Videos({5: Video(3, 40, 60), 9: Video(2, 30, 30)}, frozenset({3, 21}))
+
+
+def _many(number=300):
+    rng = random.Random(0)
+    letters = "0123456789:;<=>?@ABCDEFGHIJKLMNO"
+    made = []
+    for n in range(number):
+        counts = "".join(rng.choice(letters) for _ in range(200))
+        made.append(
+            entry(
+                rng.random(),
+                video=(5, 9)[n % 2],
+                masks=[mask(*((40, 60), (30, 30))[n % 2], counts)] + [None] * (2 - n % 2),
+            )
+        )
+    return made
+
+
+def _scores(package):
+    with zipfile.ZipFile(package.path) as archive:
+        return [e["score"] for e in json.loads(archive.read("results.json"))]
+
+
+def test_too_large_a_zip_is_refused_or_made_to_fit(files, tmp_path):
+    results = _many()
+    path = files(results)
+    whole = _pack(tmp_path, path)
+    limit = whole.size // 3
+    with pytest.raises(IdolError, match="the server takes") as caught:
+        _pack(tmp_path, path, limit=limit)
+    assert (caught.value.exit_code, (tmp_path / "out.zip").exists()) == (4, False)
+    fitted = _pack(tmp_path, path, limit=limit, fit=True)
+    assert limit * 0.9 < fitted.size <= limit
+    kept = _scores(fitted)
+    left_out = {e["score"] for e in results} - set(kept)
+    assert min(kept) > max(left_out) == fitted.dropped_to
+    assert (fitted.kept, fitted.total) == (len(kept), 300)
+
+
+def test_top_k_of_each_video_and_a_score_floor(files, tmp_path):
+    results = _many(40)
+    path = files(results)
+    best = [sorted((e["score"] for e in results if e["video_id"] == v), reverse=True)[:4] for v in (5, 9)]
+    assert sorted(_scores(_pack(tmp_path, path, top_k=4))) == sorted(best[0] + best[1])
+    assert min(_scores(_pack(tmp_path, path, min_score=0.5))) >= 0.5
+    tied = files([entry(0.5, masks=[mask(counts=c), None, None]) for c in ("1", "2", "3")])
+    with zipfile.ZipFile(_pack(tmp_path, tied, top_k=2).path) as archive:
+        first = [e["segmentations"][0]["counts"] for e in json.loads(archive.read("results.json"))]
+    assert first == ["1", "2"]  # of equal scores the earlier
+
+
+def _finished_run(folder, results, dataset="toy_val", step=3):
+    folder.mkdir(parents=True)
+    order = {"identity": {}, "config": {"step": step, "data": {"val": {"name": dataset}}}}
+    (folder / "stage.json").write_text(json.dumps(order))
+    (folder / "state.json").write_text(json.dumps({"status": "done"}))
+    (folder / "weights.safetensors").write_bytes(b"")
+    (folder / "results.json").write_text(json.dumps(results))
+
+
+def test_submit_takes_the_newest_finished_run(files, idolctl, tmp_path):
+    files([])
+    options = ["--annotations", tmp_path / "annotations.json", "--json"]
+    none = idolctl("submit", "toy", *options)
+    assert (none.returncode, blocks(none.stderr)[0]["fix"]) == (3, "idolctl run toy --steps 1,2,3, or --results FILE")
+    _finished_run(tmp_path / "runs" / "old" / "3", [entry(0.25)])
+    _finished_run(tmp_path / "runs" / "other" / "3", [entry(0.5)], dataset="ovis_val")
+    _finished_run(tmp_path / "runs" / "images" / "1", [entry(0.75)], step=1)
+    done = idolctl("submit", "toy", *options)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["path"] == "runs/old/submission.zip"
+    assert told["server"] is None
+    assert (tmp_path / "runs" / "old" / "submission.zip").is_file()
+    wrong = idolctl("submit", "toy", "--run", "odl", *options)
+    assert (wrong.returncode, blocks(wrong.stderr)[0]["fix"]) == (2, "did you mean 'old'?")
+
+
+def test_submit_by_annotations_alone_tells_of_the_server_and_its_date(files, idolctl, tmp_path):
+    results = files([entry(0.5), entry(0.6, category=21)])
+    options = ["--results", results, "--annotations", tmp_path / "annotations.json"]
+    done = idolctl("submit", "ovis", *options)
+    assert done.returncode == 0, done.stderr
+    assert hashlib.sha256((tmp_path / "submission.zip").read_bytes()).hexdigest() in done.stdout
+    assert "4763" in done.stdout
+    assert "2026-11" in done.stdout
+    assert "left out 1 of 2" in idolctl("submit", "ovis", *options, "--top-k", "1").stdout
+    faulty = idolctl("submit", "ovis", "--results", files([entry(video=1)]), *options[2:])
+    assert faulty.returncode == 4
+    assert blocks(faulty.stderr)[0]["error"] == "video_id 1 is not in the data set"
+    assert not (tmp_path / "submission.zip").exists()
+    assert idolctl("submit", "ovsi", "--results", results).returncode == 2
+    missing = idolctl("submit", "ovis", "--results", results)
+    assert (missing.returncode, blocks(missing.stderr)[0]["where"]) == (3, "datasets/ovis/annotations_valid.json")
+
+
+def test_memory_does_not_grow_with_the_file(files, tmp_path):
+    """60 MB of results within 60 MB more than a small file takes (500 MB took 47 MB in all)."""
+    script = (
+        "import resource, sys\nfrom pathlib import Path\nfrom idolctl.results_file import read_videos\n"
+        "from idolctl.submission import pack\nhome = Path(sys.argv[1])\n"
+        "pack(home / sys.argv[2], read_videos(home / 'annotations.json'), home / 'out.zip')\n"
+        "assert 'torch' not in sys.modules\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    counts = "".join(random.Random(0).choice("0123456789ABCDEFGHIJKLMNO") for _ in range(1000))
+    masks = [mask(counts=counts)] * 3
+    for name, number in (("small.json", 10), ("large.json", 20000)):
+        with open(tmp_path / name, "w") as file:
+            for n in range(number):
+                varied = [mask(counts=f"{n % 7}{counts}{n}0"), *masks[1:]]
+                file.write(("," if n else "[") + json.dumps(entry(n / number, masks=varied)))
+            file.write("]")
+    files([])
+    used = []
+    for name in ("small.json", "large.json"):
+        command = [sys.executable, "-c", script, str(tmp_path), name]
+        done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        used.append(int(done.stdout) / 1024)
+    assert used[1] - used[0] < 60

@@ -1,0 +1,160 @@
+"""Stage folders of a network that trains an iteration in some ten milliseconds, and their real worker processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from idol_core.config import CropConfig, DataConfig, DataSource, InputConfig, SolverConfig, StageConfig, stage_to_dict
+from tests.unit.data_sets import small_videos
+from tests.unit.tiny import tiny_config
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+INPUT = InputConfig(
+    short_sides=(32, 48), max_size=64, crop=CropConfig(size=(24, 40), resize=(32, 48)), frame_range=3,
+    test_short_side=96, test_max_size=128,
+)  # fmt: skip
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["tests.e2e.preload"])
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(CHECKOUT), *sys.path]),
+    "OMP_NUM_THREADS": "1",
+    "GLOO_SOCKET_IFNAME": "lo",
+}
+
+
+def write_data(folder: Path) -> DataSource:
+    """Three short videos, to learn from and to be scored on."""
+    small_videos(folder)
+    return DataSource(kind="vis", frames=str(folder / "frames"), annotations=str(folder / "instances.json"))
+
+
+def stage_config(source: DataSource, *, workers: int = 0, step: int = 3, **solver: Any) -> StageConfig:
+    """A stage of 12 iterations with a checkpoint after every second; two micro-batches of two pairs."""
+    values = {
+        "iterations": 12, "batch": 4, "micro_batches": 2, "milestones": (8,), "checkpoint_every": 2, "log_every": 1,
+        "lr": 1e-3, "clip_norm": 1.0,
+    }  # fmt: skip
+    model = dataclasses.replace(tiny_config(num_classes=2, queries=10, hidden_dim=64), embedding=step > 1, dropout=0.1)
+    return StageConfig(
+        "test", "tiny", step, model=model, input=INPUT,
+        data=DataConfig(train=source, val=source, workers=workers), solver=SolverConfig(**(values | solver)),
+    )  # fmt: skip
+
+
+def write_order(folder: Path, config: StageConfig) -> Path:
+    """A stage folder that a worker can be started on."""
+    folder.mkdir(parents=True)
+    order = {"key": "", "config": stage_to_dict(config), "parent": None, "root": str(folder), "outputs": False}
+    (folder / "stage.json").write_text(json.dumps(order))
+    return folder
+
+
+def start(folder: Path, *launcher: str, **environment: str) -> subprocess.Popen[bytes]:
+    """A worker process of its own session; `launcher` stands before its module, e.g. torchrun."""
+    command = [sys.executable, "-m", *(launcher or ()), *(("-m",) if launcher else ()), "idol_core.worker", str(folder)]
+    return subprocess.Popen(
+        command, env=ENVIRONMENT | environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, process_group=0
+    )
+
+
+def finish(folder: Path, *launcher: str, **environment: str) -> int:
+    """Run a worker to its end; its exit code."""
+    process = start(folder, *launcher, **environment)
+    _, said = process.communicate(timeout=900)
+    if process.returncode:
+        print(said.decode())
+    return process.returncode
+
+
+def fork_group(folder: Path, ranks: int = 1) -> list[BaseProcess]:
+    """Workers forked from a server that has imported everything: as `start`, without the seconds of importing.
+
+    They find each other as those of torchrun do.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
+    processes = []
+    for rank in range(ranks):
+        variables = {name: str(value) for name, value in {**place, "RANK": rank, "LOCAL_RANK": rank}.items()}
+        processes.append(_SERVER.Process(target=_work, args=(str(folder), ENVIRONMENT | variables)))
+        processes[-1].start()
+    return processes
+
+
+def finish_group(folder: Path, ranks: int = 1) -> list[int | None]:
+    """Run forked workers to their end; their exit codes."""
+    processes = fork_group(folder, ranks)
+    for process in processes:
+        process.join(900)
+    return [process.exitcode for process in processes]
+
+
+def _work(folder: str, environment: dict[str, str]) -> None:
+    from idol_core import worker
+
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.exit(worker.main([folder]))
+
+
+def torchrun(ranks: int, *more: str) -> tuple[str, ...]:
+    """The launcher of a group on this machine."""
+    return ("torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), *more)
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """The stage's state.json, {} before there is one."""
+    path = folder / "state.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def reports(folder: Path) -> list[dict[str, Any]]:
+    """The training lines of metrics.jsonl."""
+    path = folder / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [line for line in lines if "losses" in line]
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    """The stage's final weights."""
+    return load_file(folder / "weights.safetensors")
+
+
+def log(folder: Path) -> str:
+    """All that the workers said."""
+    return "".join(path.read_text() for path in sorted(folder.glob("logs/*")))
+
+
+def newest(folder: Path) -> int:
+    """The iteration of the newest checkpoint, 0 without one."""
+    return max((int(path.stem) for path in folder.glob("checkpoints/[0-9]*.pt")), default=0)
+
+
+def kill_worker(torchrun: subprocess.Popen[bytes], *, rank: int) -> None:
+    """kill -9 on one process of a group."""
+    for folder in Path("/proc").iterdir():
+        try:
+            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            variables = (folder / "environ").read_bytes().split(b"\0") if parent == torchrun.pid else []
+        except (OSError, ValueError, IndexError):
+            continue
+        if f"RANK={rank}".encode() in variables:
+            os.kill(int(folder.name), signal.SIGKILL)
+            return
+    raise AssertionError(f"no process of rank {rank}")

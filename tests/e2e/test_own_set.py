@@ -1,0 +1,73 @@
+"""A labelled video set of one's own, from `data add` to scores: its frames serve steps 1 and 2."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from idolctl.app import main
+from tests.cli.conftest import CHECKOUT
+from tests.unit.data_sets import small_videos
+
+RECIPE = """
+extends: toy
+model: {num_classes: 2, queries: 20, feedforward_dim: 32}
+data: {train: {name: mine_train}, val: {name: mine_val}, workers: 0}
+input: {short_sides: [64], test_short_side: 64, crop: {size: [48, 64], resize: [64]}}
+solver: {iterations: 3, milestones: [2], batch: 2}
+"""
+# So low that a network of three iterations reports something.
+LOW = [f"tracker.{name}=.001" for name in ("select_score", "init_score", "new_score", "class_score")]
+
+
+@pytest.fixture
+def idolctl(tmp_path, monkeypatch, capsys):
+    """Run a command in this process (its workers are processes all the same); returns what it says as JSON."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT), prepend=os.pathsep)
+    monkeypatch.setenv("IDOLCTL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "root"))
+
+    def run(*arguments: object) -> dict:
+        code = main([*map(str, arguments), "--json"])
+        out, err = capsys.readouterr()
+        assert code == 0, err
+        return json.loads(out.strip().splitlines()[-1])
+
+    return run
+
+
+def test_three_steps_and_their_scores(idolctl, tmp_path):
+    small_videos(tmp_path / "clips")
+    labels = [
+        "--annotations",
+        tmp_path / "clips/instances.json",
+        "--val-annotations",
+        tmp_path / "clips/instances.json",
+    ]
+    idolctl("data", "add", "mine", "--frames", tmp_path / "clips/frames", *labels)
+    (tmp_path / "mine.yaml").write_text(RECIPE)
+    summary = idolctl("run", "mine.yaml", "--backbone", "tiny")
+    assert set(summary["metrics"]) == {"1", "2", "3"}
+    assert all(set(m) == {"AP", "AP50", "AP75", "AR1", "AR10"} for m in summary["metrics"].values())
+
+    own = idolctl("eval", "mine-tiny")
+    assert own["AP"] == pytest.approx(summary["metrics"]["3"]["AP"], abs=1e-3)
+    settings = [part for setting in LOW for part in ("--set", setting)]
+    first = idolctl("eval", "mine-tiny", *settings, "--per-video")
+    results = json.loads(Path(first["results"]).read_text())
+    assert {r["video_id"] for r in results} == {1, 2, 3}
+    (folder,) = (tmp_path / "runs/mine-tiny/1-2-3/detections").iterdir()
+    kept = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert set(kept) == {"1.npz", "2.npz", "3.npz", "about.json"}
+    again = idolctl("eval", "mine-tiny", *settings, "--set", "tracker.match_score=.5,.6")
+    assert again["sweep"][0]["AP"] == pytest.approx(first["AP"])
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == kept
+
+    weights = idolctl("eval", summary["paths"]["weights"], *settings)
+    assert json.loads(Path(weights["results"]).read_text()) == results
+    images = idolctl("eval", "runs/mine-tiny/1", "--data", "mine")
+    assert 0 <= images["AP"] <= 100

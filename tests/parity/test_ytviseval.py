@@ -1,0 +1,29 @@
+"""Video AP against the numbers of the official evaluation."""
+
+import json
+
+import pytest
+
+from idol_core.evaluation.vis_ap import evaluate_vis
+from tests.parity import kit
+
+PAIRS = sorted(p.name.removesuffix("_expected.json") for p in kit.DATA.glob("ytviseval/*_expected.json"))
+OURS = {"APsmall": "APs", "APmedium": "APm", "APlarge": "APl", "ARsmall": "ARs", "ARmedium": "ARm", "ARlarge": "ARl"}
+
+
+def test_the_kit_has_pairs():
+    assert PAIRS
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_every_official_number(pair, tmp_path):
+    expected = kit.document(f"ytviseval/{pair}_expected")
+    truth, results = (kit.DATA / "ytviseval" / f"{pair}_{kind}.json" for kind in ("gt", "results"))
+    scores = evaluate_vis(truth, results)
+    for name, value in zip(expected["stats_names"], expected["stats"], strict=True):
+        assert scores.stats[OURS.get(name, name)] == pytest.approx(value, abs=1e-9), name
+    for row in expected["per_category"]:
+        found = scores.per_category[row["category_id"]]
+        for name in ("AP", "AP50", "AR100"):
+            assert found[name] == pytest.approx(row[name], abs=1e-9), (row["category_id"], name)
+    assert evaluate_vis(json.loads(truth.read_text()), json.loads(results.read_text())) == scores

@@ -1,0 +1,95 @@
+"""Indexes of large annotation files: stored once, mapped afterwards, never stale."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from idol_core.data.index_store import LARGE_BYTES, open_index
+from idol_core.data.vis import read_vis
+from idol_core.errors import Missing
+from tests.unit.data_sets import small_videos
+
+
+@pytest.fixture
+def large(tmp_path, monkeypatch):
+    """An annotation file just over the limit, and an own cache folder."""
+    monkeypatch.setenv("IDOLCTL_CACHE", str(tmp_path / "cache"))
+    small_videos(tmp_path)
+    path = tmp_path / "instances.json"
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({"info": "x" * LARGE_BYTES, **document}))
+    return path
+
+
+class Reader:
+    """Reads and counts how often."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self, path):
+        self.times += 1
+        return read_vis(path)
+
+
+def equal(a, b) -> bool:
+    names = ("category_ids", "video_ids", "first_frame", "names", "first_segment", "segment_start", "counts")
+    return a.category_names == b.category_names and all(np.array_equal(getattr(a, n), getattr(b, n)) for n in names)
+
+
+def test_a_large_file_is_parsed_once(large):
+    reader = Reader()
+    first, second = (open_index(large, "vis", reader) for _ in range(2))
+    assert reader.times == 1
+    assert isinstance(second.counts, np.memmap)
+    assert equal(first, read_vis(large))
+    assert equal(second, first)
+    assert second.segment(0, 2, (48, 64)) == read_vis(large).segment(0, 2, (48, 64))
+
+
+def test_a_changed_file_is_parsed_again(large):
+    reader = Reader()
+    open_index(large, "vis", reader)
+    document = json.loads(large.read_text())
+    document["annotations"].pop()
+    large.write_text(json.dumps(document))
+    assert len(open_index(large, "vis", reader).track_ids) == len(document["annotations"])
+    assert reader.times == 2
+    assert len(list((large.parent / "cache/annotations").glob("[!.]*[!k]"))) == 1, "the old index stayed"
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_damaged_index_is_made_again(large, damage):
+    reader = Reader()
+    open_index(large, "vis", reader)
+    (stored,) = large.parent.glob("cache/annotations/*/counts.npy")
+    stored.unlink()
+    if damage == "cut":
+        stored.write_bytes(b"\x93NUMPY")
+    assert equal(open_index(large, "vis", reader), read_vis(large))
+    assert reader.times == 2
+
+
+def test_without_a_cache_folder_the_index_stays_in_memory(large, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("IDOLCTL_CACHE", str(tmp_path / "file" / "below"))
+    assert equal(open_index(large, "vis", read_vis), read_vis(large))
+
+
+def test_a_stored_index_travels_by_name(large):
+    index = open_index(large, "vis", read_vis)
+    data = pickle.dumps(index)
+    assert len(data) < 1000
+    assert equal(pickle.loads(data), index)
+
+
+def test_small_files_leave_the_cache_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("IDOLCTL_CACHE", str(tmp_path / "cache"))
+    small_videos(tmp_path)
+    assert not (tmp_path / "cache").exists()
+    with pytest.raises(Missing):
+        open_index(tmp_path / "none.json", "vis", read_vis)

@@ -1,0 +1,243 @@
+"""Batches of the training loader: contents, padding, and that they depend on seed and place only."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from numpy.random import default_rng
+from PIL import Image
+from torch import Tensor
+
+from idol_core.config import CropConfig, DataConfig, InputConfig, SolverConfig, StageConfig
+from idol_core.data.frames import read_frame
+from idol_core.data.loader import make_loader
+from idol_core.data.pairs import draw_frames
+from idol_core.data.sampler import EpochOrder, units
+from idol_core.errors import Integrity, InvalidInput, Missing
+from idol_core.structures import Batch
+from tests.unit.data_sets import CATEGORIES, small_images, small_videos, write_set
+
+INPUT = InputConfig(
+    short_sides=(40, 48, 56, 64), max_size=80, crop=CropConfig(size=(24, 40), resize=(40, 48)), frame_range=3
+)
+
+
+def stage(step: int, **solver) -> StageConfig:
+    values = {"iterations": 6, "batch": 4, "normalise": "global", **solver}
+    return StageConfig("test", "tiny", step, input=INPUT, solver=SolverConfig(**values))
+
+
+def tensors(batch: Batch) -> list[Tensor]:
+    return [*batch.frames, *batch.key, *(batch.ref or ())]
+
+
+def same(first: list[Batch], second: list[Batch]) -> bool:
+    return len(first) == len(second) and all(
+        a.sample_ids == b.sample_ids and all(torch.equal(x, y) for x, y in zip(tensors(a), tensors(b), strict=True))
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_workers_and_resume_give_identical_batches(tmp_path, step):
+    config, dataset = stage(step), small_videos(tmp_path)
+    whole = list(make_loader(config, dataset, workers=0))
+    assert len(whole) == 6
+    assert all(same(a, b) for a, b in zip(whole, make_loader(config, dataset, workers=2), strict=True))
+    resumed = list(make_loader(config, dataset, start_iteration=4, workers=2))
+    assert all(same(a, b) for a, b in zip(whole[4:], resumed, strict=True))
+
+
+def test_another_seed_gives_other_batches(tmp_path):
+    dataset = small_videos(tmp_path)
+    first, other = (next(make_loader(stage(3, seed=seed), dataset, workers=0)) for seed in (0, 1))
+    assert not same(first, other)
+
+
+def test_loading_leaves_global_random_state_alone(tmp_path):
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    list(make_loader(stage(3), small_videos(tmp_path), workers=1))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_micro_batches_do_not_depend_on_the_number_of_processes(tmp_path, world):
+    config, dataset = stage(3, normalise="micro", micro_batches=4), small_videos(tmp_path)
+    alone = list(make_loader(config, dataset, workers=0))
+    ranks = [list(make_loader(config, dataset, rank=rank, world=world, workers=0)) for rank in range(world)]
+    for iteration, batches in enumerate(alone):
+        assert len(batches) == 4
+        assert same(batches, [batch for rank in ranks for batch in rank[iteration]])
+
+
+def test_global_items_are_shared_out_in_order(tmp_path):
+    config, dataset = stage(3), small_videos(tmp_path)
+    alone = next(make_loader(config, dataset, workers=0))[0].sample_ids
+    parts = [next(make_loader(config, dataset, rank=rank, world=2, workers=0))[0].sample_ids for rank in (0, 1)]
+    assert alone == parts[0] + parts[1]
+
+
+def test_indivisible_batches_are_refused(tmp_path):
+    dataset = small_videos(tmp_path)
+    with pytest.raises(InvalidInput, match="does not divide into 3 parts"):
+        make_loader(stage(3, normalise="micro", micro_batches=3), dataset, workers=0)
+    with pytest.raises(InvalidInput, match="2 micro-batches do not divide into 4 processes"):
+        make_loader(stage(3, normalise="micro", micro_batches=2), dataset, world=4, workers=0)
+
+
+def test_every_epoch_visits_each_item_once():
+    order = EpochOrder(np.zeros(7, bool), seed=3)
+    epochs = [[order[7 * epoch + i] for i in range(7)] for epoch in range(3)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert EpochOrder(np.zeros(7, bool), seed=3)[20] == order[20]
+
+
+@pytest.mark.parametrize("count", [40, 41, 43])
+def test_micro_batches_hold_one_orientation(count):
+    upright = default_rng(0).random(count) < 0.3
+    order = EpochOrder(upright, seed=1, group=4)
+    stream = np.array([order[i] for i in range(4 * count)])
+    for epoch in stream.reshape(4, count):
+        assert sorted(epoch) == list(range(count))
+    mixed = sum(len(set(upright[group])) > 1 for group in stream.reshape(-1, 4).tolist())
+    assert mixed <= 3 * 4, "only where epochs meet"
+    assert mixed < sum(len(set(upright[default_rng(k).permutation(count)[:4]])) > 1 for k in range(count))
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_batches_keep_their_contract(tmp_path, step):
+    for (batch,) in make_loader(stage(step, iterations=4), small_videos(tmp_path), workers=0):
+        frames, key, ref = batch.frames, batch.key, batch.ref
+        count, _, height, width = frames.images.shape
+        assert count == (4 if step == 1 else 8)
+        assert height % 32 == 0
+        assert width % 32 == 0
+        for row, (h, w) in enumerate(frames.sizes.tolist()):
+            assert not frames.padding[row, :h, :w].any()
+            assert frames.padding[row, h:].all()
+            assert frames.padding[row, :, w:].all()
+            assert not frames.images[row][:, frames.padding[row]].any()
+        assert (ref is None) == (step == 1)
+        assert key.valid.sum(1).max() <= 2, "a crowd became a target"
+        keys = frames.sizes[:: 1 if ref is None else 2]
+        for targets, sizes in ((key, keys),) if ref is None else ((key, keys), (ref, frames.sizes[1::2])):
+            assert targets.masks.shape[-2:] == (height // 4, width // 4)
+            assert not targets.masks[~targets.valid].any()
+            assert not targets.boxes[~targets.valid].any()
+            check_boxes_hold_masks(targets, sizes)
+        if ref is not None:
+            assert not (ref.valid & ~key.valid).any()
+            both = ref.valid & key.valid
+            assert torch.equal(ref.labels[both], key.labels[both])
+
+
+def check_boxes_hold_masks(targets, sizes):
+    """Every sampled mask pixel (at 4 i + 2) lies in its instance's box."""
+    for row, n in targets.valid.nonzero().tolist():
+        ys, xs = targets.masks[row, n].nonzero().unbind(1)
+        h, w = sizes[row].tolist()
+        cx, cy, bw, bh = (targets.boxes[row, n] * torch.tensor([w, h, w, h])).tolist()
+        assert ((4 * xs + 2.5 - cx).abs() <= bw / 2).all()
+        assert ((4 * ys + 2.5 - cy).abs() <= bh / 2).all()
+
+
+def test_pixels_are_normalised(tmp_path):
+    config = dataclasses.replace(
+        stage(1, batch=1),
+        input=dataclasses.replace(INPUT, short_sides=(48,), flip=0.0, crop=CropConfig(probability=0.0)),
+    )
+    dataset = small_images(tmp_path, height=48, width=64)
+    (batch,) = next(make_loader(config, dataset, workers=0))
+    frame = np.array(Image.open(dataset.frames / batch.sample_ids[0]))
+    expected = (frame - np.array(INPUT.pixel_mean)) / np.array(INPUT.pixel_std)
+    assert torch.allclose(
+        batch.frames.images[0, :, :48, :64].permute(1, 2, 0).double(), torch.from_numpy(expected), atol=1e-5
+    )
+
+
+def test_frames_of_a_pair_are_near_different_and_in_order():
+    rng = default_rng(0)
+    drawn = {draw_frames(rng, 8, 3) for _ in range(2000)}
+    assert drawn == {(a, b) for a in range(8) for b in range(a + 1, 8) if b - a <= 3}
+    assert draw_frames(rng, 1, 3) == (0, 0)
+
+
+def test_crowds_and_empty_images_are_no_units(tmp_path):
+    dataset = small_images(tmp_path, height=48, width=64)
+    everything, usable = (units(dataset, 1, skip_empty=skip) for skip in (False, True))
+    assert len(everything) == 6
+    assert len(usable) == 4
+
+
+def test_data_config_gives_the_workers(tmp_path):
+    config = dataclasses.replace(stage(3, iterations=1), data=DataConfig(workers=1))
+    assert len(list(make_loader(config, small_videos(tmp_path)))) == 1
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_missing_frame_is_named_across_processes(tmp_path, workers):
+    dataset = small_videos(tmp_path)
+    for frame in (tmp_path / "frames").glob("*/*.jpg"):
+        frame.unlink()
+    with pytest.raises(Missing) as caught:
+        next(make_loader(stage(3), dataset, workers=workers))
+    assert caught.value.where.endswith(".jpg")
+    assert caught.value.fix
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_frames_that_do_not_fit_their_annotations_are_named(tmp_path, step):
+    dataset = small_videos(tmp_path)
+    for frame in (tmp_path / "frames").glob("*/*.jpg"):
+        Image.new("RGB", (40, 30)).save(frame)
+    with pytest.raises(Integrity, match="frame is 30 x 40, its annotation says 48 x 64"):
+        next(make_loader(stage(step), dataset, workers=0))
+
+
+def test_frames_cut_short_are_named(tmp_path):
+    dataset = small_videos(tmp_path)
+    for frame in (tmp_path / "frames").glob("*/*.jpg"):
+        frame.write_bytes(frame.read_bytes()[:600])
+    with pytest.raises(Integrity, match="cannot be decoded"):
+        next(make_loader(stage(3), dataset, workers=0))
+
+
+def test_masks_that_do_not_fit_their_frame_are_named(tmp_path):
+    shapes = [{"counts": "abc", "size": [48, 64]}]
+    video = {"id": 1, "file_names": ["v1/0.jpg"], "height": 48, "width": 64, "length": 1}
+    track = {"id": 1, "video_id": 1, "category_id": 4, "segmentations": shapes}
+    small_videos(tmp_path)
+    dataset = write_set(tmp_path, "vis", videos=[video], annotations=[track], categories=CATEGORIES)
+    with pytest.raises(Integrity, match="48 x 64") as caught:
+        next(make_loader(stage(3), dataset, workers=0))
+    assert "masks of v1/0.jpg" in caught.value.where
+
+
+def test_a_set_without_instances_cannot_be_trained_on(tmp_path):
+    small_videos(tmp_path)
+    video = {"id": 1, "file_names": ["v1/0.jpg"], "height": 48, "width": 64, "length": 1}
+    dataset = write_set(tmp_path, "vis", videos=[video], annotations=None, categories=CATEGORIES)
+    with pytest.raises(Integrity, match="no instances"):
+        make_loader(stage(3), dataset, workers=0)
+
+
+def test_kinds_of_images(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert np.array_equal(read_frame(tmp_path / "a.png"), pixels)
+    for mode in ("L", "RGBA", "P", "1", "CMYK"):
+        name = tmp_path / f"{mode}.{'jpg' if mode == 'CMYK' else 'png'}"
+        Image.fromarray(pixels).convert(mode).save(name)
+        assert read_frame(name).shape == (6, 8, 3)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned by a quarter clockwise
+    Image.fromarray(pixels).save(tmp_path / "b.png", exif=turned)
+    assert np.array_equal(read_frame(tmp_path / "b.png"), np.rot90(pixels, -1))
+    (tmp_path / "text.jpg").write_text("no image")
+    with pytest.raises(Integrity, match="cannot be decoded"):
+        read_frame(tmp_path / "text.jpg")

@@ -1,0 +1,53 @@
+"""Learning rates by iteration, parameter groups, clipping."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from idol_core.config import SolverConfig
+from idol_core.engine.optim import clip_gradients, lr_factor, make_optimizer, set_lr
+
+
+def test_step_schedule_with_the_published_no_op_warm_up():
+    solver = SolverConfig(iterations=100, milestones=(50, 80), gamma=0.1, warmup_iterations=10, warmup_factor=1.0)
+    assert [lr_factor(i, solver) for i in (0, 5, 49)] == [1.0, 1.0, 1.0]
+    assert lr_factor(50, solver) == pytest.approx(0.1)
+    assert lr_factor(99, solver) == pytest.approx(0.01)
+
+
+def test_linear_warm_up():
+    solver = SolverConfig(warmup_iterations=10, warmup_factor=0.1)
+    assert lr_factor(0, solver) == pytest.approx(0.1)
+    assert lr_factor(5, solver) == pytest.approx(0.55)
+    assert lr_factor(10, solver) == 1.0
+
+
+def test_cosine_falls_to_zero():
+    solver = SolverConfig(iterations=100, schedule="cosine", warmup_iterations=0)
+    factors = [lr_factor(i, solver) for i in range(101)]
+    assert factors[0] == 1.0
+    assert factors[50] == pytest.approx(0.5)
+    assert factors[100] == pytest.approx(0.0)
+    assert all(a > b for a, b in itertools.pairwise(factors))
+
+
+def test_backbone_group_learns_slower_and_frozen_parameters_stay_out():
+    model = nn.ModuleDict({"backbone": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
+    model["backbone"].bias.requires_grad_(False)
+    solver = SolverConfig(lr=1e-3, backbone_lr_factor=0.1, iterations=10, milestones=(5,))
+    optimizer = make_optimizer(model, solver)
+    assert set_lr(optimizer, 7, solver) == pytest.approx(1e-4)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1e-4, 1e-5])
+    assert [len(group["params"]) for group in optimizer.param_groups] == [2, 1]
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {solver.weight_decay}
+
+
+def test_clipping_scales_the_joint_norm():
+    model = nn.Linear(2, 1)
+    (model(torch.tensor([3.0, 4.0])) * 2).sum().backward()
+    before = clip_gradients(model, 0.01)
+    assert before.item() == pytest.approx((4 * (9 + 16 + 1)) ** 0.5, rel=1e-5)
+    after = torch.cat([p.grad.flatten() for p in model.parameters()]).norm()
+    assert after.item() == pytest.approx(0.01, rel=1e-3)
