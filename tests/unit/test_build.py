@@ -18,6 +18,7 @@ from tests.unit.tiny import RESNET, SWIN, tiny_config
 
 @pytest.fixture(scope="module")
 def model() -> IDOL:
+    torch.manual_seed(0)
     return build_model(tiny_config(hidden_dim=128, heads=4))
 
 
@@ -26,9 +27,10 @@ def parameters(model: IDOL, prefix: str) -> dict[str, Tensor]:
 
 
 def is_uniform(weight: Tensor, bound: float) -> bool:
-    """Whether the values fill -bound..bound evenly."""
+    """Whether the values fill -bound..bound (rounded to float32) evenly."""
+    weight = weight.detach()
     spread = float(weight.std()) / (bound / math.sqrt(3))
-    return float(weight.abs().max()) <= bound and abs(spread - 1) < 0.15
+    return float(weight.abs().max()) <= bound * (1 + 1e-6) and abs(spread - 1) < 0.15
 
 
 def is_xavier(weight: Tensor) -> bool:
@@ -47,7 +49,7 @@ def test_transformer_layers_are_xavier(model: IDOL) -> None:
     assert is_xavier(model.mask_head.controller.layers[2].weight)
     assert not any(layer.bias.any() for layer in (*model.mask_head.controller.layers, model.decoder.reference_head))
     bound = math.sqrt(6 / (128 + 2))
-    assert float(model.decoder.reference_head.weight.abs().max()) <= bound
+    assert float(model.decoder.reference_head.weight.abs().max()) <= bound * (1 + 1e-6)
 
 
 def test_each_head_of_deformable_attention_looks_its_own_way(model: IDOL) -> None:
