@@ -26,7 +26,7 @@ from idol_core.data.toy_render import SUPERSAMPLE, Pose, Sprite, make_sprite, re
 from idol_core.data.toy_shapes import SHAPES
 from idol_core.data.toy_textures import Look, background, draw_look
 
-VERSION = 3
+VERSION = 6
 CATEGORIES = dict(zip(SHAPES, (3, 5, 8, 13, 21), strict=True))  # name -> category id, with gaps as real sets have
 VIDEOS = {"train": 90, "val": 24}
 IMAGES = {"train": 640, "val": 60}

@@ -10,7 +10,7 @@ from idol_core.data.toy_render import Pose
 from idol_core.data.toy_shapes import FACES_FORWARD
 
 HEIGHT, WIDTH = 96, 128  # of every toy frame, in pixels
-SMALLEST, LARGEST = 18.0, 30.0  # radius of an object, in pixels
+SMALLEST, LARGEST = 22.0, 34.0  # radius of an object, in pixels
 
 Path = NDArray[np.float64]  # [T, 2] centre (x, y) in pixels
 
@@ -34,7 +34,7 @@ def cross(rng: Generator, length: int) -> tuple[Path, Path]:
     along, aside = np.array((np.cos(heading), np.sin(heading))), np.array((-np.sin(heading), np.cos(heading)))
     offset = (np.arange(length) - meeting)[:, None]
     travelled = np.abs(offset) if rng.random() < 0.3 else offset
-    miss = rng.uniform(-3, 3)
+    miss = rng.uniform(4, 16) * rng.choice((-1, 1))
     curve = rng.uniform(-0.25, 0.25, 2)
     first = point + along * travelled * rng.uniform(4.0, 6.5) + aside * (offset**2 * curve[0] + miss)
     second = point - along * travelled * rng.uniform(4.0, 6.5) + aside * offset**2 * curve[1]
@@ -66,7 +66,7 @@ def poses(rng: Generator, category: str, path: Path, radius: float) -> list[Pose
         angles = np.where(mirrored, -tilt, tilt) + rng.uniform(-0.2, 0.2)
     else:
         mirrored = np.zeros(length, bool)
-        spin = 0.16 if category == "starfish" else 0.05
+        spin = 0.05
         angles = rng.uniform(-0.45, 0.45) + rng.uniform(-spin, spin) * times
     phase, rhythm = rng.uniform(0, 6), rng.uniform(0.6, 1.4)
     bends = 0.22 * np.sin(rhythm * times + phase) if category == "fish" else np.zeros(length)

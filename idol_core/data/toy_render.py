@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from idol_core.data.toy_shapes import SHAPES
+from idol_core.data.toy_shapes import PATTERNS, SHAPES
 from idol_core.data.toy_textures import Array, Look, colour, paints, skin
 
 SUPERSAMPLE = 2
@@ -52,7 +52,7 @@ def make_sprite(rng: Generator, category: str, look: Look) -> Sprite:
     layers = SHAPES[category](x, y, rng.random())
     trim = paints(look)[1] * np.float32(0.9) + np.float32(0.05)
     paint = {
-        "skin": skin(rng, look, x, y),
+        "skin": skin(rng, PATTERNS[category], look, x, y),
         "trim": trim,
         "white": np.array([0.93, 0.92, 0.88], np.float32),
         "dark": colour(look.second_hue, 0.3, 0.12),

@@ -49,45 +49,51 @@ def _join(*parts: Array, softness: float = 0.06) -> Array:
 
 
 def _fish(x: Array, y: Array, plump: float) -> list[Layer]:
-    body = _ellipse(x, y, 0.18, 0.0, 0.74, 0.34 + 0.14 * plump)
-    tail = _join(
-        _polygon(x, y, (-0.36, 0.0), (-0.76, 0.1), (-0.98, -0.56)),
-        _polygon(x, y, (-0.36, 0.0), (-0.98, 0.56), (-0.76, -0.1)),
-    )
-    fin = _polygon(x, y, (-0.25, -0.25), (-0.2, -0.72), (0.4, -0.3))
-    belly = _polygon(x, y, (-0.1, 0.66), (-0.05, 0.3), (0.3, 0.3))
-    eye = _ellipse(x, y, 0.58, -0.1, 0.12, 0.12)
+    body = _ellipse(x, y, 0.16, 0.0, 0.8, 0.56 + 0.1 * plump)
+    tail = _polygon(x, y, (-0.3, 0.0), (-0.92, 0.5), (-0.92, -0.5))
+    fin = _ellipse(x, y, 0.0, 0.2, 0.26, 0.15, 0.5)
+    eye = _ellipse(x, y, 0.58, -0.14, 0.15, 0.15)
     return [
-        Layer(_join(tail, fin, belly), "trim"),
-        Layer(body, "skin"),
+        Layer(tail, "trim"),
+        Layer(_join(body, tail + 0.12), "skin"),
+        Layer(fin, "trim"),
         Layer(eye, "white"),
-        Layer(eye + 0.06, "dark"),
+        Layer(eye + 0.07, "dark"),
     ]
 
 
-def _starfish(x: Array, y: Array, plump: float) -> list[Layer]:
-    angle, radius = np.arctan2(x, -y), np.sqrt(x * x + y * y)
-    wave = (np.cos(5 * angle) + 1) / 2
-    body = (radius - (0.36 + 0.1 * plump) - 0.56 * wave**1.6) * np.float32(0.6)
-    return [Layer(body.astype(np.float32), "skin"), Layer(_ellipse(x, y, 0, 0, 0.13, 0.13), "trim")]
+def _owl(x: Array, y: Array, plump: float) -> list[Layer]:
+    side = np.abs(x)
+    body = _ellipse(x, y, 0, 0.12, 0.66 + 0.08 * plump, 0.84)
+    tuft = _polygon(side, y, (0.1, -0.5), (0.52, -0.94), (0.6, -0.3))
+    belly = _ellipse(x, y, 0, 0.48, 0.34, 0.4)
+    eye = _ellipse(side, y, 0.26, -0.26, 0.25, 0.25)
+    pupil = _ellipse(side, y, 0.24, -0.26, 0.12, 0.12)
+    beak = _polygon(x, y, (-0.1, -0.12), (0.1, -0.12), (0, 0.14))
+    return [
+        Layer(_join(body, tuft), "skin"),
+        Layer(belly, "trim"),
+        Layer(eye, "white"),
+        Layer(np.minimum(pupil, beak), "dark"),
+    ]
 
 
 def _butterfly(x: Array, y: Array, plump: float) -> list[Layer]:
     side = np.abs(x)
-    upper = _ellipse(side, y, 0.52, -0.36, 0.5, 0.36 + 0.08 * plump, -0.6)
-    lower = _ellipse(side, y, 0.4, 0.44, 0.36, 0.3 + 0.1 * plump, 0.7)
-    feelers = _polygon(side, y, (0.02, -0.5), (0.26, -0.98), (0.32, -0.94), (0.09, -0.48))
-    body = _ellipse(x, y, 0, 0.02, 0.1, 0.62)
+    upper = _ellipse(side, y, 0.52, -0.34, 0.5, 0.42 + 0.08 * plump, -0.5)
+    lower = _ellipse(side, y, 0.4, 0.42, 0.42, 0.36 + 0.08 * plump, 0.6)
+    body = _ellipse(x, y, 0, 0.02, 0.13, 0.7)
     return [
-        Layer(np.minimum(upper, lower), "skin"),
-        Layer(np.minimum(body, feelers), "dark"),
+        Layer(_join(upper, lower), "skin"),
+        Layer(lower + 0.16, "trim"),
+        Layer(body, "dark"),
     ]
 
 
 def _cat(x: Array, y: Array, plump: float) -> list[Layer]:
     side = np.abs(x)
-    head = _ellipse(x, y, 0, 0.22, 0.8, 0.58 + 0.1 * plump)
-    ear = _polygon(side, y, (0.16, -0.2), (0.66, -0.96), (0.78, 0.1))
+    head = _ellipse(x, y, 0, 0.22, 0.86, 0.62 + 0.1 * plump)
+    ear = _polygon(side, y, (0.12, -0.2), (0.62, -0.94), (0.82, 0.1))
     muzzle = _ellipse(x, y, 0, 0.5, 0.3, 0.2)
     eye = _ellipse(side, y, 0.34, 0.12, 0.15, 0.13)
     pupil = _ellipse(side, y, 0.34, 0.12, 0.06, 0.12)
@@ -103,23 +109,23 @@ def _cat(x: Array, y: Array, plump: float) -> list[Layer]:
 
 def _turtle(x: Array, y: Array, plump: float) -> list[Layer]:
     side = np.abs(y)
-    shell = _ellipse(x, y, -0.08, 0, 0.62, 0.5 + 0.08 * plump)
-    head = _ellipse(x, y, 0.74, 0, 0.24, 0.18)
-    front = _ellipse(x, side, 0.36, 0.62, 0.15, 0.36, -0.6)
-    rear = _ellipse(x, side, -0.5, 0.56, 0.14, 0.3, 0.7)
-    tail = _polygon(x, y, (-0.98, 0), (-0.6, -0.12), (-0.6, 0.12))
+    shell = _ellipse(x, y, -0.1, 0, 0.74, 0.66 + 0.08 * plump)
+    head = _ellipse(x, y, 0.72, 0, 0.28, 0.26)
+    front = _ellipse(x, side, 0.36, 0.64, 0.22, 0.3, -0.6)
+    rear = _ellipse(x, side, -0.52, 0.6, 0.2, 0.26, 0.7)
     return [
-        Layer(_join(head, front, rear, tail), "trim"),
+        Layer(_join(head, front, rear), "trim"),
         Layer(shell, "skin"),
-        Layer(_ellipse(x, side, 0.84, 0.09, 0.05, 0.05), "dark"),
+        Layer(_ellipse(x, side, 0.84, 0.12, 0.07, 0.07), "dark"),
     ]
 
 
 SHAPES: dict[str, Callable[[Array, Array, float], list[Layer]]] = {
     "fish": _fish,
-    "starfish": _starfish,
+    "owl": _owl,
     "butterfly": _butterfly,
     "cat": _cat,
     "turtle": _turtle,
 }
+PATTERNS = {"fish": "stripes", "owl": "blotches", "butterfly": "dots", "cat": "plain", "turtle": "cells"}
 FACES_FORWARD = frozenset({"fish", "turtle"})  # these look along +x, the way they move

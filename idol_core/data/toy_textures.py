@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Array = NDArray[np.float32]
-PATTERNS = ("stripes", "dots", "checker", "blotches", "cells", "rings")
 
 
 def smooth_noise(rng: Generator, height: int, width: int, *, cell: float, octaves: int = 4, gain: float = 0.5) -> Array:
@@ -41,9 +40,8 @@ def colour(hue: float, saturation: float, value: float) -> Array:
 
 
 class Look(NamedTuple):
-    """What tells an instance from its look-alikes. The class of an object says nothing about its look."""
+    """The colours and the grain of its pattern, which tell an instance from its look-alikes."""
 
-    pattern: str
     hue: float
     second_hue: float
     saturation: float
@@ -54,13 +52,12 @@ class Look(NamedTuple):
     def resembles(self, other: Look) -> bool:
         """Too near to be told apart under shading and JPEG."""
         apart = abs((self.hue - other.hue + 0.5) % 1 - 0.5)
-        return apart < 0.15
+        return apart < 0.2
 
 
 def draw_look(rng: Generator) -> Look:
     hue = rng.random()
     return Look(
-        pattern=PATTERNS[rng.integers(len(PATTERNS))],
         hue=hue,
         second_hue=hue + rng.uniform(-0.12, 0.12),
         saturation=rng.uniform(0.55, 0.95),
@@ -76,24 +73,22 @@ def paints(look: Look) -> tuple[Array, Array]:
     return colour(look.hue, look.saturation, dark), colour(look.second_hue, look.saturation * 0.8, light)
 
 
-def skin(rng: Generator, look: Look, x: Array, y: Array) -> Array:
-    """[..., 3] colours of a look's pattern over object coordinates (square grids)."""
+def skin(rng: Generator, pattern: str, look: Look, x: Array, y: Array) -> Array:
+    """[..., 3] colours of a pattern ("stripes", "dots", "cells", "blotches", "plain") over object coordinates."""
     size = x.shape[0]
     warp = smooth_noise(rng, size, size, cell=size / 2.5, octaves=2) * np.float32(0.09)
     cos, sin = np.float32(np.cos(look.angle)), np.float32(np.sin(look.angle))
     u, v = (x * cos + y * sin + warp) * look.frequency, (y * cos - x * sin - warp) * look.frequency
-    if look.pattern == "stripes":
+    if pattern == "stripes":
         field = np.sin(u * np.pi)
-    elif look.pattern == "dots":
+    elif pattern == "dots":
         field = np.cos(u * np.pi) + np.cos(v * np.pi) - 0.7
-    elif look.pattern == "checker":
-        field = np.sin(u * np.pi * 0.9) * np.sin(v * np.pi * 0.9) * 3
-    elif look.pattern == "blotches":
-        field = smooth_noise(rng, size, size, cell=size / look.frequency / 1.2, octaves=2) * 2.5
-    elif look.pattern == "cells":
+    elif pattern == "cells":
         field = _cells(rng, u, v)
+    elif pattern == "blotches":
+        field = smooth_noise(rng, size, size, cell=size / look.frequency / 1.2, octaves=2) * 2.5
     else:
-        field = np.sin(np.sqrt(u * u + v * v) * 1.3 * np.pi)
+        field = smooth_noise(rng, size, size, cell=size / 2, octaves=2) * 0.2 - 0.1
     first, second = paints(look)
     return mix(first, second, np.clip(field * 2.5 + 0.5, 0, 1).astype(np.float32))
 
