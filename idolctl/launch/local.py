@@ -8,10 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import IO, Any
 
 POLL_SECONDS = 0.2
@@ -19,10 +19,16 @@ FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def run_worker(
-    command: list[str], folder: Path, *, on_report: Callable[[dict[str, Any]], None], log: Path | None = None
+    command: list[str],
+    folder: Path,
+    *,
+    on_report: Callable[[dict[str, Any]], None],
+    log: Path | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[int, int | None]:
     """Run `command`, which works on the stage in `folder`, to its end; every new line of metrics.jsonl goes to
-    `on_report`, and what the command says to the file `log` (None: errors to stderr, the rest nowhere).
+    `on_report`, and what the command says to the file `log` (None: errors to stderr, the rest nowhere). `environment`
+    is added to our own.
 
     SIGINT, SIGTERM and SIGUSR1 are passed on, so that the worker checkpoints; a second SIGINT kills it.
 
@@ -33,7 +39,14 @@ def run_worker(
     bound = [sys.executable, "-m", "idolctl.launch.bound", str(os.getpid()), *command]
     with _opened(log) as said:
         output = said or subprocess.DEVNULL
-        worker = subprocess.Popen(bound, stdin=subprocess.DEVNULL, stdout=output, stderr=said, process_group=0)
+        worker = subprocess.Popen(
+            bound,
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=said,
+            process_group=0,
+        )
     with _forwarding(worker) as received:
         try:
             while worker.poll() is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from idol_core.errors import IdolError
 from idolctl.launch.local import run_worker
-from idolctl.launch.ranks import Ranks, worker_command
+from idolctl.launch.ranks import ENVIRONMENT, Ranks, worker_command
 from idolctl.state import StageState, read_holder, read_key, read_stage
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def launch(
     command = worker_command(ranks, folder, key=read_key(folder))
     name = "launcher" if first else f"launcher-{socket.gethostname()}-{os.getpid()}"
     log = folder / "logs" / f"{name}.log" if ranks.grouped else None
-    return run_worker(command, folder, on_report=on_report, log=log)
+    return run_worker(command, folder, on_report=on_report, log=log, environment=ENVIRONMENT)
 
 
 def leads_us(folder: Path, ranks: Ranks) -> bool:

@@ -15,6 +15,8 @@ Launcher = Literal["local", "torchrun", "slurm"]
 SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"  # torchrun passes these on
 SHUTDOWN_SECONDS = 120  # for the last checkpoint, before torchrun kills
 MAX_RESTARTS = 3
+# Else torchrun keeps one store over all restarts of a group, and a restarted process finds a dead one's address in it.
+ENVIRONMENT = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 
 @dataclass(frozen=True)

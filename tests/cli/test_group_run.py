@@ -97,8 +97,9 @@ def test_other_time_limits_are_refused(text):
         minutes(text)
 
 
-def test_jobs_run_the_stages_in_order(home, monkeypatch):
-    """Through submitit's local executor: one job a step, each with the steps before it."""
+@pytest.mark.parametrize("cluster", ["local", "debug"])
+def test_jobs_run_the_stages_in_order(home, monkeypatch, cluster):
+    """Through submitit's executors without Slurm: one job a step, each with the steps before it."""
     from idolctl.job import Request, make_job
     from idolctl.launch.slurm import submit
 
@@ -106,11 +107,11 @@ def test_jobs_run_the_stages_in_order(home, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
     ranks = Ranks("slurm", time="10", slurm=("gpus_per_node=0",))
     job = make_job(Request("mini.yaml", steps="1,2", ranks=ranks))
-    entries = submit(job, cluster="local")
+    entries = submit(job, cluster=cluster)
     assert [entry["stage"] for entry in entries] == ["1", "1-2"]
     assert json.loads((job.folder / "jobs.json").read_text()) == entries
     assert [job.state(stage).status for stage in job.stages] == ["done", "done"]
-    assert submit(job, cluster="local") == []
+    assert submit(job, cluster=cluster) == []
 
 
 def test_without_slurm_it_says_so(home, idolctl):

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from idol_core.config import CropConfig, DataConfig, DataSource, InputConfig, SolverConfig, StageConfig, stage_to_dict
+from idolctl.launch.ranks import ENVIRONMENT as LAUNCH
 from tests.unit.data_sets import small_videos
 from tests.unit.tiny import tiny_config
 
@@ -30,6 +31,7 @@ _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["tests.e2e.preload"])
 ENVIRONMENT = {
     **os.environ,
+    **LAUNCH,
     "PYTHONPATH": os.pathsep.join([str(CHECKOUT), *sys.path]),
     "OMP_NUM_THREADS": "1",
     "GLOO_SOCKET_IFNAME": "lo",
