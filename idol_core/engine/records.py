@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from idol_core.data.dataset import Dataset
-from idol_core.engine.infer import Progress, prefetched, read_frames
+from idol_core.engine.infer import Progress, read_frames
 from idol_core.files import write_aside
+from idol_core.pipeline import prefetched
 from idol_core.streaming import VideoSegmenter
 from idol_core.tracking.records import FrameRecord, VideoRecord
 
