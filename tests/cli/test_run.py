@@ -17,6 +17,7 @@ import av
 import pytest
 from PIL import Image
 
+from idol_core.data.index_store import LARGE_BYTES
 from tests.cli.conftest import CHECKOUT, blocks, processor_seconds
 from tests.cli.mini import make_mini
 
@@ -96,6 +97,16 @@ def test_progress_is_plain_lines_off_a_terminal(finished):
     assert "it/s  ETA" in done.stderr
     assert "\x1b" not in done.stderr
     assert "\r" not in done.stderr
+
+
+def test_the_first_reading_of_a_large_annotation_file_is_told(home, monkeypatch):
+    monkeypatch.setenv("IDOLCTL_CACHE", str(home / "cache"))
+    annotations = home / "videos.json"
+    annotations.write_text(json.dumps({"info": "x" * LARGE_BYTES, **json.loads(annotations.read_text())}))
+    megabytes = round(annotations.stat().st_size / 1e6)
+    done = call(home, "run", "mini.yaml", "--steps", "3", "--init", "none")
+    assert done.returncode == 0, done.stderr
+    assert f"step 3  reading annotations {megabytes}/{megabytes} MB\n" in done.stderr
 
 
 def test_again_it_does_nothing_says_so_and_is_quick(finished):
