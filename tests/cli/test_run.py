@@ -109,6 +109,27 @@ def test_the_first_reading_of_a_large_annotation_file_is_told(home, monkeypatch)
     assert f"step 3  reading annotations {megabytes}/{megabytes} MB\n" in done.stderr
 
 
+def test_oracles_of_a_run_with_and_without_room_for_its_detections(finished):
+    home, _ = finished
+    question = ("eval", "mini-tiny", "--oracle", "clip", "--clip-length", "5")
+    kept = home / "runs" / "mini-tiny" / "1-2-3" / "detections"
+    full = call(home, *question, limit=400)
+    assert full.returncode == 0, full.stderr
+    assert full.stderr.count("warning: detections are not kept any more (File too large)") == 1
+    assert "Traceback" not in full.stderr
+    assert not [path for path in kept.rglob("*") if path.is_file()]
+    roomy = call(home, *question)
+    assert roomy.stdout == full.stdout
+    rows = [line.split("  ")[0] for line in roomy.stdout.splitlines()]
+    assert rows[-3:] == ["normal", "clip oracle, 5 frames", "frame oracle"]
+    (folder,) = kept.iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == ["1.npz", "2.npz", "about.json"]
+    assert f"1-2-3/detections/{folder.name}, 0.0 MB" in roomy.stderr
+    again = call(home, *question)
+    assert (again.returncode, again.stdout) == (0, roomy.stdout)
+    assert "kept" not in again.stderr
+
+
 def test_again_it_does_nothing_says_so_and_is_quick(finished):
     home, _ = finished
     before = {p: p.stat().st_mtime_ns for p in (home / "runs").rglob("*") if p.is_file() and not p.name.startswith(".")}
