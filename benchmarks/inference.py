@@ -1,17 +1,18 @@
 """Where the time of inference goes: backbone, encoder, decoder, masks, tracker, encode; and frames a second.
 
     python benchmarks/inference.py                                         # everything; minutes on a GPU, long on a CPU
-    python benchmarks/inference.py --models r50 --batches 1 --sizes 360x640
+    python benchmarks/inference.py --models r50 --batches 1 --sizes 360x640 --frames 5
 
 Random weights, random frames; a fixed number of queries goes on to the masks and to the tracker. `encoder` contains the
 projection of the pyramid; `decode` is a frame's JPEG; `encode` turns masks into run lengths of the original size.
-Each figure is the median over the rounds, in milliseconds a frame. Asserts nothing.
+Each figure is the median over the batches, in milliseconds a frame. Asserts nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import math
 import statistics
 import sys
 import time
@@ -85,13 +86,10 @@ def measure(model: IDOL, size: tuple[int, int], batch: int, options: argparse.Na
     stored = io.BytesIO()
     Image.fromarray(scene[:height, :width].astype(np.uint8)).save(stored, "JPEG", quality=90)
 
-    def read() -> list[np.ndarray]:
-        return [np.array(Image.open(io.BytesIO(stored.getvalue()))) for _ in range(batch)]
-
     input = InputConfig(test_short_side=min(size), test_max_size=max(size))
     tracker = Tracker(TrackerConfig(init_score=0.0, new_score=0.0))
     clock = Clock(device)
-    for _ in range(options.warm_up + options.rounds):
+    for _ in range(options.warm_up + math.ceil(options.frames / batch)):
         frames = clock.time(
             "decode", lambda: [np.array(Image.open(io.BytesIO(stored.getvalue()))) for _ in range(batch)]
         )
@@ -125,8 +123,8 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["360x640", "480x853"], help="HEIGHTxWIDTH")
     parser.add_argument("--devices", nargs="+", default=["cpu"] + ["cuda"] * torch.cuda.is_available())
     parser.add_argument("--queries", type=int, default=10, help="queries of a frame that go on to masks and tracker")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--warm-up", type=int, default=1)
+    parser.add_argument("--frames", type=int, default=16, help="frames timed for each line, in whole batches")
+    parser.add_argument("--warm-up", type=int, default=1, help="batches before that")
     options = parser.parse_args()
     print(f"ms a frame; {options.queries} detections a frame, {THREADS} threads\n")
     print("model device  size    batch " + " ".join(f"{part:>9s}" for part in PARTS) + "  frames/s  after/forward")

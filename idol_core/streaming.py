@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice, zip_longest
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import chain, islice, zip_longest
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from idol_core.data.collate import collate_frames
 from idol_core.data.transforms import resize_for_test
 from idol_core.errors import Integrity, InvalidInput
 from idol_core.model.idol import IDOL
+from idol_core.pipeline import prefetched
 from idol_core.structures import Detections
 from idol_core.tracking.online import Observation, OnlineVideo, TrackedFrame
 from idol_core.tracking.records import FrameRecord, VideoRecord, record_frame
@@ -101,21 +102,23 @@ class VideoSegmenter:
         return OnlineVideo(self.tracker, keep=keep)
 
     def stream(
-        self, frames: Iterable[Frame], *, video: OnlineVideo | None = None, batch: int = 1
-    ) -> Iterator[TrackedFrame]:
+        self, frames: Iterable[Frame], *, video: OnlineVideo | None = None, batch: int = 1, overlap: bool = False
+    ) -> Generator[TrackedFrame, None, None]:
         """Track frames one after another; each comes out as soon as it is done.
 
         Args:
             frames: any iterable of [H, W, 3] uint8 RGB arrays or tensors, all of one size.
             video: the state to go on from; a new one by default.
             batch: frames sent through the network at once. More delays what comes out, and changes nothing else.
+            overlap: while frames are tracked and their masks encoded, the next `batch` goes through the network, in a
+                thread that takes them from `frames`. Faster, but `frames` is ahead of what comes out.
 
         Raises:
             InvalidInput: a frame is not of that form, or not of the first one's size.
         """
         video = video or self.start()
-        for group in _groups(frames, batch):
-            for seen in self.observe(group):
+        with self._observed(frames, batch, overlap=overlap) as observations:
+            for seen in observations:
                 yield video.step(seen)
 
     def segment(
@@ -123,17 +126,19 @@ class VideoSegmenter:
     ) -> VideoTracks:
         """Whole-video tracks. Frames are consumed as they come, `tracker.batch_frames` at once; none is kept."""
         video = self.start(keep=True)
-        for tracked in self.stream(frames, video=video, batch=self.tracker.batch_frames):
-            if on_frame is not None:
-                on_frame(tracked)
+        with self._observed(frames, self.tracker.batch_frames, overlap=True) as observations:
+            for seen in observations:
+                tracked = video.step(seen)
+                if on_frame is not None:
+                    on_frame(tracked)
         return video.tracks()
 
     def record(self, frames: Iterable[Frame]) -> VideoRecord:
         """The detections of a video, to be tracked by `track_record` under one setting after another."""
         kept: list[FrameRecord] = []
         size = (0, 0)
-        for group in _groups(frames, self.tracker.batch_frames):
-            for seen in self.observe(group):
+        with self._observed(frames, self.tracker.batch_frames, overlap=True) as observations:
+            for seen in observations:
                 kept.append(record_frame(seen))
                 size = seen.original
         return VideoRecord(kept, size)
@@ -157,6 +162,13 @@ class VideoSegmenter:
             rows = [i for i, array in enumerate(arrays) if array.shape == shape]
             seen |= zip(rows, self._observe_alike([arrays[i] for i in rows]), strict=True)
         return [seen[i] for i in range(len(arrays))]
+
+    @contextlib.contextmanager
+    def _observed(self, frames: Iterable[Frame], batch: int, *, overlap: bool) -> Iterator[Iterator[Observation]]:
+        """The network's part, frame by frame; with `overlap` the next group is on its way meanwhile."""
+        groups = map(self.observe, _groups(frames, batch))
+        with prefetched(groups, ahead=1) if overlap else contextlib.nullcontext(groups) as seen:
+            yield chain.from_iterable(seen)
 
     def _observe_alike(self, arrays: Sequence[np.ndarray]) -> list[Observation]:
         images = [resize_for_test(array, self.input) for array in arrays]

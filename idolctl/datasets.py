@@ -12,6 +12,7 @@ from idol_core.data.dataset import Dataset, open_dataset
 from idol_core.data.deep_check import Broken, check_deeply, missing_frames
 from idol_core.errors import IdolError, Integrity, InvalidInput, Missing
 from idolctl.mistakes import suggestion
+from idolctl.progress import Transfer
 
 # Videos (images) of train and val, and classes, as published.
 KNOWN_SIZES = {
@@ -93,7 +94,8 @@ def check_part(name: str, root: Path, *, on_progress: Callable[[int, int], None]
         return PartReport(name, tuple(lines), tuple(errors))
     source = DataSource(name, layout.kind, str(frames or root / layout.frames[0]), str(annotations))
     try:
-        dataset = open_dataset(source)
+        with Transfer(f"reading {annotations.name}") as reading:
+            dataset = open_dataset(source, on_read=reading.update)
     except IdolError as error:
         lines.append(Line(False, "content", error.what))
         return PartReport(name, tuple(lines), (*errors, error))

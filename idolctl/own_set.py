@@ -14,6 +14,7 @@ from idol_core.data.dataset import Dataset, open_dataset
 from idol_core.data.kind import annotation_kind
 from idol_core.errors import Integrity, InvalidInput, Missing
 from idol_core.files import write_aside
+from idolctl.progress import Transfer
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def _open(part: Part, kind: str) -> Dataset:
     if not part.annotations.is_file():
         raise Missing("there is no such annotation file", where=str(part.annotations), fix="check the path")
     source = DataSource(kind=kind, frames=str(part.frames), annotations=str(part.annotations))  # type: ignore[arg-type]
-    dataset = open_dataset(source)
+    with Transfer(f"reading {part.annotations.name}") as reading:
+        dataset = open_dataset(source, on_read=reading.update)
     first = Path(dataset.videos[0].file_names[0]) if len(dataset.videos) else None
     if first is None or not first.is_file():
         what = f"the first frame of the annotations is not there: {first}" if first else "the file has no videos"

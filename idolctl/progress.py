@@ -33,7 +33,9 @@ def clock(seconds: float) -> str:
 
 
 def describe(line: dict[str, Any], iterations: int) -> str:
-    """One report as text: iteration, loss, speed and the time that is left; or the progress of an evaluation."""
+    """One report as text: iteration, loss, speed and the time that is left; or how far reading or an evaluation is."""
+    if line.get("event") == "read":
+        return f"reading annotations {line.get('done', 0) / 1e6:.0f}/{line.get('total', 0) / 1e6:.0f} MB"
     if line.get("event") == "evaluate":
         return f"evaluate {line.get('done', 0)}/{line.get('total', 0)}"
     speed = float(line.get("it_per_s") or 0.0)
@@ -42,8 +44,10 @@ def describe(line: dict[str, Any], iterations: int) -> str:
     return f"train {line['iteration']}/{iterations}  loss {loss:.3f}  {speed:.2f} it/s  ETA {left}"
 
 
-def _is_shown(line: dict[str, Any]) -> bool:
-    return "loss" in line or line.get("event") == "evaluate"
+def _phase(line: dict[str, Any]) -> str:
+    """read, train or evaluate; nothing for lines that are not shown."""
+    event = str(line.get("event", ""))
+    return event if event in ("read", "evaluate") else "train" if "loss" in line else ""
 
 
 class PlainDisplay:
@@ -55,10 +59,10 @@ class PlainDisplay:
         print(f"{label}  starting at iteration {start} of {iterations}", file=sys.stderr, flush=True)
 
     def report(self, line: dict[str, Any]) -> None:
-        if not _is_shown(line):
+        phase = _phase(line)
+        if not phase:
             return
-        phase = "evaluate" if line.get("event") == "evaluate" else "train"
-        ended = line.get("iteration") == self._iterations or (phase == "evaluate" and line["done"] == line["total"])
+        ended = line["iteration"] == self._iterations if phase == "train" else line["done"] == line["total"]
         if phase != self._phase or ended or time.monotonic() - self._printed > LINE_SECONDS:
             self._phase, self._printed = phase, time.monotonic()
             print(f"{self._label}  {describe(line, self._iterations)}", file=sys.stderr, flush=True)
@@ -83,13 +87,14 @@ class LiveDisplay:
         self._bar.start()
 
     def report(self, line: dict[str, Any]) -> None:
-        if not _is_shown(line):
+        phase = _phase(line)
+        if not phase:
             return
-        evaluating = line.get("event") == "evaluate"
+        training = phase == "train"
         self._bar.update(
             self._task,
-            total=line.get("total", 0) if evaluating else self._iterations,
-            completed=line.get("done", 0) if evaluating else line["iteration"],
+            total=self._iterations if training else line["total"],
+            completed=line["iteration"] if training else line["done"],
             note=describe(line, self._iterations),
         )
 

@@ -8,6 +8,7 @@ from typing import NamedTuple, overload
 
 from idol_core.config import DataSource
 from idol_core.data.coco import read_coco
+from idol_core.data.documents import Progress
 from idol_core.data.index import AnnotationIndex
 from idol_core.data.index_store import open_index
 from idol_core.data.rle import RLE
@@ -102,8 +103,10 @@ class _Videos(Sequence[Video]):
         return Video(int(self._index.video_ids[row]), names, height, width, stop - first)
 
 
-def open_dataset(source: DataSource) -> Dataset:
+def open_dataset(source: DataSource, *, on_read: Progress | None = None) -> Dataset:
     """Open a resolved source (`catalog.resolve_source`): its kind, frames folder and annotation file are given.
+
+    `on_read` hears how far the first reading of a large annotation file is: (bytes passed, bytes of the file).
 
     Raises:
         InvalidInput: one of the three is missing.
@@ -114,5 +117,5 @@ def open_dataset(source: DataSource) -> Dataset:
             f"data source {source.name!r} lacks kind, frames or annotations", fix="give all three, or a known name"
         )
     annotations = Path(source.annotations)
-    index = open_index(annotations, source.kind, read_vis if source.kind == "vis" else read_coco)
+    index = open_index(annotations, source.kind, read_vis if source.kind == "vis" else read_coco, on_read=on_read)
     return Dataset(index, frames=Path(source.frames), source=annotations, kind=source.kind)

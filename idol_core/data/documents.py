@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,25 @@ from idol_core.errors import Integrity, Missing
 _SPACE = re.compile(r"\s*")
 _DECODER = json.JSONDecoder()
 _MEND = "download the annotation file again"
+_REPORTS = 100  # of the reading of a document, at most
+
+Progress = Callable[[int, int], None]  # (bytes passed, bytes of the file)
 
 
 class Document:
     """A JSON object whose values are mostly long lists."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the text.
+    def __init__(self, path: Path, *, on_read: Progress | None = None) -> None:
+        """Read the text. `on_read` hears, now and then, how far `walk` is.
 
         Raises:
             Missing: no such file.
             Integrity: empty, unreadable or not UTF-8.
         """
-        self.path = path
+        self.path, self._on_read, self._told = path, on_read, 0
         try:
             with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                self._text = str(data, "utf-8")
+                self._text, self._bytes = str(data, "utf-8"), len(data)
         except FileNotFoundError:
             raise Missing(
                 "annotation file not found", where=str(path), fix="name an existing file as `annotations`"
@@ -84,13 +87,16 @@ class Document:
             elif self._text[position : position + 1] != "}":
                 raise json.JSONDecodeError("',' or '}' expected", self._text, position)
         if postponed is not None:
+            self._told = 0
             yield from (element for element, _ in self._list(postponed) if element is not _END)
+        self._tell(len(self._text))
 
     def _list(self, position: int) -> Iterator[tuple[Any, int]]:
         """Elements of the list at `position` with the position behind each; last comes (_END, behind the list)."""
         position = self._expect("[", position)
         while self._text[position : position + 1] != "]":
             element, position = _DECODER.raw_decode(self._text, position)
+            self._tell(position)
             yield element, position
             position = self._skip(position)
             if self._text[position : position + 1] == ",":
@@ -98,6 +104,13 @@ class Document:
             elif self._text[position : position + 1] != "]":
                 raise json.JSONDecodeError("',' or ']' expected", self._text, position)
         yield _END, position + 1
+
+    def _tell(self, position: int) -> None:
+        """Report the position in the text, in proportion as bytes, if it is some way on from the last time."""
+        length = len(self._text)
+        if self._on_read is not None and (position == length or position - self._told > length / _REPORTS):
+            self._told = position
+            self._on_read(self._bytes * position // length, self._bytes)
 
     def _skip(self, position: int) -> int:
         found = _SPACE.match(self._text, position)

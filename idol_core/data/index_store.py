@@ -9,12 +9,13 @@ import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from filelock import FileLock
 
 from idol_core.cache import cache_folder
+from idol_core.data.documents import Progress
 from idol_core.data.index import AnnotationIndex
 from idol_core.errors import Missing
 
@@ -23,11 +24,17 @@ _FORMAT = 1
 _ARRAYS = tuple(field.name for field in dataclasses.fields(AnnotationIndex) if field.name != "category_names")
 
 
-def open_index(path: Path, kind: str, read: Callable[[Path], AnnotationIndex]) -> AnnotationIndex:
+class Read(Protocol):
+    """A reader of annotation files, such as `read_vis`."""
+
+    def __call__(self, path: Path, *, on_read: Progress | None = None) -> AnnotationIndex: ...
+
+
+def open_index(path: Path, kind: str, read: Read, *, on_read: Progress | None = None) -> AnnotationIndex:
     """The index of an annotation file: from the cache folder if it is there and belongs to the file as it is now.
 
-    Otherwise `read` parses the file; the index of a large one is stored then. Where the cache folder cannot be written,
-    the index stays in memory.
+    Otherwise `read` parses the file; of a large one `on_read` hears how far that is, and the index is stored then.
+    Where the cache folder cannot be written, the index stays in memory.
 
     Raises:
         Missing, Integrity: as `read` does.
@@ -50,9 +57,9 @@ def open_index(path: Path, kind: str, read: Callable[[Path], AnnotationIndex]) -
         with FileLock(folder.with_suffix(".lock")):  # of several processes one parses, the others wait for it
             found = _stored(folder, stamp)
             if found is None:
-                store_index(read(path), folder, stamp)
+                store_index(read(path, on_read=on_read), folder, stamp)
     except OSError:
-        return read(path)
+        return read(path, on_read=on_read)
     return found or load_index(folder)
 
 

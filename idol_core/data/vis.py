@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from idol_core.data import rle
-from idol_core.data.documents import Document
+from idol_core.data.documents import Document, Progress
 from idol_core.data.entries import add_annotation, categories_of, malformed
 from idol_core.data.index import AnnotationIndex, IndexBuilder
 from idol_core.errors import Integrity
 
 
-def read_vis(path: Path) -> AnnotationIndex:
+def read_vis(path: Path, *, on_read: Progress | None = None) -> AnnotationIndex:
     """Read a YTVIS annotation file. Validation files without `annotations`, or with null, give videos without tracks.
 
     Raises:
         Missing: no such file.
         Integrity: not JSON, or a field is missing or contradicts another; `where` names the entry.
     """
-    document = Document(path)
+    document = Document(path, on_read=on_read)
     builder: IndexBuilder | None = None
     for annotation in document.walk("annotations", after={"videos", "categories"}):
         builder = builder or _videos(document)

@@ -46,7 +46,7 @@ def evaluate_stage(
 
     Raises Preempted when `should_stop` says so.
     """
-    dataset = open_dataset(resolve_source(config.data.val, root))
+    dataset = open_dataset(resolve_source(config.data.val, root), on_read=journal.reading)
     seen = dataset if config.step == 3 else as_images(dataset)
 
     def on_progress(done: int, total: int) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import queue
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 
@@ -16,14 +14,12 @@ from idol_core.data.dataset import Dataset
 from idol_core.data.frames import FrameReader
 from idol_core.data.transforms import resize_for_test
 from idol_core.model.idol import IDOL
+from idol_core.pipeline import prefetched
 from idol_core.streaming import VideoSegmenter
 from idol_core.tracking.masks import Size
 from idol_core.tracking.still import StillInstances, still_instances
 
 Progress = Callable[[int, int], None]  # (done, total); may raise to stop
-_T = TypeVar("_T")
-
-_FRAMES_AHEAD = 16  # read while the network works
 
 
 def infer_videos(
@@ -89,50 +85,6 @@ def infer_images(
 def read_frames(paths: Sequence[str], size: Size) -> Iterator[Any]:
     """Frames [H, W, 3] uint8 RGB of files that all must have this (height, width)."""
     return _read_each(paths, [size] * len(paths))
-
-
-@contextlib.contextmanager
-def prefetched(source: Iterable[_T], *, ahead: int = _FRAMES_AHEAD) -> Iterator[Iterator[_T]]:
-    """Iterate over `source` in a thread of its own, up to `ahead` items before they are asked for.
-
-    What `source` raises is raised where the item is taken. Leaving the context ends the thread.
-    """
-    waiting: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=ahead)
-    abandoned = threading.Event()
-
-    def put(item: tuple[str, Any]) -> bool:
-        while not abandoned.is_set():
-            with contextlib.suppress(queue.Full):
-                waiting.put(item, timeout=0.1)
-                return True
-        return False
-
-    def work() -> None:
-        try:
-            for item in source:
-                if not put(("item", item)):
-                    return
-            put(("end", None))
-        except Exception as error:
-            put(("error", error))
-
-    def taken() -> Iterator[_T]:
-        while True:
-            kind, value = waiting.get()
-            if kind == "item":
-                yield value
-            elif kind == "error":
-                raise value
-            else:
-                return
-
-    thread = threading.Thread(target=work, name="read-frames", daemon=True)
-    thread.start()
-    try:
-        yield taken()
-    finally:
-        abandoned.set()
-        thread.join()
 
 
 def _read_each(paths: Sequence[str], sizes: Sequence[Size]) -> Iterator[Any]:

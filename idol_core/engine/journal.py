@@ -46,6 +46,10 @@ class Journal:
         with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
+    def reading(self, done: int, total: int) -> None:
+        """Add a line on how many bytes of a large annotation file are read."""
+        self.line(event="read", done=done, total=total)
+
     def state(self, status: str, *, phase: str, iteration: int, metrics: dict[str, float] | None = None,
               error: dict[str, Any] | None = None) -> None:  # fmt: skip
         """Replace `state.json`: status running, stopped, failed or done; phase train or evaluate."""

@@ -7,8 +7,9 @@ from typing import Any
 
 from idol_core.config import TrackerConfig
 from idol_core.data.dataset import Dataset
-from idol_core.engine.infer import Progress, prefetched, read_frames
+from idol_core.engine.infer import Progress, read_frames
 from idol_core.evaluation.oracle import clip_oracle, frame_oracle
+from idol_core.pipeline import prefetched
 from idol_core.streaming import VideoSegmenter
 from idol_core.tracking.records import VideoRecord, track_record
 

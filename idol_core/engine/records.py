@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,20 +10,29 @@ from pathlib import Path
 import numpy as np
 
 from idol_core.data.dataset import Dataset
-from idol_core.engine.infer import Progress, prefetched, read_frames
+from idol_core.engine.infer import Progress, read_frames
 from idol_core.files import write_aside
+from idol_core.pipeline import prefetched
 from idol_core.streaming import VideoSegmenter
 from idol_core.tracking.records import FrameRecord, VideoRecord
 
 
 def video_records(
-    make_segmenter: Callable[[], VideoSegmenter], dataset: Dataset, folder: Path, *, on_progress: Progress
+    make_segmenter: Callable[[], VideoSegmenter],
+    dataset: Dataset,
+    folder: Path,
+    *,
+    on_progress: Progress,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[tuple[int, VideoRecord]]:
     """(row, record) of every video, from `folder` where it is there, else from the network and then kept there.
 
-    The network is built when the first video is missing, and not at all if none is. Raises as `infer_videos`.
+    The network is built when the first video is missing, and not at all if none is. `say` hears how much was kept;
+    where nothing more can be written (a full disk), it hears that, once, and the rest is not kept. Raises as
+    `infer_videos`.
     """
     segmenter: VideoSegmenter | None = None
+    kept, keeping = 0, True
     total = len(dataset.videos)
     for row in range(total):
         on_progress(row, total)
@@ -33,27 +43,36 @@ def video_records(
             segmenter = segmenter or make_segmenter()
             with prefetched(read_frames(video.file_names, (video.height, video.width))) as frames:
                 record = segmenter.record(frames)
-            save_record(path, record)
+            if keeping:
+                try:
+                    kept += save_record(path, record)
+                except OSError as error:
+                    keeping = False
+                    say(f"warning: detections are not kept any more ({error.strerror}): {folder}")
         yield row, record
     on_progress(total, total)
+    if kept:
+        say(f"detections kept, for other tracker settings without the network: {folder}, {kept / 1e6:.1f} MB")
 
 
-def save_record(path: Path, record: VideoRecord) -> None:
-    """Write a record, atomically; every value is kept exactly."""
+def save_record(path: Path, record: VideoRecord) -> int:
+    """Write a record, atomically; every value is kept exactly. Returns the bytes written. Raises OSError."""
     frames = record.frames
     counts = [c for frame in frames for c in frame.counts]
+    packed = io.BytesIO()  # a zip file that breaks off on a full disk cannot be closed in peace
+    np.savez_compressed(
+        packed,
+        size=np.array(record.size, np.int64),
+        detections=np.array([len(frame.scores) for frame in frames], np.int64),
+        scores=np.concatenate([frame.scores for frame in frames]),
+        probs=np.concatenate([frame.probs for frame in frames]),
+        embeddings=np.concatenate([frame.embeddings for frame in frames]),
+        overlaps=np.concatenate([frame.overlaps.ravel() for frame in frames]),
+        lengths=np.array([len(c) for c in counts], np.int64),
+        counts=np.frombuffer(b"".join(counts), np.uint8),
+    )
     with write_aside(path) as aside:
-        np.savez_compressed(
-            aside,
-            size=np.array(record.size, np.int64),
-            detections=np.array([len(frame.scores) for frame in frames], np.int64),
-            scores=np.concatenate([frame.scores for frame in frames]),
-            probs=np.concatenate([frame.probs for frame in frames]),
-            embeddings=np.concatenate([frame.embeddings for frame in frames]),
-            overlaps=np.concatenate([frame.overlaps.ravel() for frame in frames]),
-            lengths=np.array([len(c) for c in counts], np.int64),
-            counts=np.frombuffer(b"".join(counts), np.uint8),
-        )
+        return aside.write_bytes(packed.getbuffer())
 
 
 def load_record(path: Path) -> VideoRecord | None:

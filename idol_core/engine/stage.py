@@ -69,7 +69,7 @@ def _run(
     should_stop: Callable[[], bool],
 ) -> None:
     root, last = Path(order["root"]), config.solver.iterations
-    train_set = open_dataset(resolve_source(config.data.train, root))
+    train_set = open_dataset(resolve_source(config.data.train, root), on_read=journal.reading)
     _check_classes(train_set, config)
     torch.manual_seed(config.solver.seed)
     model = build_model(config.model)

@@ -111,7 +111,7 @@ DETECTRON2_FIELDS: dict[str, Field] = {
     "DATASETS.PROPOSAL_FILES_TEST": Unread([], _PROPOSALS),
     "DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TEST": Unread(1000, _PROPOSALS),
     "DATALOADER.NUM_WORKERS": sets(4, "data.workers"),
-    "DATALOADER.ASPECT_RATIO_GROUPING": Unread(True, "less padding; here the order is drawn from seed and iteration"),
+    "DATALOADER.ASPECT_RATIO_GROUPING": needs(True, True),
     "DATALOADER.SAMPLER_TRAIN": needs("TrainingSampler", "TrainingSampler"),
     "DATALOADER.REPEAT_THRESHOLD": Unread(0.0, "of a sampler that IDOL's recipes do not use"),
     "DATALOADER.REPEAT_SQRT": Unread(True, "of a sampler that IDOL's recipes do not use"),

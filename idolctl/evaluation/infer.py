@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from idol_core.data.dataset import Dataset
 from idol_core.errors import InvalidInput
 from idol_core.files import write_json
 from idol_core.threads import configure_threads
-from idolctl.evaluation.progress import counter
+from idolctl.evaluation.progress import counter, say
 from idolctl.evaluation.targets import Target
 from idolctl.identity import FileHashes
 
@@ -25,8 +26,6 @@ def check_classes(target: Target, dataset: Dataset) -> None:
     """Raise InvalidInput where the weights know another number of classes than the data set has."""
     knows, has = target.config.model.num_classes, len(dataset.category_ids)
     if knows != has:
-        what = f"the weights of {target.name} know {knows} classes, the data set has {has}"
-        fix = "--data SET with the classes that they were trained on"
         what = f"the weights of {target.name} know {knows} classes, the data set has {has}"
         fix = "--data SET with the classes that they were trained on"
         raise InvalidInput(what, where=str(dataset.source), fix=fix)
@@ -80,13 +79,14 @@ def _records(target: Target, dataset: Dataset, config: StageConfig, device: str 
     folder = target.folder / "detections" / _key(target, dataset, config)
 
     def make() -> VideoSegmenter:
-        write_json(folder / "about.json", _made_from(target, dataset, config))
+        with contextlib.suppress(OSError):  # a full disk is told where the detections themselves are written
+            write_json(folder / "about.json", _made_from(target, dataset, config))
         return VideoSegmenter(
             _model(target, config), tracker=config.tracker, input=config.input, classes=dataset.category_names,
             device=device or _device(),
         )  # fmt: skip
 
-    return video_records(make, dataset, folder, on_progress=counter("videos"))
+    return video_records(make, dataset, folder, on_progress=counter("videos"), say=say)
 
 
 def _model(target: Target, config: StageConfig) -> Any:

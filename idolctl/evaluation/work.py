@@ -16,6 +16,7 @@ from idolctl.evaluation import infer
 from idolctl.evaluation.scores import METRICS, Figures, Scores, mean_and_spread, score_dataset
 from idolctl.evaluation.targets import Target, find_data, find_target, published_scores
 from idolctl.evaluation.variants import Variant, variants
+from idolctl.progress import Transfer
 from idolctl.state import read_stage
 from idolctl.workspace import data_root, is_toy, make_toy_data
 
@@ -154,7 +155,8 @@ def _subject(name: str, asked: Asked) -> _Subject:
     source = find_data(asked.data, root) if asked.data else target.config.data.val
     if is_toy(source):
         make_toy_data(root)
-    dataset = open_dataset(resolve_source(source, root))
+    with Transfer(f"reading annotations of {source.name or name}") as reading:
+        dataset = open_dataset(resolve_source(source, root), on_read=reading.update)
     step = target.config.step
     video = dataset.kind == "vis" and (step == 3 or (step == 2 and asked.data is not None))
     return _Subject(target, source, dataset, variants(target.config, asked.settings), video)

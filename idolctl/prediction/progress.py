@@ -11,10 +11,10 @@ _LIVE_SECONDS = 0.2
 
 
 class FrameCount:
-    """Counts the frames of one clip. Outside a terminal the last line comes when the clip is done."""
+    """Counts the frames of one clip, in silence if not `shown`. Outside a terminal the last line comes at the end."""
 
-    def __init__(self, label: str, total: int | None) -> None:
-        self._label, self._total, self._done = label, total, 0
+    def __init__(self, label: str, total: int | None, *, shown: bool = True) -> None:
+        self._label, self._total, self._shown, self._done = label, total, shown, 0
         self._started = self._printed = time.monotonic()
         self._live = sys.stderr.isatty()
 
@@ -24,7 +24,7 @@ class FrameCount:
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
             self._print(final=True)
-        if self._live and self._done:
+        if self._live and self._shown and self._done:
             print(file=sys.stderr)
 
     @property
@@ -39,6 +39,8 @@ class FrameCount:
             self._print()
 
     def _print(self, *, final: bool = False) -> None:
+        if not self._shown:
+            return
         self._printed = time.monotonic()
         speed = self._done / max(self.seconds, 1e-6)
         of = f"/{self._total}" if self._total and not final else ""

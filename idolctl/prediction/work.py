@@ -1,16 +1,20 @@
-"""Clips in, files out. Frames are read twice: to find the tracks, then, their classes known, to draw them."""
+"""Clips in, files out. Frames are read twice: to find the tracks, then, their classes known, to draw them.
+
+Reading, the network, tracking with the encoding of masks, drawing and the encoding of video have a thread each: a frame
+is read, the one before it in the network, and that before it encoded; a clip's files are written while the next clip
+is tracked.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from idol_core.clip_outputs import (
     Found,
-    ResultsFile,
     Sheet,
     draw_clip,
     report_tracks,
@@ -18,11 +22,11 @@ from idol_core.clip_outputs import (
     write_tables,
 )
 from idol_core.clips import Clip
-from idol_core.engine.infer import prefetched
 from idol_core.errors import Integrity
+from idol_core.pipeline import Background, Job, background, prefetched
 from idol_core.streaming import VideoSegmenter
 from idol_core.tracking.video import VideoTracks
-from idol_core.video_io import Frame, write_video
+from idol_core.video_io import video_file
 from idolctl.prediction.progress import FrameCount
 from idolctl.prediction.sources import Sources
 
@@ -58,19 +62,16 @@ def predict(
     if ids is None or len(ids) != len(segmenter.classes):
         ids = range(1, len(segmenter.classes) + 1)
     with contextlib.ExitStack() as stack:
-        results: ResultsFile | None = None
-        if Save.json in save:
-            results = stack.enter_context(results_file(out / "results.json"))
+        results = stack.enter_context(results_file(out / "results.json")) if Save.json in save else None
+        writing = stack.enter_context(background())
         for clip in sources.clips:
             folder = out if len(sources.clips) == 1 else out / clip.name
-            tracks, seconds = _track(segmenter, clip, live=sources.live)
+            tracks, seconds = _track(segmenter, clip, writing, live=sources.live)
             found = report_tracks(tracks, segmenter.tracker, classes=segmenter.classes, threshold=threshold)
             if results is not None:
                 results.add(found, tracks, video_id=clip.id, category_ids=ids)
-            if Save.csv in save:
-                write_tables(folder / "tracks", found, tracks, rate=clip.rate)
-                done.files.append(folder / "tracks")
-            done.files += _draw(clip, found, tracks, folder, save)
+            writing.add(_write(clip, found, tracks, folder, save, shown=clip is sources.clips[-1]))
+            done.files += _files(folder, save)
             done.frames, done.tracks = done.frames + tracks.frames, done.tracks + len(found)
             done.seconds += seconds
     if Save.json in save:
@@ -78,37 +79,46 @@ def predict(
     return done
 
 
-def _track(segmenter: VideoSegmenter, clip: Clip, *, live: bool) -> tuple[VideoTracks, float]:
-    """The tracks of a clip, and the seconds they took."""
+def _track(segmenter: VideoSegmenter, clip: Clip, writing: Background, *, live: bool) -> tuple[VideoTracks, float]:
+    """The tracks of a clip, and the seconds they took. Raises what `writing` raised meanwhile."""
     video = segmenter.start(keep=True)
     batch = 1 if live else segmenter.tracker.batch_frames
-    with FrameCount(f"{clip.name}: tracking", clip.length) as count, prefetched(clip.read()) as frames:
-        for _ in segmenter.stream(frames, video=video, batch=batch):
+    with (
+        FrameCount(f"{clip.name}: tracking", clip.length) as count,
+        prefetched(clip.read()) as frames,
+        contextlib.closing(segmenter.stream(frames, video=video, batch=batch, overlap=True)) as tracked,
+    ):
+        for _ in tracked:
             count.advance()
+            writing.check()
     tracks = video.tracks()
     if not tracks.frames:
         raise Integrity("no frames", where=clip.name, fix="give a clip of at least one frame")
     return tracks, count.seconds
 
 
-def _draw(clip: Clip, found: Sequence[Found], tracks: VideoTracks, folder: Path, save: frozenset[Save]) -> list[Path]:
-    """Write the overlay video and the contact sheet; both come from one reading of the frames."""
+def _write(
+    clip: Clip, found: Sequence[Found], tracks: VideoTracks, folder: Path, save: frozenset[Save], *, shown: bool
+) -> Job:
+    """Write the tables, the overlay video and the contact sheet; both pictures come from one reading of the frames."""
+    if Save.csv in save:
+        write_tables(folder / "tracks", found, tracks, rate=clip.rate)
     if save.isdisjoint((Save.mp4, Save.png)):
-        return []
-    sheet, overlay = Sheet(tracks.frames), folder / "overlay.mp4"
-    with FrameCount(f"{clip.name}: drawing", tracks.frames) as count:
-
-        def drawn() -> Iterator[Frame]:
-            with prefetched(sheet.watch(draw_clip(clip.read(), found, tracks.size)), ahead=4) as frames:
-                for frame in frames:
-                    yield frame
-                    count.advance()
-
-        if Save.mp4 in save:
-            write_video(overlay, drawn(), rate=clip.rate)
-        else:
-            for _ in drawn():
-                pass
+        return
+    sheet = Sheet(tracks.frames)
+    with contextlib.ExitStack() as stack:
+        count = stack.enter_context(FrameCount(f"{clip.name}: drawing", tracks.frames, shown=shown))
+        drawn = sheet.watch(draw_clip(clip.read(), found, tracks.size))
+        overlay = stack.enter_context(video_file(folder / "overlay.mp4", rate=clip.rate)) if Save.mp4 in save else None
+        for frame in stack.enter_context(prefetched(drawn, ahead=4)):
+            if overlay is not None:
+                overlay.add(frame)
+            count.advance()
+            yield
     if Save.png in save:
         sheet.write(folder / "contact.png")
-    return [overlay] * (Save.mp4 in save) + [folder / "contact.png"] * (Save.png in save)
+
+
+def _files(folder: Path, save: frozenset[Save]) -> list[Path]:
+    names = {Save.csv: "tracks", Save.mp4: "overlay.mp4", Save.png: "contact.png"}
+    return [folder / name for kind, name in names.items() if kind in save]

@@ -9,6 +9,7 @@ import pytest
 from idol_core.config import DataSource
 from idol_core.data.catalog import find_layout, known_names, resolve_source
 from idol_core.data.dataset import open_dataset
+from idol_core.data.index_store import LARGE_BYTES
 from idol_core.errors import InvalidInput
 from idolctl.app import main
 from tests.cli.conftest import blocks
@@ -122,6 +123,19 @@ def test_counts_are_held_against_the_published(call, tmp_path):
     assert code == 4
     assert [line["ok"] for line in report["lines"]] == [True, True, False, True]
     assert "607 videos of 25 classes" in blocks(err)[0]["error"]
+
+
+def test_the_first_reading_of_a_large_file_is_told(call, clips, monkeypatch, tmp_path):
+    monkeypatch.setenv("IDOLCTL_CACHE", str(tmp_path / "cache"))
+    path = clips / "instances.json"
+    path.write_text(json.dumps({"info": "x" * LARGE_BYTES, **json.loads(path.read_text())}))
+    megabytes = f"{path.stat().st_size / 1e6:.1f}"
+    _, _, err = add(call, clips)
+    assert f"reading instances.json  {megabytes}/{megabytes} MB" in err
+    assert "reading" not in call("data", "check", "mine")[2]  # the index is on disk
+    (tmp_path / "cache").rename(tmp_path / "gone")
+    _, _, err = call("data", "check", "mine")
+    assert err.count("reading instances.json") == 1
 
 
 def test_deep_lists_what_is_broken(call, clips):

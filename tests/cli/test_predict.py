@@ -233,6 +233,18 @@ def test_videos_of_a_data_set(predict, folder, weights):
     assert {(e["category"], e["category_id"]) for e in results} <= {("cat", 11), ("dog", 5), ("sea lion", 7)}
 
 
+def test_a_file_that_can_not_be_written_ends_the_whole_command(predict, folder):
+    for name in ("a", "b", "c"):
+        write_video(folder / f"{name}.mp4", clip(5), rate=6)
+    made = folder / "out"
+    (made / "a" / "overlay.mp4").mkdir(parents=True)  # where the first overlay should go
+    code, _, err = predict("*.mp4", "--threshold", 0.05, "--out", "out")
+    assert code == 1
+    assert "overlay.mp4" in blocks(err)[0]["where"]
+    assert not (made / "results.json").exists()
+    assert not list(made.rglob(".*"))
+
+
 def sound(path):
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")

@@ -17,6 +17,7 @@ import av
 import pytest
 from PIL import Image
 
+from idol_core.data.index_store import LARGE_BYTES
 from tests.cli.conftest import CHECKOUT, blocks, processor_seconds
 from tests.cli.mini import make_mini
 
@@ -96,6 +97,37 @@ def test_progress_is_plain_lines_off_a_terminal(finished):
     assert "it/s  ETA" in done.stderr
     assert "\x1b" not in done.stderr
     assert "\r" not in done.stderr
+
+
+def test_the_first_reading_of_a_large_annotation_file_is_told(home, monkeypatch):
+    monkeypatch.setenv("IDOLCTL_CACHE", str(home / "cache"))
+    annotations = home / "videos.json"
+    annotations.write_text(json.dumps({"info": "x" * LARGE_BYTES, **json.loads(annotations.read_text())}))
+    megabytes = round(annotations.stat().st_size / 1e6)
+    done = call(home, "run", "mini.yaml", "--steps", "3", "--init", "none")
+    assert done.returncode == 0, done.stderr
+    assert f"step 3  reading annotations {megabytes}/{megabytes} MB\n" in done.stderr
+
+
+def test_oracles_of_a_run_with_and_without_room_for_its_detections(finished):
+    home, _ = finished
+    question = ("eval", "mini-tiny", "--oracle", "clip", "--clip-length", "5")
+    kept = home / "runs" / "mini-tiny" / "1-2-3" / "detections"
+    full = call(home, *question, limit=400)
+    assert full.returncode == 0, full.stderr
+    assert full.stderr.count("warning: detections are not kept any more (File too large)") == 1
+    assert "Traceback" not in full.stderr
+    assert not [path for path in kept.rglob("*") if path.is_file()]
+    roomy = call(home, *question)
+    assert roomy.stdout == full.stdout
+    rows = [line.split("  ")[0] for line in roomy.stdout.splitlines()]
+    assert rows[-3:] == ["normal", "clip oracle, 5 frames", "frame oracle"]
+    (folder,) = kept.iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == ["1.npz", "2.npz", "about.json"]
+    assert f"1-2-3/detections/{folder.name}, 0.0 MB" in roomy.stderr
+    again = call(home, *question)
+    assert (again.returncode, again.stdout) == (0, roomy.stdout)
+    assert "kept" not in again.stderr
 
 
 def test_again_it_does_nothing_says_so_and_is_quick(finished):

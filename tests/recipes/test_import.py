@@ -160,6 +160,16 @@ def test_settings_of_other_architectures_are_passed_over_and_unread_ones_named(t
     assert set(imported.unread) == {"OUTPUT_DIR", "SOLVER.MOMENTUM"}
 
 
+def test_items_are_grouped_by_aspect_and_nothing_else_can_be_had(tmp_path):
+    path = _minimal(tmp_path, "DATALOADER: {ASPECT_RATIO_GROUPING: False}\n")
+    with pytest.raises(Mistakes) as caught:
+        import_config(path)
+    (mistake,) = caught.value.mistakes
+    assert mistake.where == f"{path}:6:DATALOADER.ASPECT_RATIO_GROUPING"
+    assert mistake.fix == "DATALOADER.ASPECT_RATIO_GROUPING: True"
+    assert _stage(_minimal(tmp_path), tmp_path).solver.normalise == "micro"  # what the sampler groups by
+
+
 def test_bases_must_exist_and_not_turn_in_circles(tmp_path):
     (tmp_path / "a.yaml").write_text("_BASE_: b.yaml\n")
     (tmp_path / "b.yaml").write_text("SEED: 1\n_BASE_: a.yaml\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 
@@ -31,9 +32,9 @@ class Reader:
     def __init__(self) -> None:
         self.times = 0
 
-    def __call__(self, path):
+    def __call__(self, path, *, on_read=None):
         self.times += 1
-        return read_vis(path)
+        return read_vis(path, on_read=on_read)
 
 
 def equal(a, b) -> bool:
@@ -49,6 +50,27 @@ def test_a_large_file_is_parsed_once(large):
     assert equal(first, read_vis(large))
     assert equal(second, first)
     assert second.segment(0, 2, (48, 64)) == read_vis(large).segment(0, 2, (48, 64))
+
+
+@pytest.mark.parametrize("order", [("videos", "categories", "annotations"), ("annotations", "videos", "categories")])
+def test_how_far_the_first_reading_of_a_large_file_is(large, order):
+    document = json.loads(large.read_text())
+    parts = {"annotations": document["annotations"] * 400, "videos": document["videos"]}
+    for number, annotation in enumerate(parts["annotations"]):
+        parts["annotations"][number] = annotation | {"id": number + 1, "note": "ü" * (LARGE_BYTES // 2400)}
+    parts["categories"] = document["categories"]
+    large.write_text(json.dumps({key: parts[key] for key in order}, ensure_ascii=False))
+    size, heard = large.stat().st_size, []
+    assert size > LARGE_BYTES
+    open_index(large, "vis", read_vis, on_read=lambda done, total: heard.append((done, total)))
+    assert {total for _, total in heard} == {size}
+    done = [done for done, _ in heard]
+    assert done[-1] == size
+    assert 50 < len(done) <= 202
+    assert sum(b < a for a, b in itertools.pairwise(done)) == (order[0] == "annotations")  # a second passage
+    heard.clear()
+    open_index(large, "vis", read_vis, on_read=lambda done, total: heard.append((done, total)))
+    assert not heard, "the stored index was not used"
 
 
 def test_a_changed_file_is_parsed_again(large):

@@ -1,6 +1,9 @@
 """VideoSegmenter and data-set inference with a tiny network: one implementation, online and whole-video alike."""
 
+import contextlib
 import json
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from idol_core import VideoSegmenter
 from idol_core.build import build_model
 from idol_core.config import InputConfig, StageConfig, TrackerConfig, stage_to_dict
 from idol_core.convert import save_weights
-from idol_core.engine.infer import infer_images, infer_videos, prefetched
+from idol_core.engine.infer import infer_images, infer_videos
 from idol_core.engine.oracle import infer_oracles
 from idol_core.errors import Integrity, InvalidInput, Missing
 from idol_core.evaluation.vis_ap import evaluate_vis
@@ -66,6 +69,34 @@ def test_the_stream_and_the_whole_video_agree():
     for track in whole.tracks:
         assert track.masks == {f.frame: f.counts[f.track_ids.tolist().index(track.id)] for f in shown
                                if track.id in f.track_ids}  # fmt: skip
+
+
+def test_a_stream_that_overlaps_gives_the_same_and_runs_ahead():
+    frames, taken = clip(9), []
+    seg = segmenter()
+
+    def source():
+        for frame in frames:
+            taken.append(frame)
+            yield frame
+
+    expected = list(seg.stream(frames, batch=2))
+    ahead = []
+    for one, other in zip(expected, seg.stream(source(), batch=2, overlap=True), strict=True):
+        ahead.append(len(taken))
+        assert one.track_ids.tolist() == other.track_ids.tolist()
+        assert one.counts == other.counts
+        assert one.scores.tolist() == other.scores.tolist()
+        time.sleep(0.1)  # as if there were much to draw
+    assert ahead[2] >= 6, "the network waited for what came after it"
+    assert all(n <= 2 * (t // 2) + 8 for t, n in enumerate(ahead)), "more than three batches were on their way"
+
+
+def test_a_stream_that_is_left_early_leaves_no_thread():
+    seg = segmenter()
+    with contextlib.closing(seg.stream(clip(9), overlap=True)) as tracked:
+        next(tracked)
+    assert [thread.name for thread in threading.enumerate()].count("prefetch") == 0
 
 
 def test_tensors_and_arrays_are_the_same_frames():
@@ -220,19 +251,6 @@ def test_missing_and_mismatched_frames_are_named(tmp_path):
     with pytest.raises(Missing) as caught:
         infer_videos(segmenter(), dataset, on_progress=lambda *_: None)
     assert caught.value.where.endswith("v2/3.jpg")
-
-
-def test_a_reader_that_is_left_early_ends():
-    taken = []
-
-    def source():
-        for i in range(10**9):
-            taken.append(i)
-            yield i
-
-    with prefetched(source(), ahead=3) as items:
-        assert [next(items) for _ in range(5)] == list(range(5))
-    assert len(taken) < 20
 
 
 def test_recorded_detections_give_the_same_tracks():

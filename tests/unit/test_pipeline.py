@@ -1,0 +1,114 @@
+"""Work in threads: in order, bounded, its exceptions in their own type, and nothing left running."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from idol_core.errors import Missing
+from idol_core.pipeline import background, prefetched
+
+
+def test_a_reader_that_is_left_early_ends():
+    taken = []
+
+    def source():
+        for i in range(10**9):
+            taken.append(i)
+            yield i
+
+    with prefetched(source(), ahead=3) as items:
+        assert [next(items) for _ in range(5)] == list(range(5))
+    assert len(taken) < 20
+
+
+def test_a_taker_in_another_thread_is_told_when_the_reader_ends():
+    never = threading.Event()
+
+    def slow():
+        yield 1
+        never.wait(0.3)
+        yield 2
+
+    with prefetched(slow()) as inner:
+        outer = threading.Thread(target=lambda: list(inner), daemon=True)
+        outer.start()
+    outer.join(timeout=10)
+    assert not outer.is_alive()
+
+
+def steps(log, name, count=3, fails_at=None):
+    """A job that notes each of its steps, and its end whatever that is."""
+    try:
+        for i in range(count):
+            if i == fails_at:
+                raise Missing(f"{name} failed")
+            log.append((name, i))
+            time.sleep(0.005)
+            yield
+    finally:
+        log.append((name, "closed"))
+
+
+def test_jobs_run_in_order_beside_their_giver():
+    log: list[object] = []
+    with background() as jobs:
+        for name in "abcd":
+            jobs.add(steps(log, name))
+        assert ("d", "closed") not in log, "the giver waited for the last job"
+    assert log == [(name, i) for name in "abcd" for i in (0, 1, 2, "closed")]
+
+
+def test_a_giver_waits_while_enough_jobs_wait():
+    log: list[object] = []
+    with background(waiting=1) as jobs:
+        for name in "abc":
+            jobs.add(steps(log, name))
+        assert ("a", "closed") in log, "three jobs were taken at once"
+
+
+def watching(jobs):
+    """As a long tracking does."""
+    while True:
+        jobs.check()
+        time.sleep(0.01)
+
+
+def giving(jobs):
+    for _ in range(5):
+        jobs.add(steps([], "never"))
+
+
+@pytest.mark.parametrize("then", [watching, giving, lambda jobs: None])
+def test_what_a_job_raises_comes_in_its_own_type_and_ends_the_work(then):
+    log: list[object] = []
+
+    def work():
+        with background() as jobs:
+            jobs.add(steps(log, "a", fails_at=1))
+            then(jobs)
+
+    with pytest.raises(Missing, match="a failed"):
+        work()
+    assert log == [("a", 0), ("a", "closed")]
+
+
+def test_an_exception_of_the_giver_closes_the_running_job_and_drops_the_others():
+    log: list[object] = []
+
+    def work():
+        with background(waiting=4) as jobs:
+            jobs.add(steps(log, "long", count=10**6))
+            jobs.add(steps(log, "next"))
+            while len(log) < 3:
+                time.sleep(0.005)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert log[-1] == ("long", "closed")
+    assert len(log) < 100
+    assert ("next", 0) not in log
+    assert "background" not in [thread.name for thread in threading.enumerate()]
