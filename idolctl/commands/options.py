@@ -39,7 +39,13 @@ FORCE = Annotated[int | None, typer.Option("--force-step", help="Train this step
 LAUNCHER = Annotated[
     Launcher | None, typer.Option(help="What starts the processes; default: torchrun for several, else none.")
 ]
-GPUS = Annotated[int, typer.Option(help="Processes on each machine, each with a GPU where there are any.")]
+GPUS = Annotated[
+    int | None,
+    typer.Option(
+        help="Processes on each machine, each with a GPU where there are any. [default: 1; without a GPU one per core]",
+        show_default=False,
+    ),
+]
 NODES = Annotated[int, typer.Option(help="Machines; the same command runs on each of them (slurm does that).")]
 ENDPOINT = Annotated[
     str | None, typer.Option("--rdzv-endpoint", metavar="HOST:PORT", help="Where several machines meet.")

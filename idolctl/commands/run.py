@@ -14,7 +14,7 @@ from idolctl.commands import options
 from idolctl.commands.plan import show_plan
 from idolctl.execute import execute
 from idolctl.job import Request, make_job
-from idolctl.launch.ranks import Ranks
+from idolctl.launch.ranks import Ranks, processes_here
 from idolctl.launch.slurm import print_jobs, submit
 from idolctl.summary import as_json as summary_json
 from idolctl.summary import file_list, next_steps, score_table
@@ -36,7 +36,7 @@ def run(
     init: options.INIT = None,
     force_step: options.FORCE = None,
     launcher: options.LAUNCHER = None,
-    gpus: options.GPUS = 1,
+    gpus: options.GPUS = None,
     nodes: options.NODES = 1,
     rdzv_endpoint: options.ENDPOINT = None,
     partition: options.PARTITION = None,
@@ -51,12 +51,18 @@ def run(
     """
     started = time.monotonic()
     named, overrides, further = options.sort_words(recipe, context.args, config_file)
-    ranks = Ranks(launcher or "local", gpus, nodes, rdzv_endpoint, further, partition, time_limit, tuple(slurm or ()))
+    processes, settings_of_slurm = 1 if gpus is None else gpus, tuple(slurm or ())
+    ranks = Ranks(
+        launcher or "local", processes, nodes, rdzv_endpoint, further, partition, time_limit, settings_of_slurm
+    )
     request = Request(named, backbone, steps, tuple(settings or ()), runs_dir, name, root, init, force_step, ranks)
     job = make_job(replace(request, config_file=config_file, overrides=overrides))
     if dry_run:
         show_plan(job, as_json)
         return
+    if gpus is None and not ranks.grouped and ranks.launcher == "local":
+        ranks = replace(ranks, gpus=processes_here([stage.config for stage in job.stages]))
+        job = replace(job, request=replace(job.request, ranks=ranks))
     if ranks.launcher == "slurm":
         print_jobs(submit(job), as_json)
         return

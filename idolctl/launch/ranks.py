@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from idol_core.config import StageConfig
 from idol_core.errors import InvalidInput
+from idol_core.threads import usable_cores
 
 Launcher = Literal["local", "torchrun", "slurm"]
 SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"  # torchrun passes these on
 SHUTDOWN_SECONDS = 120  # for the last checkpoint, before torchrun kills
 MAX_RESTARTS = 3
+MOST_UNASKED = 4  # processes that are started on a CPU without being asked for
 # Else torchrun keeps one store over all restarts of a group, and a restarted process finds a dead one's address in it.
 ENVIRONMENT = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
@@ -67,6 +70,26 @@ def check_ranks(ranks: Ranks, configs: Iterable[StageConfig]) -> None:
 
     for config in configs:
         per_process(config.solver, ranks.world)
+
+
+def processes_here(configs: Sequence[StageConfig]) -> int:
+    """How many processes train these stages fastest on this machine alone.
+
+    One where there is a GPU (several are asked for by number), or where OMP_NUM_THREADS says how much of the machine is
+    ours. On a CPU as many as cores, up to four, that all batches divide among: a small model's operations gain little
+    from a second thread, and half of the batch on each of two cores takes two thirds of the time.
+    """
+    if "OMP_NUM_THREADS" in os.environ or Path("/proc/driver/nvidia/gpus").is_dir():
+        return 1
+    return next(n for n in range(min(usable_cores(), MOST_UNASKED), 0, -1) if n == 1 or _divides(configs, n))
+
+
+def _divides(configs: Sequence[StageConfig], processes: int) -> bool:
+    try:
+        check_ranks(Ranks(gpus=processes), configs)
+    except InvalidInput:
+        return False
+    return True
 
 
 def worker_command(ranks: Ranks, folder: Path, *, key: str) -> list[str]:

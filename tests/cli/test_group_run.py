@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from idol_core.errors import InvalidInput
+from idol_core.threads import usable_cores
 from idolctl.launch.ranks import Ranks
 from idolctl.launch.slurm import StageCommand, minutes
 from tests.cli.conftest import CHECKOUT, blocks
@@ -27,9 +29,9 @@ def home(tmp_path):
     return tmp_path
 
 
-def start(home, *args):
+def start(home, *args, unset=()):
     command = [sys.executable, "-m", "idolctl", "run", "mini.yaml", *map(str, args)]
-    environment = ENVIRONMENT | {"PYTHONPATH": str(CHECKOUT)}
+    environment = {k: v for k, v in ENVIRONMENT.items() if k not in unset} | {"PYTHONPATH": str(CHECKOUT)}
     return subprocess.Popen(
         command, cwd=home, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -47,6 +49,17 @@ def test_two_machines_are_two_launchers(home):
     stage = home / "runs" / "mini-tiny" / "1"
     assert json.loads((stage / "state.json").read_text())["status"] == "done"
     assert {p.name for p in (stage / "logs").glob("rank*")} == {"rank0.log", "rank1.log"}
+
+
+@pytest.mark.skipif(Path("/proc/driver/nvidia/gpus").is_dir(), reason="this machine has a GPU: one process unasked")
+@pytest.mark.parametrize(("batch", "divides"), [(4, (4, 2, 1)), (3, (3, 1))])
+def test_without_a_gpu_the_cores_share_the_batch(home, batch, divides):
+    options = ("--steps", "1", "--set", "solver.iterations=2", "--set", f"solver.batch={batch}")
+    process = start(home, *options, unset=("OMP_NUM_THREADS",))
+    assert process.wait(timeout=300) == 0, process.communicate()
+    wanted = next(n for n in divides if n <= usable_cores())
+    logs = home / "runs" / "mini-tiny" / "1" / "logs"
+    assert {p.name for p in logs.glob("rank*")} == {f"rank{i}.log" for i in range(wanted)}
 
 
 def test_a_stopped_group_is_75_and_resumes(home):
