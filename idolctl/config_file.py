@@ -47,7 +47,7 @@ def read_config_file(path: Path, overrides: Sequence[str] = ()) -> ConfigFile:
     for entry in _entries(path, found.mistakes, seen=()):
         _put(found, entry)
     for key, text in zip(overrides[::2], overrides[1::2], strict=True):
-        _put(found, Entry(key, text, _COMMAND_LINE))
+        _put(found, Entry(key, text.strip(), _COMMAND_LINE))
     return found
 
 

@@ -10,12 +10,13 @@ import typer
 
 from idol_core.errors import InvalidInput
 from idol_core.files import write_aside
+from idolctl.commands import options
 from idolctl.importing import import_config, recipe_text
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(cls=options.Overridable)
 def import_(
     config_file: Annotated[Path, typer.Argument(metavar="FILE", help="A YAML configuration in detectron2's form.")],
     overrides: Annotated[

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperCommand
 
 from idol_core.errors import InvalidInput
 from idolctl.launch.ranks import Launcher
@@ -56,6 +58,19 @@ SLURM = Annotated[
     typer.Option(metavar="KEY=VALUE", help="Anything for sbatch: account=NAME, qos=NAME, gpus_per_node=0 (none)."),
 ]
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
+
+
+class Overridable(TyperCommand):
+    """A command that takes KEY VALUE ...: a negative number behind a KEY is its value and no option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        pairs = zip(["", *args], args[:end], strict=False)
+        words = [f" {word}" if _KEY.fullmatch(key) and _NEGATIVE.match(word) else word for key, word in pairs]
+        return super().parse_args(ctx, words + args[end:])  # `read_config_file` takes the space away
+
+
+_KEY, _NEGATIVE = re.compile(r"[A-Z][A-Z0-9_.]*"), re.compile(r"-[.\d]")
 
 
 class Words(NamedTuple):

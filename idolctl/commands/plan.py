@@ -17,7 +17,7 @@ from idolctl.summary import plan_table
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command(context_settings={"allow_extra_args": True})
+@app.command(cls=options.Overridable, context_settings={"allow_extra_args": True})
 def plan(
     context: typer.Context,
     recipe: options.RECIPE = None,

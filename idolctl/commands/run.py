@@ -22,7 +22,7 @@ from idolctl.summary import file_list, next_steps, score_table
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command(context_settings={"allow_extra_args": True})
+@app.command(cls=options.Overridable, context_settings={"allow_extra_args": True})
 def run(
     context: typer.Context,
     recipe: options.RECIPE = None,

@@ -48,6 +48,17 @@ def test_mistakes_are_reported_with_their_places(idolctl, published):
     assert error["fix"] == "did you mean 'SOLVER.MAX_ITER'?"
 
 
+def test_negative_numbers_are_values(idolctl, published):
+    for command in (("run", "--dry-run"), ("plan",)):
+        done = idolctl(*command, "--config-file", published, "SEED", "-1", "--json")
+        assert done.returncode == 0, done.stderr
+    done = idolctl("import", published, "MODEL.BACKBONE.FREEZE_AT", "-3", "SOLVER.BASE_LR", "-.5")
+    wheres = {block["where"]: block["error"] for block in blocks(done.stderr)}
+    assert done.returncode == 2
+    assert any("SOLVER.BASE_LR" in where for where in wheres), wheres
+    assert "-1" in blocks(idolctl("run", "toy", "-1").stderr)[0]["error"]  # no KEY before it
+
+
 @pytest.mark.parametrize("words", [[], ["toy", "ovis"], ["--config-file", "gone.yaml"]])
 def test_what_names_no_recipe(idolctl, words):
     done = idolctl("run", *words)
