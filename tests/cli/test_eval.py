@@ -237,15 +237,16 @@ def test_a_sweep_is_a_table(run, call):
     found = last_json(out)
     assert code == 0
     assert [row["AR10"] for row in found["sweep"]] == pytest.approx([90, 50])  # 7 of 8 frames: up to .85
-    code, out, _ = call("eval", "a", "--set", "tracker.init_score=.2,.3", "--json")
+    sweep = ["--set", "tracker.new_score=.2", "--set", "tracker.init_score=.2,.3"]
+    code, out, _ = call("eval", "a", *sweep, "--json")
     found = last_json(out)
     assert [(r["settings"]["tracker.init_score"], r["AR10"]) for r in found["sweep"]] == [
         (".2", pytest.approx(100)),
         (".3", pytest.approx(90)),  # it begins a frame later
     ]
-    assert found["settings"] == {"tracker.init_score": ".2"}
+    assert found["settings"] == {"tracker.init_score": ".2", "tracker.new_score": ".2"}
     assert found["AP"] == found["sweep"][0]["AP"]
-    code, out, _ = call("eval", "a", "--set", "tracker.init_score=.2,.3")
+    code, out, _ = call("eval", "a", *sweep)
     assert out.count("best") == 1
 
 
