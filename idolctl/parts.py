@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 STALE_SECONDS = 600.0  # a file of another machine that nobody has written to for so long
-_OWNER = re.compile(r"\..+\.[0-9a-f]{8}\.(?P<host>.+)-(?P<pid>\d+)\.part(\.\w+)?")
+_OWNER = re.compile(r"\..+\.[0-9a-f]{8}\.(?P<host>.+)-(?P<pid>\d+)\.part(\.\w+){0,2}")  # gdown adds an ending
 
 
 def private_part(final: Path, source: str) -> Path:
@@ -22,7 +22,7 @@ def private_part(final: Path, source: str) -> Path:
     """
     tag = hashlib.sha256(source.encode()).hexdigest()[:8]
     mine = final.with_name(f".{final.stem}.{tag}.{socket.gethostname()}-{os.getpid()}.part{final.suffix}")
-    for left in final.parent.glob(f".{final.stem}.{tag}.*.part{final.suffix}"):
+    for left in final.parent.glob(f".{final.stem}.{tag}.*.part{final.suffix}*"):
         if left != mine and _is_abandoned(left):
             with contextlib.suppress(FileNotFoundError):
                 left.replace(mine)

@@ -25,6 +25,11 @@ def make_display(step: int, *, start: int, iterations: int) -> Display:
     return kind(f"step {step}", start=start, iterations=iterations)
 
 
+def say(text: str) -> None:
+    """A line of its own, also after one that is rewritten."""
+    print(f"\r{text}\x1b[K" if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
+
+
 def clock(seconds: float) -> str:
     """1:02:03 or 2:03."""
     minutes, rest = divmod(round(seconds), 60)

@@ -18,6 +18,7 @@ from typing import IO, Any, NamedTuple
 import ijson
 
 from idol_core.errors import Integrity, Missing
+from idol_core.evaluation.run_lengths import check_counts
 from idolctl.mistakes import Mistakes
 
 SHOWN = 10  # faults that are told one by one
@@ -152,6 +153,20 @@ def _mask_fault(masks: Any, video: Video) -> str | None:
             return f"frame {frame}: no compressed RLE"
         if mask.get("size") != [video.height, video.width]:
             return f"frame {frame}: RLE of size {mask.get('size')} in a video of {[video.height, video.width]}"
+    return _counts_fault(masks, video.height * video.width)
+
+
+def _counts_fault(masks: list[Any], pixels: int) -> str | None:
+    """Servers may hang or stop at run lengths that don't fill their frame."""
+    try:
+        check_counts([mask["counts"].encode() for mask in masks if mask], pixels)
+    except ValueError as error:
+        for frame, mask in enumerate(masks):
+            try:
+                check_counts([mask["counts"].encode()] if mask else [], pixels)
+            except ValueError as own:
+                return f"frame {frame}: {own}"
+        return str(error)
     return None
 
 

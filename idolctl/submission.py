@@ -21,13 +21,15 @@ _TRIES = 6
 
 @dataclass(frozen=True)
 class Package:
-    """A written submission: how many results it holds of how many, and what was left out."""
+    """A written submission: how many results it holds of how many, in how many videos, and what was left out."""
 
     path: Path
     sha256: str
     size: int
     kept: int
     total: int
+    with_results: int
+    videos: int
     dropped_to: float | None  # the highest score among those left out
 
 
@@ -65,7 +67,7 @@ def pack(
                 if limit is not None and (size := aside.stat().st_size) > limit:
                     raise _TooLarge(out, size, limit)
                 _read_back(aside, sum(keep))
-                return _package(out, aside, found, keep)
+                return _package(out, aside, found, keep, len(videos.videos))
         except _TooLarge as error:
             if not left:
                 raise
@@ -136,11 +138,12 @@ def _read_back(path: Path, expected: int) -> None:
         raise Integrity(f"the zip holds {number} results, not {expected}", where=str(path), fix="check the disk")
 
 
-def _package(out: Path, written: Path, found: Scan, keep: bytearray) -> Package:
+def _package(out: Path, written: Path, found: Scan, keep: bytearray, videos: int) -> Package:
     with open(written, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     dropped = max((found.scores[i] for i in range(len(found)) if not keep[i]), default=None)
-    return Package(out, digest, written.stat().st_size, sum(keep), len(found), dropped)
+    shown = len({video for video, kept in zip(found.videos, keep, strict=True) if kept})
+    return Package(out, digest, written.stat().st_size, sum(keep), len(found), shown, videos, dropped)
 
 
 class _TooLarge(Integrity):

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 from idol_core.cache import weights_path
 from idol_core.errors import IdolError, Integrity, NetworkError
@@ -227,7 +227,8 @@ def test_mirror_from_the_environment_and_offline(weights, cache, tmp_path, fetch
     folder = tmp_path / "mirror"
     (folder / "oracle_split").mkdir(parents=True)
     (folder / f"{NAME}.pth").write_bytes(weights)
-    (folder / "oracle_split" / "ovis_sub_val.json").write_text("{}")
+    for side in ("train", "val"):
+        (folder / "oracle_split" / f"ovis_sub_{side}.json").write_text("{}")
     monkeypatch.setenv("IDOLCTL_MIRROR", str(folder))
     assert fetch("--offline", mirror=False)[0] == 0
     assert fetch("--offline", mirror=False, name="oracle_split")[0] == 0
@@ -265,8 +266,10 @@ def test_another_hash_than_pinned_is_refused_and_nothing_kept(server, weights, c
     assert left_over(cache) == []
     server.files[f"/{NAME}.pth"] = weights
     assert fetch()[0] == 0
-    (cache / "weights" / f"{NAME}.pth").write_bytes(b"rotten")
-    assert fetch("--verify", mirror=False)[0] == 4
+    for ending in (".safetensors", ".pth"):
+        (cache / "weights" / f"{NAME}{ending}").write_bytes(b"rotten")
+        code, _, err = fetch("--verify", mirror=False)
+        assert (code, f"{NAME}{ending} has sha256" in blocks(err)[0]["error"]) == (4, True)
 
 
 def test_a_publishers_hash_is_checked_the_first_time(server, weights, cache, fetch):
@@ -282,6 +285,18 @@ class Hostile:
 
     def __reduce__(self):
         return (os.system, (f"touch {self.target}",))
+
+
+def test_safetensors_of_a_mirror_are_opened_too(server, weights, cache, fetch):
+    server.files[f"/{NAME}.safetensors"] = save({"patch_embed.proj.weight": torch.arange(300_000.0)})
+    assert fetch()[0] == 0
+    assert left_over(cache) == [f"{NAME}.safetensors"]
+    assert fetch("--verify", mirror=False)[0] == 0
+    shutil.rmtree(cache)
+    server.files[f"/{NAME}.safetensors"] = b"no tensors at all"
+    code, _, err = fetch()
+    assert (code, left_over(cache)) == (4, [])
+    assert blocks(err)[-1]["where"] == f"{server.url}/{NAME}.safetensors"
 
 
 @pytest.mark.parametrize("dump", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
