@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from idol_core.cache import cache_folder, weights_path
 from idol_core.errors import IdolError, Integrity, InvalidInput, Missing, NetworkError
 from idolctl.carried import metadata_of
 from idolctl.download import Progress
-from idolctl.parts import private_part
+from idolctl.parts import one_at_a_time, private_part
 from idolctl.pins import check, pin, pinned, sha256_of
 from idolctl.progress import say
-from idolctl.sources import Source, obtain, sources_of
+from idolctl.sources import Source, mirrored, obtain, sources_of
 from idolctl.zoo import ZooEntry
 
 
@@ -39,15 +38,18 @@ def fetch(entry: ZooEntry, mirrors: Sequence[str], *, offline: bool, timeout: fl
         Integrity: another hash than pinned, damaged, or a pickle that asks for more than arrays. Nothing is kept.
         NetworkError: no source worked; all are told.
     """
-    if entry.trained_by and not mirrors:
-        raise Missing(f"{entry.name} was announced but never published", where="idolctl ls zoo", fix=entry.trained_by)
     folder = cache_folder() / "weights"
     if there := _there_already(entry):
         return there
+    if entry.trained_by and not mirrors:
+        raise Missing(f"{entry.name} was announced but never published", where="idolctl ls zoo", fix=entry.trained_by)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f".{entry.name}.lock"):
+    with one_at_a_time(folder / f".{entry.name}.lock", entry.name):
         if there := _there_already(entry):  # another process was first
             return there
+        for mirror in mirrors:
+            if not any(mirrored(mirror, entry.name)):
+                say(f"{mirror} holds no {entry.name}.pth")
         tried: list[IdolError] = []
         for source in sources_of(entry, mirrors, offline=offline):
             if tried:
@@ -99,9 +101,15 @@ def _from(source: Source, entry: ZooEntry, folder: Path, timeout: float, progres
     except Integrity as error:
         part.unlink(missing_ok=True)
         raise Integrity(error.what, where=str(source), fix=error.fix) from error
-    except (IdolError, OSError):
+    except IdolError:
         part.unlink(missing_ok=True)
         raise
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        what = f"no room to write {entry.name}: {error.strerror}"
+        raise IdolError(what, where=str(folder), fix="make room, or set IDOLCTL_CACHE to another disk") from error
     if known is None and (entry.sha256 is None or len(entry.sha256) < len(digest)):
         say(f"{entry.name}: trusted on first use, pinned sha256 {digest}")
     return Fetched(entry.name, converted, str(source), digest)

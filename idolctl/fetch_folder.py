@@ -7,13 +7,12 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from filelock import FileLock
-
 from idol_core.cache import cache_folder
 from idol_core.errors import IdolError, Integrity, Missing, NetworkError
 from idolctl.download import Progress, download
 from idolctl.drive import drive_folder
 from idolctl.fetch import Fetched, none_worked
+from idolctl.parts import one_at_a_time
 from idolctl.pins import check, pin, pinned, sha256_of
 from idolctl.sources import copy
 from idolctl.zoo import ZooFolder
@@ -27,7 +26,7 @@ def fetch_folder(
     if final.is_dir():
         return Fetched(entry.name, final, "there already", None)
     cache_folder().mkdir(parents=True, exist_ok=True)
-    with FileLock(cache_folder() / f".{entry.name}.lock"):
+    with one_at_a_time(cache_folder() / f".{entry.name}.lock", entry.name):
         if final.is_dir():
             return Fetched(entry.name, final, "there already", None)
         tried: list[IdolError] = []

@@ -114,6 +114,7 @@ class Transfer:
         self._name = name
         self._started = self._printed = time.monotonic()
         self._first: int | None = None
+        self._last: tuple[int, int | None] | None = None
 
     def __enter__(self) -> Transfer:
         return self
@@ -125,6 +126,9 @@ class Transfer:
     def update(self, done: int, total: int | None) -> None:
         """Take the bytes that are there now, and the size of the whole if it is known."""
         now = time.monotonic()
+        if (done, total) == self._last:
+            return
+        self._last = (done, total)
         if self._first is None or done < self._first:
             self._first, self._started = done, now
         live = sys.stderr.isatty()

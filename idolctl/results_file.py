@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -99,12 +99,16 @@ def entries(file: IO[bytes], name: str) -> Iterator[tuple[int, Any]]:
         raise Integrity(what, where=f"{name}: entry {index + 1}", fix=_REWRITE) from error
 
 
-def scan(path: Path, known: Videos) -> Scan:
-    """Check every entry. Raises Missing, Integrity (not JSON) or Mistakes (exit 4) with the first ten faults."""
+def scan(path: Path, known: Videos, *, on_read: Callable[[int], None] = lambda _: None) -> Scan:
+    """Check every entry; `on_read` hears how many bytes have been read.
+
+    Raises Missing, Integrity (not JSON) or Mistakes (exit 4) with the first ten faults.
+    """
     found, seen, faults, number = Scan(), set[bytes](), list[Fault](), 0
     try:
         with open(path, "rb") as file:
             for index, entry in entries(file, path.name):
+                on_read(file.tell())
                 what = _fault(entry, known) or _repeated(entry, seen)
                 if what is not None:
                     number += 1

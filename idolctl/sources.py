@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from idol_core.errors import InvalidInput
 from idolctl.download import CHUNK, Progress, download, require_room, web_page
 from idolctl.drive import drive_file
 from idolctl.zoo import ZooEntry
@@ -48,8 +49,12 @@ def mirrored(mirror: str, name: str, endings: Sequence[str] = ENDINGS) -> Iterat
 
 
 def mirrors(asked: Sequence[str]) -> list[str]:
-    """The ones asked for, then $IDOLCTL_MIRROR."""
-    return [*asked, *filter(None, [os.environ.get("IDOLCTL_MIRROR")])]
+    """The ones asked for, then $IDOLCTL_MIRROR. Raises InvalidInput for a folder that is not there."""
+    found = [("--mirror", m) for m in asked] + [("IDOLCTL_MIRROR", os.environ.get("IDOLCTL_MIRROR", ""))]
+    for where, mirror in found:
+        if mirror and "://" not in mirror and not Path(mirror).expanduser().is_dir():
+            raise InvalidInput(f"there is no mirror folder {mirror}", where=where, fix="give a folder or an address")
+    return [mirror for _, mirror in found if mirror]
 
 
 def obtain(source: Source, part: Path, *, timeout: float, progress: Progress) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import heapq
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,7 @@ def pack(
     top_k: int | None = None,
     min_score: float | None = None,
     fit: bool = False,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Package:
     """Check `results` and write them to `out`; nothing is left there if anything is wrong.
 
@@ -50,22 +51,24 @@ def pack(
         top_k: keep so many results of each video, the best by score.
         min_score: keep results of at least this score.
         fit: raise the score floor until the zip is within `limit`.
+        progress: called with (bytes read, bytes to read); the results are read twice, to check and to write them.
 
     Raises:
         Mistakes, Integrity: faulty results (exit 4), or a zip above the limit.
         Missing: no results file.
     """
     out.unlink(missing_ok=True)
-    found = scan(results, videos)
+    size = results.stat().st_size if results.exists() else 0
+    found = scan(results, videos, on_read=lambda at: progress(at, 2 * size))
     keep = _selected(found, top_k, min_score)
     left = _TRIES if fit else 1
     while True:
         left -= 1
         try:
             with write_aside(out) as aside:
-                _write(results, aside, keep)
-                if limit is not None and (size := aside.stat().st_size) > limit:
-                    raise _TooLarge(out, size, limit)
+                _write(results, aside, keep, on_read=lambda at: progress(size + at, 2 * size))
+                if limit is not None and (made := aside.stat().st_size) > limit:
+                    raise _TooLarge(out, made, limit)
                 _read_back(aside, sum(keep))
                 return _package(out, aside, found, keep, len(videos.videos))
         except _TooLarge as error:
@@ -103,7 +106,7 @@ def _smaller(found: Scan, keep: bytearray, share: float) -> bytearray:
     return smaller
 
 
-def _write(results: Path, target: Path, keep: bytearray) -> None:
+def _write(results: Path, target: Path, keep: bytearray, *, on_read: Callable[[int], None]) -> None:
     member = zipfile.ZipInfo(MEMBER, date_time=(1980, 1, 1, 0, 0, 0))
     member.compress_type = zipfile.ZIP_DEFLATED
     member.external_attr = 0o644 << 16
@@ -113,14 +116,15 @@ def _write(results: Path, target: Path, keep: bytearray) -> None:
         zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive,
         archive.open(member, "w", force_zip64=large) as stream,
     ):
-        for piece in _text(results, keep):
+        for piece in _text(results, keep, on_read):
             stream.write(piece.encode())
 
 
-def _text(results: Path, keep: bytearray) -> Iterator[str]:
+def _text(results: Path, keep: bytearray, on_read: Callable[[int], None]) -> Iterator[str]:
     separator = "["
     with open(results, "rb") as file:
         for index, entry in entries(file, results.name):
+            on_read(file.tell())
             if keep[index]:
                 plain = {key: entry[key] for key in ("video_id", "category_id", "score", "segmentations")}
                 yield separator + json.dumps(plain, separators=(",", ":"), allow_nan=False)

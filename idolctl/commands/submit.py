@@ -6,7 +6,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ from idol_core.data.catalog import find_layout, known_names
 from idol_core.errors import InvalidInput, Missing
 from idolctl.commands import options
 from idolctl.mistakes import suggestion
-from idolctl.progress import say
+from idolctl.progress import Transfer, say
 from idolctl.results_file import read_videos
 from idolctl.runs import FoundStage, find_run, run_folders, stages_of
 from idolctl.servers import Server, find_server
@@ -58,7 +58,9 @@ def submit(
     server = find_server(dataset)  # none takes a split
     limit = int(limit_mb * 1e6) if limit_mb is not None else server.limit if server else None
     target = out or beside / "submission.zip"
-    package = pack(results, videos, target, limit=limit, top_k=top_k, min_score=min_score, fit=fit)
+    with Transfer(f"checking and packing {results.name}") as transfer:
+        selection: Any = {"limit": limit, "top_k": top_k, "min_score": min_score, "fit": fit}
+        package = pack(results, videos, target, **selection, progress=transfer.update)
     _tell(package, dataset, results, server, as_json)
 
 

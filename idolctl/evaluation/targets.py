@@ -34,7 +34,7 @@ class Target:
 
 
 def find_target(name: str, runs: Path, *, data: str | None) -> Target:
-    """Look for a run of that name or folder, then for a weights file, then in the zoo.
+    """Look for a run of that name or folder, then for a checkpoint or weights file, then in the zoo.
 
     Weights that don't say how they were made take the settings of the recipe that `data` names.
 
@@ -47,6 +47,8 @@ def find_target(name: str, runs: Path, *, data: str | None) -> Target:
         return _of_run(name, find_run(name, runs))
     if path.is_file():
         own = path.resolve()
+        if own.parent.name == "checkpoints" and (own.parents[1] / "stage.json").is_file():
+            return _of_checkpoint(name, own)
         return _of_file(own.parent.name if own.name == WEIGHTS else own.stem, own, runs, data)
     entry = next((e for e in load_zoo().weights if e.name == name), None)
     if entry is not None:
@@ -94,6 +96,14 @@ def _of_stage(name: str, stage: FoundStage) -> Target:
         raise Missing(f"{name} has no weights yet", where=str(folder / WEIGHTS), fix="let the run finish first")
     config = stage_from_dict(stage.order["config"])
     return Target(name, folder / WEIGHTS, config, folder, folder, Path(stage.order["root"]))
+
+
+def _of_checkpoint(name: str, path: Path) -> Target:
+    """Weights in the middle of a stage, under its settings. The results of the stage are not theirs."""
+    folder = path.parents[1]
+    order = next(s.order for s in stages_of(folder.parent) if s.state.folder.samefile(folder))
+    config = stage_from_dict(order["config"])
+    return Target(name, path, config, folder / "eval" / path.stem, None, Path(order["root"]))
 
 
 def _of_file(name: str, path: Path, runs: Path, data: str | None) -> Target:

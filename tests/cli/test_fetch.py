@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file, save
 
 from idol_core.cache import weights_path
@@ -238,6 +239,15 @@ def test_mirror_from_the_environment_and_offline(weights, cache, tmp_path, fetch
     assert fetch("--verify", mirror=False, name="oracle_split")[0] == 4
 
 
+def test_a_mirror_folder_that_lacks_the_file_or_is_not_there(cache, tmp_path, fetch):
+    code, _, err = fetch("--mirror", tmp_path / "nowhere", mirror=False)
+    assert (code, blocks(err)[0]["where"]) == (2, "--mirror")
+    (tmp_path / "mirror").mkdir()
+    code, _, err = fetch("--mirror", tmp_path / "mirror", "--offline", mirror=False)
+    assert code == 3
+    assert f"{tmp_path}/mirror holds no {NAME}.pth" in err
+
+
 def test_a_folder_over_http(server, cache, fetch):
     for name in ("ovis_sub_train.json", "ovis_sub_val.json"):
         server.files[f"/oracle_split/{name}"] = b'{"videos": []}'
@@ -354,6 +364,7 @@ def test_a_full_disk(server, weights, cache):
     code, err = _in_child(limit, ["fetch", NAME, "--mirror", server.url], {})
     assert code == 1, err
     assert "no room to write" in blocks(err)[-1]["error"]
+    assert blocks(err)[-1]["where"] == str(cache / "weights")
     assert left_over(cache) == []
 
 
@@ -382,9 +393,14 @@ def test_a_read_only_cache(server, weights):
 
 
 def test_two_processes_fetch_once(server, weights, cache):
+    (cache / "weights").mkdir(parents=True)
     server.files[f"/{NAME}.pth"] = weights
     command = [sys.executable, "-m", "idolctl", "fetch", NAME, "--mirror", server.url]
-    racing = [subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with FileLock(cache / "weights" / f".{NAME}.lock"):
+        racing = [subprocess.Popen(command, cwd=CHECKOUT, **pipes) for _ in range(2)]
+        waiting = [process.stderr.readline() for process in racing]
+    assert all("another process is fetching it" in line for line in waiting)
     said = [process.communicate(timeout=120)[0] for process in racing]
     assert [process.returncode for process in racing] == [0, 0]
     assert len(server.seen) == 1
@@ -403,6 +419,7 @@ def test_never_published_unknown_and_listed(cache, fetch, capsys):
     assert main(["ls", "zoo", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["zoo"]}
     assert rows["ytvis19-r50-b"]["scores"]["AP"] == 50.2
+    assert rows["ytvis19-r50"]["log"] == "drive:16jqwbEzSkY-qcVZYYJeZ2vj8-Mffm30T"
     assert rows["r101-step1"]["trained_by"] == "idolctl run ytvis19 --backbone r101 --steps 1"
     assert rows["swinl-step12"]["hash"] == "unpinned"
     assert main(["ls", "zoo"]) == 0
