@@ -9,12 +9,13 @@ from pathlib import Path
 
 import safetensors
 
-from idol_core.cache import find_weights
+from idol_core.cache import cache_folder, find_weights
 from idol_core.config import DataSource, StageConfig, stage_from_dict
 from idol_core.data.catalog import find_layout, known_names
 from idol_core.errors import Integrity, InvalidInput, Missing
 from idolctl.library import load_recipe, recipe_names
 from idolctl.mistakes import suggestion
+from idolctl.progress import say
 from idolctl.resolve import resolve
 from idolctl.runs import FoundStage, find_run, run_folders, stages_of
 from idolctl.state import WEIGHTS
@@ -44,6 +45,9 @@ def find_target(name: str, runs: Path, *, data: str | None) -> Target:
     if (path / "stage.json").is_file():
         return _of_stage(name, next(s for s in stages_of(path.parent) if s.state.folder.samefile(path)))
     if any((runs / name).glob("*/stage.json")) or any(path.glob("*/stage.json")):
+        if any(entry.name == name for entry in load_zoo().weights):  # RECIPE-BACKBONE is a name of both
+            files = f"{cache_folder()}/weights/{name}.*"
+            say(f"{name} is the run {find_run(name, runs)} here; the zoo's weights of that name are {files}")
         return _of_run(name, find_run(name, runs))
     if path.is_file():
         own = path.resolve()

@@ -222,6 +222,8 @@ def test_a_run_is_scored_by_its_own_results(run, call, tmp_path):
     assert (code, found["AP"], found["data"]) == (0, pytest.approx(100), "pair_val")
     assert found["results"].endswith("runs/a/1-2-3/results.json")
     assert call("eval", "runs/a/1-2-3")[0] == 0
+    run("ovis-r50", RIGHT_RESULTS)
+    assert "ovis-r50 is the run runs/ovis-r50 here" in call("eval", "ovis-r50")[2]
     code, _, err = call("eval", "b")
     assert code == 2
     assert "'b' is no run" in blocks(err)[0]["error"]

@@ -141,6 +141,7 @@ def test_a_file_comes_is_pinned_converted_and_not_fetched_twice(server, weights,
     assert code == 0, err
     assert "trusted on first use" in err
     assert f"{NAME}.safetensors" in out
+    assert "Next: idolctl run ytvis19 --backbone swinl --steps 1,2,3" in out
     assert sorted(left_over(cache)) == [f"{NAME}.pth", f"{NAME}.safetensors"]
     assert (cache / "weights" / f"{NAME}.pth").read_bytes() == weights
     kept = load_file(weights_path(NAME))
