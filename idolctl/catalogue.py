@@ -73,6 +73,8 @@ class ZooRow:
     cached: str
     hash: str
     trained_by: str | None
+    sources: tuple[str, ...] = ()
+    log: str | None = None  # of the published training
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -99,6 +101,8 @@ def _weights_row(entry: ZooEntry) -> ZooRow:
         cached="yes" if path else "no" if entry.sources else "never published",
         hash=digest[:16] if digest else published if entry.sources else "-",
         trained_by=entry.trained_by,
+        sources=entry.sources,
+        log=entry.log,
     )
 
 
@@ -114,4 +118,5 @@ def _folder_row(folder: ZooFolder) -> ZooRow:
         cached="yes" if files else "no",
         hash="pinned" if files and all(pinned(f"{folder.name}/{f.name}") for f in files) else "unpinned",
         trained_by=None,
+        sources=(folder.source,),
     )

@@ -6,6 +6,7 @@ import http.client
 import random
 import re
 import shutil
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -14,19 +15,20 @@ from pathlib import Path
 from typing import IO, Any
 
 from idol_core.errors import IdolError, NetworkError
+from idolctl.progress import say
 
 CHUNK = 1 << 18
 RETRIES = 5
 PAUSE = 0.5  # seconds before the first retry; doubles, with some chance
 SPARE = 64 << 20  # bytes that stay free
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
-_DRIVE_QUOTA = re.compile(rb"quota exceeded|too many users have viewed|virus scan warning", re.IGNORECASE)
+_DRIVE_QUOTA = re.compile(rb"quota exceeded|too many users have viewed", re.IGNORECASE)
 
 Progress = Callable[[int, int | None], None]
 
 
-class _Cut(Exception):
-    """A transfer that ended early; the next attempt goes on from there."""
+class Passing(Exception):
+    """What may be otherwise the next time: a cut connection, a server that is busy."""
 
 
 def download(url: str, part: Path, *, timeout: float, progress: Progress, retries: int = RETRIES) -> None:
@@ -40,25 +42,68 @@ def download(url: str, part: Path, *, timeout: float, progress: Progress, retrie
         NetworkError: not found, refused, a web page instead of a file, or still failing after `retries` retries.
         IdolError: the disk has not the room that the server announces.
     """
-    reason: object = "no attempt"
-    for attempt in range(retries + 1):
-        if attempt:
-            time.sleep(min(30.0, PAUSE * 2 ** (attempt - 1)) * random.uniform(0.75, 1.25))
+
+    def attempt() -> None:
         try:
             _attempt(url, part, timeout, progress)
-            return
         except urllib.error.HTTPError as error:
-            reason = f"HTTP {error.code} {error.reason}"
+            said = f"HTTP {error.code} {error.reason}"
             if error.code == 416:  # what is there does not fit what the server has now
                 part.unlink(missing_ok=True)
-            elif error.code not in _PASSING:
-                raise NetworkError(f"the server says {reason}", where=url, fix="--mirror URL|DIR") from error
+            elif not passes(error.code):
+                raise NetworkError(f"the server says {said}", where=url, fix="--mirror URL|DIR") from error
+            raise Passing(said) from error
         except urllib.error.URLError as error:
-            reason = error.reason
-        except (_Cut, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-            reason = error or type(error).__name__
+            unknown_host(error, url)
+            raise Passing(error.reason) from error
+        except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
+            raise Passing(str(error) or type(error).__name__) from error
+
+    persist(attempt, where=url, retries=retries)
+
+
+def persist(attempt: Callable[[], None], *, where: str, retries: int = RETRIES) -> None:
+    """Call `attempt` until it raises no Passing, with growing pauses that are told. Raises NetworkError in the end."""
+    for left in range(retries, -1, -1):
+        try:
+            attempt()
+            return
+        except Passing as error:
+            reason = error
+        if left:
+            pause = min(30.0, PAUSE * 2 ** (retries - left)) * random.uniform(0.75, 1.25)
+            say(f"{where}: {reason}; once more in {pause:.1f} s ({left} left)")
+            time.sleep(pause)
     what = f"the transfer failed {retries + 1} times, last: {reason}"
-    raise NetworkError(what, where=url, fix="the same command resumes; or --mirror URL|DIR")
+    raise NetworkError(what, where=where, fix="the same command resumes; or --mirror URL|DIR")
+
+
+def passes(status: int) -> bool:
+    """Whether an HTTP status is worth another attempt."""
+    return status in _PASSING
+
+
+def unknown_host(error: BaseException, where: str) -> None:
+    """Raise NetworkError where a nested error comes from a host name that nobody knows: without a network, mostly."""
+    inner: object = error
+    while inner is not None:
+        if isinstance(inner, socket.gaierror) and inner.errno == socket.EAI_NONAME:
+            what = "the server's name is not known here: is there a network?"
+            raise NetworkError(what, where=where, fix="--mirror URL|DIR") from error
+        inner = _inner(inner)
+
+
+def innermost(error: BaseException) -> str:
+    """What lies at the bottom of a nested error, in words."""
+    deepest: object = error
+    while (inner := _inner(deepest)) is not None:
+        deepest = inner
+    return " ".join(str(deepest).split())[:100] or type(deepest).__name__
+
+
+def _inner(error: object) -> object:
+    within = (getattr(error, "reason", None), *getattr(error, "args", ()), getattr(error, "__cause__", None))
+    return next((e for e in within if isinstance(e, BaseException)), None)
 
 
 def _attempt(url: str, part: Path, timeout: float, progress: Progress) -> None:
@@ -69,7 +114,7 @@ def _attempt(url: str, part: Path, timeout: float, progress: Progress) -> None:
     with urllib.request.urlopen(request, timeout=timeout) as response:
         there, total = _position(response, there)
         _refuse_page(response.headers.get_content_type(), b"", url)
-        _require_room(part, None if total is None else total - there)
+        require_room(part, None if total is None else total - there)
         with open(part, "r+b" if there else "wb") as file:
             file.seek(there)
             file.truncate()
@@ -81,7 +126,7 @@ def _position(response: Any, there: int) -> tuple[int, int | None]:
     if response.status == 206:
         told = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         if told is None or int(told[1]) != there:
-            raise _Cut("the server answered with another range than asked for")
+            raise Passing("the server answered with another range than asked for")
         return there, None if told[2] == "*" else int(told[2])
     length = response.headers.get("Content-Length")
     return 0, int(length) if length else None
@@ -98,7 +143,7 @@ def _copy(response: Any, file: IO[bytes], there: int, total: int | None, url: st
         there += len(chunk)
         progress(there, total)
     if total is not None and there < total:
-        raise _Cut(f"cut after {there} of {total} bytes")
+        raise Passing(f"cut after {there} of {total} bytes")
 
 
 def _refuse_page(content_type: str, start: bytes, url: str) -> None:
@@ -115,7 +160,8 @@ def web_page(content: bytes, where: str) -> NetworkError:
     return NetworkError(f"no file came: {why}", where=where, fix="try again tomorrow, or --mirror URL|DIR")
 
 
-def _require_room(part: Path, needed: int | None) -> None:
+def require_room(part: Path, needed: int | None) -> None:
+    """Raise IdolError where the disk of `part` has no `needed` bytes free."""
     free = shutil.disk_usage(part.parent).free
     if needed is not None and needed + SPARE > free:
         what = f"{needed / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free"

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from filelock import FileLock
 
 from idol_core.cache import cache_folder, weights_path
 from idol_core.errors import IdolError, Integrity, InvalidInput, Missing, NetworkError
 from idolctl.carried import metadata_of
 from idolctl.download import Progress
-from idolctl.parts import private_part
+from idolctl.parts import one_at_a_time, private_part
 from idolctl.pins import check, pin, pinned, sha256_of
-from idolctl.sources import Source, obtain, sources_of
+from idolctl.progress import say
+from idolctl.sources import Source, mirrored, obtain, sources_of
 from idolctl.zoo import ZooEntry
 
 
@@ -39,23 +38,27 @@ def fetch(entry: ZooEntry, mirrors: Sequence[str], *, offline: bool, timeout: fl
         Integrity: another hash than pinned, damaged, or a pickle that asks for more than arrays. Nothing is kept.
         NetworkError: no source worked; all are told.
     """
-    if entry.trained_by and not mirrors:
-        raise Missing(f"{entry.name} was announced but never published", where="idolctl ls zoo", fix=entry.trained_by)
     folder = cache_folder() / "weights"
     if there := _there_already(entry):
         return there
+    if entry.trained_by and not mirrors:
+        raise Missing(f"{entry.name} was announced but never published", where="idolctl ls zoo", fix=entry.trained_by)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f".{entry.name}.lock"):
+    with one_at_a_time(folder / f".{entry.name}.lock", entry.name):
         if there := _there_already(entry):  # another process was first
             return there
+        for mirror in mirrors:
+            if not any(mirrored(mirror, entry.name)):
+                say(f"{mirror} holds no {entry.name}.pth")
         tried: list[IdolError] = []
         for source in sources_of(entry, mirrors, offline=offline):
+            if tried:
+                say(f"{tried[-1].where}: {tried[-1].what}; next: {source}")
             try:
                 return _from(source, entry, folder, timeout, progress)
             except (NetworkError, Integrity) as error:
-                print(f"{source}: {error.what}", file=sys.stderr)
                 tried.append(error)
-    raise none_worked(entry.name, tried, offline=offline)
+    raise none_worked(entry.name, tried, offline=offline, holds=f"{entry.name}.pth")
 
 
 def _there_already(entry: ZooEntry) -> Fetched | None:
@@ -64,19 +67,17 @@ def _there_already(entry: ZooEntry) -> Fetched | None:
     return None
 
 
-def none_worked(name: str, tried: list[IdolError], *, offline: bool) -> IdolError:
+def none_worked(name: str, tried: list[IdolError], *, offline: bool, holds: str) -> IdolError:
     """The error of a file that no source gave: a wrong one weighs more than one that did not come."""
     wrong = [e for e in tried if isinstance(e, Integrity)]
+    mirror = f"idolctl fetch {name} --mirror URL|DIR (one that holds {holds})"
     if wrong:
-        return wrong[0]
+        return Integrity(wrong[0].what, where=wrong[0].where, fix=mirror)
     if not tried:
         what = f"{name} is not in the cache" + (" and nothing may be downloaded" if offline else "")
-        return Missing(what, where=str(cache_folder()), fix=f"idolctl fetch {name}, or give a folder with --mirror DIR")
-    if len(tried) == 1:
-        return tried[0]
-    told = "; ".join(f"{e.where}: {e.what}" for e in tried)
-    return NetworkError(f"no source of {name} worked: {told}", where="; ".join(e.where for e in tried),
-                        fix="try again later, or --mirror URL|DIR")  # fmt: skip
+        return Missing(what, where=str(cache_folder()), fix=mirror)
+    what = tried[0].what if len(tried) == 1 else "; ".join(f"{e.where}: {e.what}" for e in tried)
+    return NetworkError(f"{name} did not come: {what}", where="; ".join(e.where for e in tried), fix=mirror)
 
 
 def _from(source: Source, entry: ZooEntry, folder: Path, timeout: float, progress: Progress) -> Fetched:
@@ -86,51 +87,68 @@ def _from(source: Source, entry: ZooEntry, folder: Path, timeout: float, progres
         obtain(source, part, timeout=timeout, progress=progress)
         digest, known = sha256_of(part), pinned(entry.name)
         check(digest, known or entry.sha256, name=entry.name, where=str(source))
-        _convert(part, entry, folder)
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
-        part.replace(final)
+        converted = _convert(part, entry, folder)
+        pin(entry.name, digest, str(source))
+        pin(converted.name, sha256_of(converted), f"converted from {source}", anew=True)
+        if part.suffix == converted.suffix:
+            part.unlink()
+        else:
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())
+            part.replace(final)
     except NetworkError:  # what came before the cut stays, for the next attempt
         raise
-    except (IdolError, OSError):
+    except Integrity as error:
+        part.unlink(missing_ok=True)
+        raise Integrity(error.what, where=str(source), fix=error.fix) from error
+    except IdolError:
         part.unlink(missing_ok=True)
         raise
-    pin(entry.name, digest, str(source))
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        what = f"no room to write {entry.name}: {error.strerror}"
+        raise IdolError(what, where=str(folder), fix="make room, or set IDOLCTL_CACHE to another disk") from error
     if known is None and (entry.sha256 is None or len(entry.sha256) < len(digest)):
-        print(f"{entry.name}: trusted on first use, pinned sha256 {digest}", file=sys.stderr)
-    return Fetched(entry.name, weights_path(entry.name), str(source), digest)
+        say(f"{entry.name}: trusted on first use, pinned sha256 {digest}")
+    return Fetched(entry.name, converted, str(source), digest)
 
 
-def _convert(part: Path, entry: ZooEntry, folder: Path) -> None:
-    """Open the file as arrays only, and keep it as safetensors beside the original. Raises Integrity."""
-    if part.suffix == ".safetensors":
-        return
+def _convert(part: Path, entry: ZooEntry, folder: Path) -> Path:
+    """Open the file as arrays only, and keep it as safetensors. Raises Integrity."""
     from idol_core.convert import convert_file, open_weights, save_weights  # brings torch
 
+    say(f"{entry.name}: opening it as arrays only, and keeping it as safetensors")
     out = folder / f"{entry.name}.safetensors"
     if entry.kind == "imagenet":
         save_weights(out, open_weights(part).state, {"source": entry.name})
-        return
+        return out
     try:
         missing = convert_file(part, "idolctl", out, describe=lambda model: metadata_of(entry, model)).missing
     except InvalidInput as error:
-        raise Integrity(f"not {entry.name}: {error.what}", where=str(part), fix="try another --mirror") from error
+        raise Integrity(f"not {entry.name}: {error.what}", where=str(part), fix=error.fix) from error
     if missing:
         what = f"{entry.name} lacks {len(missing)} tensors of an IDOL model, first {missing[0]}"
-        raise Integrity(what, where=str(part), fix="try another --mirror")
+        raise Integrity(what, where=str(part))
+    return out
 
 
 def verify(entry: ZooEntry) -> Fetched:
-    """Hash a cached original again. Raises Missing if it is not cached, Integrity if it is not the pinned one."""
+    """Hash what is cached again, as it came and as it was converted.
+
+    Raises Missing if it is not cached, Integrity if it is not what was pinned.
+    """
     path = original(entry.name)
     if path is None:
         raise Missing(f"{entry.name} is not in the cache", where=str(cache_folder()), fix=f"idolctl fetch {entry.name}")
-    digest = sha256_of(path)
-    expected = pinned(entry.name) or entry.sha256
-    if expected is not None and not digest.startswith(expected):
-        what = f"{entry.name} has sha256 {digest[:16]}..., pinned is {expected[:16]}..."
-        raise Integrity(what, where=str(path), fix=f"remove that file, then idolctl fetch {entry.name}")
-    return Fetched(entry.name, path, "there already", digest)
+    digests = {file: sha256_of(file) for file in (path, path.with_suffix(".safetensors")) if file.is_file()}
+    for file, digest in digests.items():
+        expected = pinned(file.name if file.suffix == ".safetensors" else entry.name)
+        if expected is not None and digest != expected:
+            what = f"{file.name} has sha256 {digest[:16]}..., pinned is {expected[:16]}..."
+            raise Integrity(what, where=str(file), fix=f"remove that file, then idolctl fetch {entry.name}")
+    return Fetched(entry.name, path, "there already", digests[path])
 
 
 def original(name: str) -> Path | None:

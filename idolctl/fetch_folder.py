@@ -7,13 +7,14 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from filelock import FileLock
-
 from idol_core.cache import cache_folder
 from idol_core.errors import IdolError, Integrity, Missing, NetworkError
 from idolctl.download import Progress, download
+from idolctl.drive import drive_folder
 from idolctl.fetch import Fetched, none_worked
+from idolctl.parts import one_at_a_time
 from idolctl.pins import check, pin, pinned, sha256_of
+from idolctl.sources import copy
 from idolctl.zoo import ZooFolder
 
 
@@ -25,7 +26,7 @@ def fetch_folder(
     if final.is_dir():
         return Fetched(entry.name, final, "there already", None)
     cache_folder().mkdir(parents=True, exist_ok=True)
-    with FileLock(cache_folder() / f".{entry.name}.lock"):
+    with one_at_a_time(cache_folder() / f".{entry.name}.lock", entry.name):
         if final.is_dir():
             return Fetched(entry.name, final, "there already", None)
         tried: list[IdolError] = []
@@ -36,14 +37,14 @@ def fetch_folder(
                 _obtain(source, entry, aside, timeout, progress)
                 _check(entry, aside, source)
                 aside.rename(final)
-                for path in sorted(final.iterdir()):
+                for path in sorted(final.glob("*.json")):
                     pin(f"{entry.name}/{path.name}", sha256_of(path), source)
                 return Fetched(entry.name, final, source, None)
             except (NetworkError, Integrity) as error:
                 tried.append(error)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
-    raise none_worked(entry.name, tried, offline=offline)
+    raise none_worked(entry.name, tried, offline=offline, holds=f"{entry.name}/")
 
 
 def verify_folder(entry: ZooFolder) -> Fetched:
@@ -62,40 +63,28 @@ def _sources(entry: ZooFolder, mirrors: Sequence[str], offline: bool) -> list[st
 
 
 def _obtain(source: str, entry: ZooFolder, aside: Path, timeout: float, progress: Progress) -> None:
+    """Bring the folder's annotation files to `aside`, without the folders that they may be in."""
     if source.startswith("drive:"):
-        _from_drive(source.removeprefix("drive:"), aside)
+        drive_folder(source.removeprefix("drive:"), aside, timeout=timeout, progress=progress)
+        for path in sorted(aside.glob("*/**/*.json")):
+            path.rename(aside / path.name)
     elif "://" in source:
         for name in entry.files:
             download(f"{source.rstrip('/')}/{entry.name}/{name}", aside / name, timeout=timeout, progress=progress)
     else:
-        for path in (Path(source).expanduser() / entry.name).glob("*.json"):
-            shutil.copyfile(path, aside / path.name)
+        for path in sorted((Path(source).expanduser() / entry.name).rglob("*.json")):
+            copy(path, aside / path.name, progress=progress)
 
 
 def _check(entry: ZooFolder, folder: Path, source: str) -> None:
     found = sorted(folder.glob("*.json"))
-    if not found:
-        raise Integrity(f"{entry.name} holds no annotation file", where=source, fix="try another --mirror URL|DIR")
+    lacking = [name for name in entry.files if not (folder / name).is_file()]
+    if lacking:
+        there = ", ".join(p.name for p in found) or "no annotation file"
+        what = f"{entry.name} lacks {', '.join(lacking)}; it holds {there}"
+        raise Integrity(what, where=source, fix="try another --mirror URL|DIR")
     for path in found:
         check(sha256_of(path), pinned(f"{entry.name}/{path.name}"), name=path.name, where=source)
         with open(path, "rb") as file:
             if not file.read(256).lstrip().startswith(b"{"):
                 raise Integrity(f"{path.name} is no annotation file", where=source, fix="try another --mirror URL|DIR")
-
-
-def _from_drive(folder_id: str, aside: Path) -> None:
-    import gdown
-
-    try:
-        gdown.download_folder(id=folder_id, output=str(aside), quiet=True, use_cookies=False)
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise _drive_error(folder_id, error) from error
-    except Exception as error:
-        raise _drive_error(folder_id, error) from error
-
-
-def _drive_error(folder_id: str, error: Exception) -> NetworkError:
-    what = f"Google Drive gave no folder: {' '.join(str(error).split())[:200]}"
-    return NetworkError(what, where=f"drive:{folder_id}", fix="try again later, or --mirror URL|DIR")

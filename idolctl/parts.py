@@ -8,10 +8,30 @@ import os
 import re
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from idolctl.progress import say
+
 STALE_SECONDS = 600.0  # a file of another machine that nobody has written to for so long
-_OWNER = re.compile(r"\..+\.[0-9a-f]{8}\.(?P<host>.+)-(?P<pid>\d+)\.part(\.\w+)?")
+_OWNER = re.compile(r"\..+\.[0-9a-f]{8}\.(?P<host>.+)-(?P<pid>\d+)\.part(\.\w+){0,2}")  # gdown adds an ending
+
+
+@contextlib.contextmanager
+def one_at_a_time(lock: Path, name: str) -> Iterator[None]:
+    """Hold a lock file; where another process holds it, say so and wait."""
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        say(f"{name}: another process is fetching it; waiting for that")
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def private_part(final: Path, source: str) -> Path:
@@ -22,7 +42,7 @@ def private_part(final: Path, source: str) -> Path:
     """
     tag = hashlib.sha256(source.encode()).hexdigest()[:8]
     mine = final.with_name(f".{final.stem}.{tag}.{socket.gethostname()}-{os.getpid()}.part{final.suffix}")
-    for left in final.parent.glob(f".{final.stem}.{tag}.*.part{final.suffix}"):
+    for left in final.parent.glob(f".{final.stem}.{tag}.*.part{final.suffix}*"):
         if left != mine and _is_abandoned(left):
             with contextlib.suppress(FileNotFoundError):
                 left.replace(mine)

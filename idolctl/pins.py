@@ -27,11 +27,11 @@ def pinned(name: str) -> str | None:
     return entry["sha256"] if entry else None
 
 
-def pin(name: str, digest: str, source: str) -> None:
-    """Remember the digest of `name`. The first one stays."""
+def pin(name: str, digest: str, source: str, *, anew: bool = False) -> None:
+    """Remember the digest of `name`. The first one stays, unless `anew`: for what is made here."""
     with FileLock(cache_folder() / "pins.lock"):
         pins = _read()
-        if name not in pins:
+        if anew or name not in pins:
             pins[name] = {"sha256": digest, "source": source, "date": time.strftime("%Y-%m-%d")}
             write_json(cache_folder() / "pins.json", pins)
 

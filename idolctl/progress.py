@@ -25,6 +25,11 @@ def make_display(step: int, *, start: int, iterations: int) -> Display:
     return kind(f"step {step}", start=start, iterations=iterations)
 
 
+def say(text: str) -> None:
+    """A line of its own, also after one that is rewritten."""
+    print(f"\r{text}\x1b[K" if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
+
+
 def clock(seconds: float) -> str:
     """1:02:03 or 2:03."""
     minutes, rest = divmod(round(seconds), 60)
@@ -109,6 +114,7 @@ class Transfer:
         self._name = name
         self._started = self._printed = time.monotonic()
         self._first: int | None = None
+        self._last: tuple[int, int | None] | None = None
 
     def __enter__(self) -> Transfer:
         return self
@@ -120,6 +126,9 @@ class Transfer:
     def update(self, done: int, total: int | None) -> None:
         """Take the bytes that are there now, and the size of the whole if it is known."""
         now = time.monotonic()
+        if (done, total) == self._last:
+            return
+        self._last = (done, total)
         if self._first is None or done < self._first:
             self._first, self._started = done, now
         live = sys.stderr.isatty()

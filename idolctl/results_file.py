@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -18,6 +18,7 @@ from typing import IO, Any, NamedTuple
 import ijson
 
 from idol_core.errors import Integrity, Missing
+from idol_core.evaluation.run_lengths import check_counts
 from idolctl.mistakes import Mistakes
 
 SHOWN = 10  # faults that are told one by one
@@ -98,12 +99,16 @@ def entries(file: IO[bytes], name: str) -> Iterator[tuple[int, Any]]:
         raise Integrity(what, where=f"{name}: entry {index + 1}", fix=_REWRITE) from error
 
 
-def scan(path: Path, known: Videos) -> Scan:
-    """Check every entry. Raises Missing, Integrity (not JSON) or Mistakes (exit 4) with the first ten faults."""
+def scan(path: Path, known: Videos, *, on_read: Callable[[int], None] = lambda _: None) -> Scan:
+    """Check every entry; `on_read` hears how many bytes have been read.
+
+    Raises Missing, Integrity (not JSON) or Mistakes (exit 4) with the first ten faults.
+    """
     found, seen, faults, number = Scan(), set[bytes](), list[Fault](), 0
     try:
         with open(path, "rb") as file:
             for index, entry in entries(file, path.name):
+                on_read(file.tell())
                 what = _fault(entry, known) or _repeated(entry, seen)
                 if what is not None:
                     number += 1
@@ -152,6 +157,20 @@ def _mask_fault(masks: Any, video: Video) -> str | None:
             return f"frame {frame}: no compressed RLE"
         if mask.get("size") != [video.height, video.width]:
             return f"frame {frame}: RLE of size {mask.get('size')} in a video of {[video.height, video.width]}"
+    return _counts_fault(masks, video.height * video.width)
+
+
+def _counts_fault(masks: list[Any], pixels: int) -> str | None:
+    """Servers may hang or stop at run lengths that don't fill their frame."""
+    try:
+        check_counts([mask["counts"].encode() for mask in masks if mask], pixels)
+    except ValueError as error:
+        for frame, mask in enumerate(masks):
+            try:
+                check_counts([mask["counts"].encode()] if mask else [], pixels)
+            except ValueError as own:
+                return f"frame {frame}: {own}"
+        return str(error)
     return None
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from idol_core.errors import IdolError, NetworkError
-from idolctl.download import Progress, download, web_page
+from idol_core.errors import InvalidInput
+from idolctl.download import CHUNK, Progress, download, require_room, web_page
+from idolctl.drive import drive_file
 from idolctl.zoo import ZooEntry
 
 ENDINGS = (".pth", ".safetensors")
@@ -49,42 +49,35 @@ def mirrored(mirror: str, name: str, endings: Sequence[str] = ENDINGS) -> Iterat
 
 
 def mirrors(asked: Sequence[str]) -> list[str]:
-    """The ones asked for, then $IDOLCTL_MIRROR."""
-    return [*asked, *filter(None, [os.environ.get("IDOLCTL_MIRROR")])]
+    """The ones asked for, then $IDOLCTL_MIRROR. Raises InvalidInput for a folder that is not there."""
+    found = [("--mirror", m) for m in asked] + [("IDOLCTL_MIRROR", os.environ.get("IDOLCTL_MIRROR", ""))]
+    for where, mirror in found:
+        if mirror and "://" not in mirror and not Path(mirror).expanduser().is_dir():
+            raise InvalidInput(f"there is no mirror folder {mirror}", where=where, fix="give a folder or an address")
+    return [mirror for _, mirror in found if mirror]
 
 
 def obtain(source: Source, part: Path, *, timeout: float, progress: Progress) -> None:
     """Bring the file of `source` to `part`. Raises NetworkError, or OSError from the disk."""
     if source.kind == "folder":
-        size = Path(source.place).stat().st_size
-        shutil.copyfile(source.place, part)
-        progress(size, size)
+        copy(Path(source.place), part, progress=progress)
     elif source.kind == "http":
         download(source.place, part, timeout=timeout, progress=progress)
     else:
-        _from_drive(source.place, part)
+        drive_file(source.place, part, timeout=timeout, progress=progress)
     with open(part, "rb") as file:
         start = file.read(4096)
     if start.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+        part.unlink()
         raise web_page(start, str(source))
 
 
-def _from_drive(file_id: str, part: Path) -> None:
-    import gdown
-
-    try:
-        gdown.download(id=file_id, output=str(part), quiet=False, use_cookies=False)
-    except OSError as error:  # requests' errors are OSErrors too; those of the disk have a number
-        if error.errno is not None:
-            raise
-        raise _drive_error(file_id, error) from error
-    except Exception as error:
-        raise _drive_error(file_id, error) from error
-    if not part.is_file():
-        raise _drive_error(file_id, "no file came")
-
-
-def _drive_error(file_id: str, error: object) -> IdolError:
-    text = " ".join(str(error).split())[:200]
-    what = f"Google Drive gave no file (its quota may be used up, or the link is dead): {text}"
-    return NetworkError(what, where=f"drive:{file_id}", fix="try again tomorrow, or --mirror URL|DIR")
+def copy(path: Path, part: Path, *, progress: Progress) -> None:
+    """Copy a file of a mirror folder. Raises IdolError where the disk has not the room, OSError from the disk."""
+    done, total = 0, path.stat().st_size
+    require_room(part, total)
+    with open(path, "rb") as source, open(part, "wb") as target:
+        while chunk := source.read(CHUNK):
+            target.write(chunk)
+            done += len(chunk)
+            progress(done, total)

@@ -6,7 +6,7 @@ import hashlib
 import heapq
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +21,15 @@ _TRIES = 6
 
 @dataclass(frozen=True)
 class Package:
-    """A written submission: how many results it holds of how many, and what was left out."""
+    """A written submission: how many results it holds of how many, in how many videos, and what was left out."""
 
     path: Path
     sha256: str
     size: int
     kept: int
     total: int
+    with_results: int
+    videos: int
     dropped_to: float | None  # the highest score among those left out
 
 
@@ -40,6 +42,7 @@ def pack(
     top_k: int | None = None,
     min_score: float | None = None,
     fit: bool = False,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Package:
     """Check `results` and write them to `out`; nothing is left there if anything is wrong.
 
@@ -48,24 +51,26 @@ def pack(
         top_k: keep so many results of each video, the best by score.
         min_score: keep results of at least this score.
         fit: raise the score floor until the zip is within `limit`.
+        progress: called with (bytes read, bytes to read); the results are read twice, to check and to write them.
 
     Raises:
         Mistakes, Integrity: faulty results (exit 4), or a zip above the limit.
         Missing: no results file.
     """
     out.unlink(missing_ok=True)
-    found = scan(results, videos)
+    size = results.stat().st_size if results.exists() else 0
+    found = scan(results, videos, on_read=lambda at: progress(at, 2 * size))
     keep = _selected(found, top_k, min_score)
     left = _TRIES if fit else 1
     while True:
         left -= 1
         try:
             with write_aside(out) as aside:
-                _write(results, aside, keep)
-                if limit is not None and (size := aside.stat().st_size) > limit:
-                    raise _TooLarge(out, size, limit)
+                _write(results, aside, keep, on_read=lambda at: progress(size + at, 2 * size))
+                if limit is not None and (made := aside.stat().st_size) > limit:
+                    raise _TooLarge(out, made, limit)
                 _read_back(aside, sum(keep))
-                return _package(out, aside, found, keep)
+                return _package(out, aside, found, keep, len(videos.videos))
         except _TooLarge as error:
             if not left:
                 raise
@@ -101,7 +106,7 @@ def _smaller(found: Scan, keep: bytearray, share: float) -> bytearray:
     return smaller
 
 
-def _write(results: Path, target: Path, keep: bytearray) -> None:
+def _write(results: Path, target: Path, keep: bytearray, *, on_read: Callable[[int], None]) -> None:
     member = zipfile.ZipInfo(MEMBER, date_time=(1980, 1, 1, 0, 0, 0))
     member.compress_type = zipfile.ZIP_DEFLATED
     member.external_attr = 0o644 << 16
@@ -111,14 +116,15 @@ def _write(results: Path, target: Path, keep: bytearray) -> None:
         zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive,
         archive.open(member, "w", force_zip64=large) as stream,
     ):
-        for piece in _text(results, keep):
+        for piece in _text(results, keep, on_read):
             stream.write(piece.encode())
 
 
-def _text(results: Path, keep: bytearray) -> Iterator[str]:
+def _text(results: Path, keep: bytearray, on_read: Callable[[int], None]) -> Iterator[str]:
     separator = "["
     with open(results, "rb") as file:
         for index, entry in entries(file, results.name):
+            on_read(file.tell())
             if keep[index]:
                 plain = {key: entry[key] for key in ("video_id", "category_id", "score", "segmentations")}
                 yield separator + json.dumps(plain, separators=(",", ":"), allow_nan=False)
@@ -136,11 +142,12 @@ def _read_back(path: Path, expected: int) -> None:
         raise Integrity(f"the zip holds {number} results, not {expected}", where=str(path), fix="check the disk")
 
 
-def _package(out: Path, written: Path, found: Scan, keep: bytearray) -> Package:
+def _package(out: Path, written: Path, found: Scan, keep: bytearray, videos: int) -> Package:
     with open(written, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     dropped = max((found.scores[i] for i in range(len(found)) if not keep[i]), default=None)
-    return Package(out, digest, written.stat().st_size, sum(keep), len(found), dropped)
+    shown = len({video for video, kept in zip(found.videos, keep, strict=True) if kept})
+    return Package(out, digest, written.stat().st_size, sum(keep), len(found), shown, videos, dropped)
 
 
 class _TooLarge(Integrity):

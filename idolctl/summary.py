@@ -59,8 +59,9 @@ def next_steps(job: Job, outputs: dict[str, Path]) -> list[str]:
     steps = []
     if "contact" in outputs:
         steps.append(f"look at {outputs['contact']}" + (f" and {outputs['overlay']}" if "overlay" in outputs else ""))
-    if "submission" in outputs and job.state(last).metrics is None:
-        steps.append(f"upload {outputs['submission']} to the evaluation server")
+    data = last.config.data.val.name
+    if "submission" in outputs and job.state(last).metrics is None and data:
+        steps.append(f"idolctl submit {data.removesuffix('_val')} --run {job.folder} (what is known of its server)")
     following = [s for s in (1, 2, 3) if s > last.step and job.request.config_file is None]
     if following:
         steps.append(f"idolctl run {recipe} --steps {_joined([s.step for s in job.stages] + following[:1])}")

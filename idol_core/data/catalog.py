@@ -60,7 +60,7 @@ def find_layout(name: str, root: Path) -> Layout | None:
     if side not in SIDES:
         return None
     if "@" in base:
-        whole, folder = base.partition("@")[0], split_folder(root, base)
+        whole, folder = base.partition("@")[0], split_folder(root, base).absolute()
         parent = find_layout(f"{whole}_train", root) if folder.is_dir() else None
         return parent and parent._replace(annotations=(str(folder / f"{side}.json"),))
     return own_layout(base, side, root)

@@ -31,7 +31,7 @@ class Layout(NamedTuple):
 
 def own_layout(name: str, side: str, root: Path) -> Layout | None:
     """What ROOT/NAME.yaml says of its part `side`; None without that file or part. InvalidInput if it is malformed."""
-    path = root / f"{name}.yaml"
+    path = (root / f"{name}.yaml").absolute()  # so that its places hold below any root
     if not name or Path(name).name != name or not path.is_file():
         return None
     content = _read(path)

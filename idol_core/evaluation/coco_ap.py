@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -51,7 +52,7 @@ def evaluate_coco(
         raise Missing("the file carries no ground truth", where=truth_name, fix="score on a split with annotations")
     _check(content, found, kind, results_name)
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = _index(content, _annotations(content))
+        truth = _index(content, _annotations(content, kind))
         theirs = truth.loadRes([dict(entry) for entry in found]) if found else _index(content, [])
         evaluation = COCOeval(truth, theirs, kind)
         evaluation.evaluate()
@@ -80,9 +81,22 @@ def _index(content: Mapping[str, Any], annotations: list[dict[str, Any]]) -> COC
     return coco
 
 
-def _annotations(content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Copies, because pycocotools writes into them; numbered anew, because it takes the id 0 for no match."""
-    return [{"iscrowd": 0} | entry | {"id": number} for number, entry in enumerate(content["annotations"], start=1)]
+def _annotations(content: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
+    """Copies, because pycocotools writes into them; numbered anew, because it takes the id 0 for no match.
+
+    What files of one's own often lack is made up for: `iscrowd`, `area`; an annotation without a mask is no truth.
+    """
+    sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
+    kept: list[dict[str, Any]] = []
+    for entry in content["annotations"]:
+        made = {"iscrowd": 0} | entry | {"id": len(kept) + 1}
+        if kind == "segm" and (not entry.get("segmentation") or entry.get("area") is None):
+            rle = from_annotation(entry.get("segmentation"), *sizes[entry["image_id"]])
+            if rle is None:
+                continue
+            made["area"] = float(coco_mask.area(rle))
+        kept.append(made)
+    return kept
 
 
 def _check(content: Mapping[str, Any], results: Any, kind: str, where: str) -> None:

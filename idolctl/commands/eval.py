@@ -13,7 +13,7 @@ import typer
 from idol_core.errors import InvalidInput
 from idolctl.commands import options
 from idolctl.evaluation.report import rows_report, score_report, sweep_report
-from idolctl.evaluation.scores import score_files
+from idolctl.evaluation.scores import Scores, score_files
 from idolctl.evaluation.work import Asked, Evaluated, evaluate, evaluate_oracle, evaluate_sweep, mean_of
 from idolctl.workspace import RUNS
 
@@ -59,6 +59,7 @@ def eval_command(
             raise InvalidInput("--results goes with --annotations, --occlusion and --per-video", where="command line",
                                fix=f"idolctl eval --results {results} --annotations FILE")  # fmt: skip
         scores = score_files(annotations, results, occlusion=occlusion, per_video=per_video)
+        _warn_of_nothing(scores, results.name)
         _finish(scores.as_dict(), score_report(scores, results.name, {}), as_json)
         return
     names = targets or []
@@ -66,7 +67,10 @@ def eval_command(
     if len(names) > 1:
         if oracle:
             raise InvalidInput("--oracle looks at one target", where="command line", fix=f"name only {names[0]}")
-        _several([evaluate(name, asked) for name in names], as_json)
+        several = [evaluate(name, asked) for name in names]
+        for each in several:
+            _warn_of_nothing(each.scores, each.name)
+        _several(several, as_json)
     elif oracle:
         found = evaluate_oracle(names[0], asked, clip_length=clip_length)
         labels = {"normal": "normal", "clip": f"clip oracle, {clip_length} frames", "frame": "frame oracle"}
@@ -89,8 +93,14 @@ def eval_command(
             _finish(content, f"{names[0]} on {sweep.data}\n{told}", as_json)
             return
         one = evaluate(names[0], asked)
+        _warn_of_nothing(one.scores, one.name)
         text = _unscored(one) if one.scores is None else score_report(one.scores, one.name, one.published)
         _finish(one.as_dict(), f"{one.name} on {one.data}\n{text}\n\nresults: {one.results}", as_json)
+
+
+def _warn_of_nothing(scores: Scores | None, name: str) -> None:
+    if scores is not None and scores.empty:
+        print(f"warning: there are no results of {name}, so every score is 0", file=sys.stderr)
 
 
 def _several(found: list[Evaluated], as_json: bool) -> None:

@@ -59,6 +59,17 @@ def fetch_command(
     if as_json:
         print(json.dumps([{"name": f.name, "path": str(f.path), "source": f.source, "sha256": f.sha256} for f in done]))
     raise_all(failed)
+    if len(entries) == 1 and not check and not as_json:
+        print(f"Next: {_next(entries[0])}")
+
+
+def _next(entry: ZooEntry | ZooFolder) -> str:
+    if isinstance(entry, ZooFolder):
+        return "idolctl split fetch oracle"
+    if entry.dataset:
+        return f"idolctl predict VIDEO --weights {entry.name}, or idolctl eval {entry.name} --data {entry.dataset}"
+    steps = "1,2,3" if entry.kind == "imagenet" else "3" if entry.steps == "1,2" else "2,3"
+    return f"idolctl run ytvis19 --backbone {entry.backbone} --steps {steps} (or ytvis21, ovis)"
 
 
 def _chosen(zoo: Zoo, names: list[str], everything: bool, check: bool) -> list[ZooEntry | ZooFolder]:

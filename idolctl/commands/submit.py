@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +14,7 @@ from idol_core.data.catalog import find_layout, known_names
 from idol_core.errors import InvalidInput, Missing
 from idolctl.commands import options
 from idolctl.mistakes import suggestion
+from idolctl.progress import Transfer, say
 from idolctl.results_file import read_videos
 from idolctl.runs import FoundStage, find_run, run_folders, stages_of
 from idolctl.servers import Server, find_server
@@ -26,7 +28,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def submit(
     dataset: Annotated[str, typer.Argument(help="ytvis19, ytvis21, ovis, ovis@oracle, toy.")],
     run: Annotated[
-        str | None, typer.Option(help="A run's name or folder; default: the newest on that data set.")
+        str | None,
+        typer.Option(help="A run's name or folder; default: the newest that finished step 3 on the set."),
     ] = None,
     results: Annotated[Path | None, typer.Option(help="A results file instead of a run.")] = None,
     annotations: Annotated[Path | None, typer.Option(help="The file that defines videos and categories.")] = None,
@@ -39,20 +42,26 @@ def submit(
     root: options.ROOT = None,
     as_json: options.JSON = False,
 ) -> None:
-    """Check results entry by entry and package them as evaluation servers take them."""
+    """Check results entry by entry and package them as evaluation servers take them.
+
+    Results that a run lacks are inferred first."""
     if run is not None and results is not None:
         raise InvalidInput("--run and --results exclude each other", where="command line", fix="give one of them")
     videos = read_videos(annotations or _annotations(dataset, data_root(root, runs=runs_dir, stages=())))
     if results is None:
         stage = _stage(dataset, run, runs_dir or RUNS)
-        results, beside = stage.state.folder / "results.json", stage.run
+        own = stage.validates_on in (f"{dataset}_val", "")
+        results = _results(stage, dataset, runs_dir or RUNS, root)
+        beside = stage.run if own else results.parent
     else:
         beside = results.parent
-    server = find_server(dataset.partition("@")[0])
+    server = find_server(dataset)  # none takes a split
     limit = int(limit_mb * 1e6) if limit_mb is not None else server.limit if server else None
     target = out or beside / "submission.zip"
-    package = pack(results, videos, target, limit=limit, top_k=top_k, min_score=min_score, fit=fit)
-    _tell(package, results, server, as_json)
+    with Transfer(f"checking and packing {results.name}") as transfer:
+        selection: Any = {"limit": limit, "top_k": top_k, "min_score": min_score, "fit": fit}
+        package = pack(results, videos, target, **selection, progress=transfer.update)
+    _tell(package, dataset, results, server, as_json)
 
 
 def _annotations(dataset: str, root: Path) -> Path:
@@ -70,30 +79,45 @@ def _annotations(dataset: str, root: Path) -> Path:
 
 
 def _stage(dataset: str, run: str | None, runs: Path) -> FoundStage:
-    """The newest finished step 3 that was scored on the data set; of a run that is named also one on unnamed data."""
+    """The newest finished step 3 on the data set; of a run that is named also one on other data."""
     folders = [find_run(run, runs)] if run else run_folders(runs)
-    fitting = (f"{dataset}_val", "") if run else (f"{dataset}_val",)
-    found = [s for f in folders for s in stages_of(f) if s.step == 3 and s.validates_on in fitting]
-    ready = sorted((s for s in found if s.state.done), key=lambda s: s.changed, reverse=True)
-    if ready and (ready[0].state.folder / "results.json").is_file():
-        return ready[0]
-    state = "has no results" if ready else "is not finished" if found else "is not there"
-    raise Missing(f"a run with step 3 on {dataset} {state}", where=str(run or runs),
-                  fix=f"idolctl run {dataset.partition('@')[0]} --steps 1,2,3, or --results FILE")  # fmt: skip
+    found = [s for f in folders for s in stages_of(f) if s.step == 3 and (run or s.validates_on == f"{dataset}_val")]
+    ready = [s for s in found if s.state.done]
+    if ready:
+        return max(ready, key=lambda s: (s.validates_on == f"{dataset}_val", s.changed))
+    fix = f"idolctl run {dataset.partition('@')[0]} --steps 1,2,3, or --results FILE"
+    what = f"{run} has no finished step 3" if run else f"no run has a finished step 3 on {dataset}"
+    begun = f" (begun: {', '.join(sorted(s.run.name for s in found))})" if found and not run else ""
+    raise Missing(what + begun, where=str(run or runs), fix=fix)
 
 
-def _tell(package: Package, results: Path, server: Server | None, as_json: bool) -> None:
+def _results(stage: FoundStage, dataset: str, runs: Path, root: Path | None) -> Path:
+    """The results that the stage wrote on the data set; inferred now where there are none."""
+    own = stage.state.folder / "results.json"
+    if own.is_file() and stage.validates_on in (f"{dataset}_val", ""):
+        return own
+    from idolctl.evaluation.work import Asked, evaluate
+
+    say(f"{stage.state.folder} has no results on {dataset}: inferring")
+    asked = Asked(dataset, runs, root, settings=(), occlusion=False, per_video=False, device=None)
+    return evaluate(str(stage.state.folder), asked).results
+
+
+def _tell(package: Package, dataset: str, results: Path, server: Server | None, as_json: bool) -> None:
+    if not package.kept:
+        print("warning: there are no results in it, so its score is 0", file=sys.stderr)
     if as_json:
         told = {key: str(v) if isinstance(v, Path) else v for key, v in dataclasses.asdict(package).items()}
         print(json.dumps(told | {"server": dataclasses.asdict(server) if server else None}))
         return
     print(f"{package.path}  {package.size / 1e6:.2f} MB, {package.kept} results of {results}")
+    print(f"{package.with_results} of {package.videos} videos have results")
     print(f"sha256 {package.sha256}")
     if package.dropped_to is not None:
         number = package.total - package.kept
         print(f"left out {number} of {package.total} results, with scores up to {package.dropped_to:.4f}")
     if server is None:
-        print("no evaluation server is known for this data set; its scores are computed here")
+        print(f"no evaluation server is known for {dataset}; its scores are computed here: idolctl eval")
         return
     address = server.address or "no address"
     print(f"server (as known {server.as_of}): {address}, uploads up to {server.limit / 1e6:.0f} MB. {server.status}")

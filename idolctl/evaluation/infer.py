@@ -15,9 +15,10 @@ from idol_core.data.dataset import Dataset
 from idol_core.errors import InvalidInput
 from idol_core.files import write_json
 from idol_core.threads import configure_threads
-from idolctl.evaluation.progress import counter, say
+from idolctl.evaluation.progress import counter
 from idolctl.evaluation.targets import Target
 from idolctl.identity import FileHashes
+from idolctl.progress import say
 
 Results = list[dict[str, Any]]
 

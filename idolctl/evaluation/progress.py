@@ -9,11 +9,6 @@ from collections.abc import Callable
 from idolctl.progress import LINE_SECONDS, clock
 
 
-def say(text: str) -> None:
-    """A line of its own, also after one that is rewritten."""
-    print(f"\r{text}\x1b[K" if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
-
-
 def counter(what: str) -> Callable[[int, int], None]:
     """A callback for (done, total)."""
     started = time.monotonic()

@@ -44,6 +44,7 @@ class Scores:
     per_class: dict[str, Figures]
     occlusion: dict[str, Figures] = field(default_factory=dict)
     per_video: list[VideoRow] = field(default_factory=list)
+    empty: bool = False  # there were no results to score
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready, the main figures first."""
@@ -76,6 +77,7 @@ def score_files(annotations: Path, results: Results, *, occlusion: bool = False,
         _per_class(found),
         {name: _figures(stats) for name, stats in groups.items()},
         rows,
+        empty=not any(len(pair.scores) for pair in comparison.pairs.values()),
     )
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import safetensors
 
-from idol_core.cache import find_weights
+from idol_core.cache import cache_folder, find_weights
 from idol_core.config import DataSource, StageConfig, stage_from_dict
 from idol_core.data.catalog import find_layout, known_names
 from idol_core.errors import Integrity, InvalidInput, Missing
 from idolctl.library import load_recipe, recipe_names
 from idolctl.mistakes import suggestion
+from idolctl.progress import say
 from idolctl.resolve import resolve
 from idolctl.runs import FoundStage, find_run, run_folders, stages_of
 from idolctl.state import WEIGHTS
@@ -34,7 +35,7 @@ class Target:
 
 
 def find_target(name: str, runs: Path, *, data: str | None) -> Target:
-    """Look for a run of that name or folder, then for a weights file, then in the zoo.
+    """Look for a run of that name or folder, then for a checkpoint or weights file, then in the zoo.
 
     Weights that don't say how they were made take the settings of the recipe that `data` names.
 
@@ -44,9 +45,14 @@ def find_target(name: str, runs: Path, *, data: str | None) -> Target:
     if (path / "stage.json").is_file():
         return _of_stage(name, next(s for s in stages_of(path.parent) if s.state.folder.samefile(path)))
     if any((runs / name).glob("*/stage.json")) or any(path.glob("*/stage.json")):
+        if any(entry.name == name for entry in load_zoo().weights):  # RECIPE-BACKBONE is a name of both
+            files = f"{cache_folder()}/weights/{name}.*"
+            say(f"{name} is the run {find_run(name, runs)} here; the zoo's weights of that name are {files}")
         return _of_run(name, find_run(name, runs))
     if path.is_file():
         own = path.resolve()
+        if own.parent.name == "checkpoints" and (own.parents[1] / "stage.json").is_file():
+            return _of_checkpoint(name, own)
         return _of_file(own.parent.name if own.name == WEIGHTS else own.stem, own, runs, data)
     entry = next((e for e in load_zoo().weights if e.name == name), None)
     if entry is not None:
@@ -94,6 +100,14 @@ def _of_stage(name: str, stage: FoundStage) -> Target:
         raise Missing(f"{name} has no weights yet", where=str(folder / WEIGHTS), fix="let the run finish first")
     config = stage_from_dict(stage.order["config"])
     return Target(name, folder / WEIGHTS, config, folder, folder, Path(stage.order["root"]))
+
+
+def _of_checkpoint(name: str, path: Path) -> Target:
+    """Weights in the middle of a stage, under its settings. The results of the stage are not theirs."""
+    folder = path.parents[1]
+    order = next(s.order for s in stages_of(folder.parent) if s.state.folder.samefile(folder))
+    config = stage_from_dict(order["config"])
+    return Target(name, path, config, folder / "eval" / path.stem, None, Path(order["root"]))
 
 
 def _of_file(name: str, path: Path, runs: Path, data: str | None) -> Target:

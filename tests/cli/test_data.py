@@ -78,6 +78,16 @@ def test_a_set_may_move_with_its_root(call, tmp_path):
     assert resolve_source(DataSource("mine_train"), tmp_path / "moved").frames == str(tmp_path / "moved/clips/frames")
 
 
+def test_a_relative_root_is_as_good_as_any(call, tmp_path):
+    small_videos(tmp_path / "root" / "clips")
+    root = ("--root", "root")  # as the default, datasets/, is
+    assert add(call, tmp_path / "root/clips", *root)[0] == 0
+    assert "clips/frames" in (tmp_path / "root/mine.yaml").read_text()
+    assert call("split", "make", "mine", "--name", "a", *root)[0] == 0
+    assert call("split", "verify", "mine@a", *root)[0] == 0
+    assert call("data", "check", "mine", *root)[0] == 0
+
+
 def test_what_can_not_be_added(call, clips):
     assert add(call, clips)[0] == 0
     assert add(call, clips)[0] == 2  # is there

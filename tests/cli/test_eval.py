@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -123,6 +124,13 @@ def test_what_does_not_fit_is_never_a_silent_zero(files, call, broken, what):
     assert what in blocks(err)[0]["error"]
 
 
+def test_no_results_at_all_are_told(files, call):
+    code, out, err = call(*files([]), "--json")
+    assert (code, last_json(out)["AP"]) == (0, 0)
+    assert "there are no results" in err
+    assert "there are no results" not in call(*files(RIGHT_RESULTS), "--json")[2]
+
+
 def test_no_ground_truth_names_submit(files, call):
     code, _, err = call(*files(RIGHT_RESULTS, scene() | {"annotations": None}))
     assert code == 3
@@ -214,6 +222,8 @@ def test_a_run_is_scored_by_its_own_results(run, call, tmp_path):
     assert (code, found["AP"], found["data"]) == (0, pytest.approx(100), "pair_val")
     assert found["results"].endswith("runs/a/1-2-3/results.json")
     assert call("eval", "runs/a/1-2-3")[0] == 0
+    run("ovis-r50", RIGHT_RESULTS)
+    assert "ovis-r50 is the run runs/ovis-r50 here" in call("eval", "ovis-r50")[2]
     code, _, err = call("eval", "b")
     assert code == 2
     assert "'b' is no run" in blocks(err)[0]["error"]
@@ -286,6 +296,28 @@ def test_a_set_without_ground_truth(run, call, tmp_path):
     assert "no ground truth" in out
     assert "idolctl submit pair --results" in out
     assert call("eval", "a", "--oracle", "frame")[0] == 3
+
+
+def test_a_checkpoint_has_the_settings_of_its_stage(run, tmp_path):
+    folder = run("a", RIGHT_RESULTS)
+    (folder / "checkpoints").mkdir()
+    path = folder / "checkpoints/00000005.pt"
+    path.write_bytes(b"weights")
+    target, whole = (find_target(str(p), tmp_path / "runs", data=None) for p in (path, folder))
+    assert (target.config, target.root) == (whole.config, whole.root)
+    assert (target.weights, target.stage) == (path, None)
+
+
+def test_submit_infers_what_a_run_lacks(run, call, tmp_path):
+    folder = run("a", [], swap_at=FRAMES)
+    (folder / "results.json").unlink()
+    code, out, err = call("submit", "pair", "--root", tmp_path / "data")
+    assert code == 0, err
+    assert "has no results on pair: inferring" in err
+    assert "1 of 1 videos have results" in out
+    inferred = json.loads((folder / "eval/pair_val/results.json").read_text())
+    with zipfile.ZipFile(tmp_path / "runs/a/submission.zip") as archive:
+        assert json.loads(archive.read("results.json")) == inferred != []
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from filelock import FileLock
+from safetensors.torch import load_file, save
 
 from idol_core.cache import weights_path
 from idol_core.errors import IdolError, Integrity, NetworkError
@@ -140,6 +141,7 @@ def test_a_file_comes_is_pinned_converted_and_not_fetched_twice(server, weights,
     assert code == 0, err
     assert "trusted on first use" in err
     assert f"{NAME}.safetensors" in out
+    assert "Next: idolctl run ytvis19 --backbone swinl --steps 1,2,3" in out
     assert sorted(left_over(cache)) == [f"{NAME}.pth", f"{NAME}.safetensors"]
     assert (cache / "weights" / f"{NAME}.pth").read_bytes() == weights
     kept = load_file(weights_path(NAME))
@@ -227,7 +229,8 @@ def test_mirror_from_the_environment_and_offline(weights, cache, tmp_path, fetch
     folder = tmp_path / "mirror"
     (folder / "oracle_split").mkdir(parents=True)
     (folder / f"{NAME}.pth").write_bytes(weights)
-    (folder / "oracle_split" / "ovis_sub_val.json").write_text("{}")
+    for side in ("train", "val"):
+        (folder / "oracle_split" / f"ovis_sub_{side}.json").write_text("{}")
     monkeypatch.setenv("IDOLCTL_MIRROR", str(folder))
     assert fetch("--offline", mirror=False)[0] == 0
     assert fetch("--offline", mirror=False, name="oracle_split")[0] == 0
@@ -235,6 +238,15 @@ def test_mirror_from_the_environment_and_offline(weights, cache, tmp_path, fetch
     assert fetch("--verify", mirror=False, name="oracle_split")[0] == 0
     (cache / "oracle_split" / "ovis_sub_val.json").write_text('{"other": 1}')
     assert fetch("--verify", mirror=False, name="oracle_split")[0] == 4
+
+
+def test_a_mirror_folder_that_lacks_the_file_or_is_not_there(cache, tmp_path, fetch):
+    code, _, err = fetch("--mirror", tmp_path / "nowhere", mirror=False)
+    assert (code, blocks(err)[0]["where"]) == (2, "--mirror")
+    (tmp_path / "mirror").mkdir()
+    code, _, err = fetch("--mirror", tmp_path / "mirror", "--offline", mirror=False)
+    assert code == 3
+    assert f"{tmp_path}/mirror holds no {NAME}.pth" in err
 
 
 def test_a_folder_over_http(server, cache, fetch):
@@ -265,8 +277,10 @@ def test_another_hash_than_pinned_is_refused_and_nothing_kept(server, weights, c
     assert left_over(cache) == []
     server.files[f"/{NAME}.pth"] = weights
     assert fetch()[0] == 0
-    (cache / "weights" / f"{NAME}.pth").write_bytes(b"rotten")
-    assert fetch("--verify", mirror=False)[0] == 4
+    for ending in (".safetensors", ".pth"):
+        (cache / "weights" / f"{NAME}{ending}").write_bytes(b"rotten")
+        code, _, err = fetch("--verify", mirror=False)
+        assert (code, f"{NAME}{ending} has sha256" in blocks(err)[0]["error"]) == (4, True)
 
 
 def test_a_publishers_hash_is_checked_the_first_time(server, weights, cache, fetch):
@@ -282,6 +296,18 @@ class Hostile:
 
     def __reduce__(self):
         return (os.system, (f"touch {self.target}",))
+
+
+def test_safetensors_of_a_mirror_are_opened_too(server, weights, cache, fetch):
+    server.files[f"/{NAME}.safetensors"] = save({"patch_embed.proj.weight": torch.arange(300_000.0)})
+    assert fetch()[0] == 0
+    assert left_over(cache) == [f"{NAME}.safetensors"]
+    assert fetch("--verify", mirror=False)[0] == 0
+    shutil.rmtree(cache)
+    server.files[f"/{NAME}.safetensors"] = b"no tensors at all"
+    code, _, err = fetch()
+    assert (code, left_over(cache)) == (4, [])
+    assert blocks(err)[-1]["where"] == f"{server.url}/{NAME}.safetensors"
 
 
 @pytest.mark.parametrize("dump", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
@@ -339,6 +365,7 @@ def test_a_full_disk(server, weights, cache):
     code, err = _in_child(limit, ["fetch", NAME, "--mirror", server.url], {})
     assert code == 1, err
     assert "no room to write" in blocks(err)[-1]["error"]
+    assert blocks(err)[-1]["where"] == str(cache / "weights")
     assert left_over(cache) == []
 
 
@@ -367,9 +394,14 @@ def test_a_read_only_cache(server, weights):
 
 
 def test_two_processes_fetch_once(server, weights, cache):
+    (cache / "weights").mkdir(parents=True)
     server.files[f"/{NAME}.pth"] = weights
     command = [sys.executable, "-m", "idolctl", "fetch", NAME, "--mirror", server.url]
-    racing = [subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with FileLock(cache / "weights" / f".{NAME}.lock"):
+        racing = [subprocess.Popen(command, cwd=CHECKOUT, **pipes) for _ in range(2)]
+        waiting = [process.stderr.readline() for process in racing]
+    assert all("another process is fetching it" in line for line in waiting)
     said = [process.communicate(timeout=120)[0] for process in racing]
     assert [process.returncode for process in racing] == [0, 0]
     assert len(server.seen) == 1
@@ -388,6 +420,7 @@ def test_never_published_unknown_and_listed(cache, fetch, capsys):
     assert main(["ls", "zoo", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["zoo"]}
     assert rows["ytvis19-r50-b"]["scores"]["AP"] == 50.2
+    assert rows["ytvis19-r50"]["log"] == "drive:16jqwbEzSkY-qcVZYYJeZ2vj8-Mffm30T"
     assert rows["r101-step1"]["trained_by"] == "idolctl run ytvis19 --backbone r101 --steps 1"
     assert rows["swinl-step12"]["hash"] == "unpinned"
     assert main(["ls", "zoo"]) == 0

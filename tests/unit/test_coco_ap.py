@@ -50,6 +50,16 @@ def test_fewer_and_no_results():
     assert evaluate_coco(content(), []).stats["AP"] == 0
 
 
+def test_what_files_of_ones_own_lack():
+    truth = content()
+    for entry in truth["annotations"]:
+        del entry["area"]
+    truth["annotations"].append({"id": 7, "image_id": 3, "category_id": 9, "segmentation": [], "bbox": [0, 0, 5, 5]})
+    scores = evaluate_coco(truth, results())
+    assert scores.stats["AP"] == scores.stats["APs"] == pytest.approx(1)
+    assert scores.per_category[9]["AP"] == -1  # a box without a mask
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
