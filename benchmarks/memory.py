@@ -3,9 +3,10 @@
     python benchmarks/memory.py                      # tiny model on the CPU: 30, 300 and 3000 frames of 360x640
     python benchmarks/memory.py --model r50 --device cuda
 
-Each length runs in a process of its own. Frames are made on the fly; whole-video tracks are collected, and what they
-hold as run lengths is printed apart. The C library's allocator is told to return memory at once: left alone it keeps
-what it was given, and the peak creeps up by its hoard for some thousand frames before it stays. Asserts nothing.
+Each length runs in a process of its own. Frames are made on the fly, the same 300 over and over, so that nothing but
+the length differs; whole-video tracks are collected, and what they hold as run lengths is printed apart. The C
+library's allocator is told to return memory at once: left alone it keeps what it was given, and the peak creeps up by
+its hoard for some thousand frames before it stays. Asserts nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from idol_core.threads import configure_threads
 
 WARM_UP = 30  # frames of another video before the level is taken; more than a batch
 MIB = 2**20
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**20), "MALLOC_TRIM_THRESHOLD_": str(2**22)}  # bytes (glibc)
+PERIOD = 300  # frames after which they come again
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**17), "MALLOC_TRIM_THRESHOLD_": str(2**20)}  # bytes (glibc)
 
 
 def drifting(frames: int, height: int, width: int) -> Iterator:
@@ -35,11 +37,12 @@ def drifting(frames: int, height: int, width: int) -> Iterator:
     import numpy as np
 
     rng = np.random.default_rng(0)
-    scene = np.kron(rng.integers(0, 120, (height // 8 + 40, width // 8 + 40, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    scene = np.kron(
+        rng.integers(0, 120, ((height + PERIOD) // 8 + 1, (width + PERIOD) // 8 + 1, 3)), np.ones((8, 8, 1))
+    ).astype(np.uint8)
     y, x = np.mgrid[:height, :width]
-    for t in range(frames):
-        shift = t % 300
-        frame = scene[shift : shift + height, shift : shift + width].copy()
+    for t in (i % PERIOD for i in range(frames)):
+        frame = scene[t : t + height, t : t + width].copy()
         for k in range(5):
             if (t // 40 + k) % 4:
                 cy, cx = height * (0.5 + 0.4 * np.sin(0.02 * t + k)), width * (0.5 + 0.4 * np.cos(0.013 * t * (k + 1)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import chain, islice, zip_longest
 from typing import Any
@@ -71,13 +72,15 @@ class VideoSegmenter:
         self.transform_detections = transform_detections
 
     @classmethod
-    def from_pretrained(cls, weights: str, *, device: torch.device | str = "cpu", **options: Any) -> VideoSegmenter:
+    def from_pretrained(
+        cls, weights: str | os.PathLike[str], *, device: torch.device | str = "cpu", **options: Any
+    ) -> VideoSegmenter:
         """Open weights that carry their recipe: a file, or a name of the cache (without network).
 
         `options` go to the constructor, where they replace what the recipe says. Raises Missing with the fetch command
         where the name is not in the cache, InvalidInput where the file does not say what it was built from.
         """
-        path = find_weights(weights)
+        path = find_weights(os.fspath(weights))
         state, metadata = open_weights(path)
         if "recipe" not in metadata:
             raise InvalidInput(
@@ -143,9 +146,14 @@ class VideoSegmenter:
                 size = seen.original
         return VideoRecord(kept, size)
 
-    def stream_together(self, sources: Sequence[Iterable[Frame]]) -> Iterator[list[TrackedFrame | None]]:
-        """Several streams side by side, one frame of each at a time in one batch; None where a stream has ended."""
-        videos = [self.start() for _ in sources]
+    def stream_together(
+        self, sources: Sequence[Iterable[Frame]], *, videos: Sequence[OnlineVideo] | None = None
+    ) -> Iterator[list[TrackedFrame | None]]:
+        """Several streams side by side, one frame of each at a time in one batch; None where a stream has ended.
+
+        `videos` are the states to go on from, one a stream; new ones by default.
+        """
+        videos = videos or [self.start() for _ in sources]
         for frames in zip_longest(*sources):
             present = [i for i, frame in enumerate(frames) if frame is not None]
             tracked: list[TrackedFrame | None] = [None] * len(frames)
@@ -202,4 +210,4 @@ def _as_array(frame: Frame) -> np.ndarray:
         raise InvalidInput(
             f"a frame is {array.dtype} of shape {tuple(array.shape)}", fix="give uint8 RGB frames of shape H x W x 3"
         )
-    return array
+    return np.require(array, requirements=("C", "W"))  # torch takes no negative strides: frame[..., ::-1] of BGR

@@ -20,6 +20,7 @@ from idol_core.files import write_aside
 Frame = NDArray[np.uint8]
 
 USUAL_RATE = 25.0  # of files that don't name theirs
+_TOLERANCE = 2  # frames by which an announced duration may be off
 _MEND = "check that the file plays, or copy it again"
 
 
@@ -119,11 +120,13 @@ def read_video(path: Path) -> Iterator[Frame]:
     with _opened(path) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
+        end = 0.0  # seconds
         try:
             for packet in container.demux(stream):
                 if packet.is_corrupt:  # decoding threads would pass over it
                     raise broken("it is cut short")
                 packets += packet.size > 0
+                end = max(end, _seconds(packet))
                 for frame in packet.decode():
                     yield upright(frame)
                     count += 1
@@ -131,8 +134,25 @@ def read_video(path: Path) -> Iterator[Frame]:
             raise broken(error) from None
         if "mp4" in container.format.name and packets < stream.frames:
             raise broken(f"it is cut short, of {stream.frames} frames {packets} are there")
+        if count and end + _TOLERANCE * end / packets < (said := _announced(stream)):
+            raise broken(f"it is cut short, of {said:.2f} seconds {end:.2f} are there")
     if not count:
         raise Integrity("a video without frames", where=str(path), fix=_MEND)
+
+
+def _seconds(packet: av.Packet[av.VideoStream]) -> float:
+    """When what is in a packet has been shown."""
+    return float(((packet.pts or 0) + (packet.duration or 0)) * (packet.time_base or 0))
+
+
+def _announced(stream: av.VideoStream) -> float:
+    """Seconds that a Matroska or WebM file says its pictures last; 0 where it does not say."""
+    hours, _, rest = stream.metadata.get("DURATION", "").partition(":")
+    minutes, _, seconds = rest.partition(":")
+    try:
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    except ValueError:
+        return 0.0
 
 
 def upright(frame: av.VideoFrame) -> Frame:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from idol_core.config import stage_to_dict
@@ -26,6 +24,7 @@ from idolctl.plan import Action, make_plan
 from idolctl.progress import clock, make_display
 from idolctl.rendering import as_yaml
 from idolctl.state import WEIGHTS, InUse, StageState, clear_stage, mark_starting, read_stage, run_lock, stage_lock
+from idolctl.stopping import stoppable
 from idolctl.summary import plan_table
 from idolctl.workspace import make_toy_data, uses_toy
 
@@ -53,7 +52,7 @@ def execute(job: Job) -> Outcome:
     except InUse:
         if not leads_us(job.folder, job.request.ranks):
             raise
-    with _stoppable():
+    with stoppable():
         follow(job, raise_failure)
     return Outcome(True, {})
 
@@ -62,7 +61,7 @@ def execute(job: Job) -> Outcome:
 def prepared(job: Job) -> Iterator[list[Action]]:
     """Hold the run folder with everything in place for the plan that is yielded: data made, forced stages cleared."""
     _refuse(job, job.plan())
-    with run_lock(job.folder, endpoint=job.request.ranks.endpoint), _stoppable():
+    with run_lock(job.folder, endpoint=job.request.ranks.endpoint), stoppable():
         for stage in job.stages:
             _settle(job, stage)
         if uses_toy(job.stages):
@@ -180,19 +179,3 @@ def _clear(job: Job, stage: Stage) -> None:
 
 def _scores(state: StageState) -> str:
     return "".join(f"  {name} {value:.1f}" for name, value in (state.metrics or {}).items())
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGTERM and SIGUSR1 outside of a worker's time end the command with exit 75 too."""
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        what = f"stopped by {signal.Signals(number).name}"
-        raise Preempted(what, where=f"process {os.getpid()}", fix="the same command goes on")
-
-    before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -15,6 +15,7 @@ import typer
 from idol_core.errors import InvalidInput
 from idolctl.commands import options
 from idolctl.mistakes import suggestion
+from idolctl.stopping import stoppable
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -37,7 +38,7 @@ def predict(
 ) -> None:
     """Track the objects of a video: overlay.mp4, results.json, contact.png, and tracks/ with a CSV of each.
 
-    A camera is watched until Ctrl-C. Else Ctrl-C leaves no half-written file.
+    A camera is watched until Ctrl-C. Else Ctrl-C and SIGTERM leave no half-written file.
     """
     wanted = _forms(save)
     from idolctl.prediction.weights import check_weights, open_segmenter  # what follows brings numpy, PyAV, torch
@@ -46,7 +47,7 @@ def predict(
     from idolctl.prediction.sources import find_sources
 
     stopped = threading.Event()
-    with tempfile.TemporaryDirectory(prefix="idolctl-") as scratch:
+    with stoppable("the same command begins anew"), tempfile.TemporaryDirectory(prefix="idolctl-") as scratch:
         recording = Path(scratch) / "recording.mp4"
         sources = find_sources(source, root=root, recording=recording, stop=stopped.is_set)
         segmenter = open_segmenter(path, device)

@@ -288,6 +288,21 @@ def test_a_video_without_frames(predict, folder):
     assert "without frames" in refusal(predict("none.avi"), 4)["error"]
 
 
+def test_a_change_of_resolution_within_a_video_is_named(predict, folder):
+    parts = []
+    for height in (48, 64):
+        with av.open(str(folder / "part.h264"), "w") as container:
+            stream = container.add_stream("libx264", rate=6)
+            stream.width, stream.height, stream.pix_fmt = 80, height, "yuv420p"
+            for frame in clip(5, height):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode(None))
+        parts.append((folder / "part.h264").read_bytes())
+    (folder / "change.h264").write_bytes(b"".join(parts))
+    error = refusal(predict("change.h264"), 2)
+    assert "frame 5 is 80x64, the frames before it 80x48" in error["error"]
+
+
 def test_a_change_of_resolution_is_named(predict, folder):
     (folder / "frames").mkdir()
     for t, height in enumerate((48, 48, 50)):
@@ -324,9 +339,11 @@ def test_a_device_that_is_not_there(predict, folder):
     assert refusal(predict("walk.mp4", "--device", "toaster"), 2)["fix"] == "--device cpu"
 
 
-def test_ctrl_c_leaves_no_half_written_file(folder, weights):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_signal_leaves_no_half_written_file(folder, weights, number, code):
     write_video(folder / "long.mp4", clip(150), rate=6)
-    env = os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
+    (folder / "scratch").mkdir()
+    env = os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "scratch")}
     command = [sys.executable, "-m", "idolctl", "predict", "long.mp4", "--weights", weights, "--threshold", "0.05"]
     running = subprocess.Popen(
         [*map(str, command), "--device", "cpu"],
@@ -340,8 +357,9 @@ def test_ctrl_c_leaves_no_half_written_file(folder, weights):
     while time.monotonic() < deadline and not list(made.glob(".overlay*")):  # the video is being written
         assert running.poll() is None, running.stderr.read()
         time.sleep(0.05)
-    running.send_signal(signal.SIGINT)
-    assert running.wait(timeout=60) == 130
+    running.send_signal(number)
+    assert running.wait(timeout=60) == code
+    assert not list((folder / "scratch").glob("idolctl-*"))
     assert not (made / "overlay.mp4").exists()
     assert not (made / "results.json").exists()
     assert not list(made.glob(".*"))

@@ -58,7 +58,7 @@ DATALOADER: {NUM_WORKERS: 0}
 
 @pytest.fixture(scope="session")
 def toy_folder(tmp_path_factory):
-    """Three clips of the embedded set's kind, 4 frames each."""
+    """Three clips of the embedded set's kind, 4 frames each; one object is out of sight in the last frame but one."""
     folder = tmp_path_factory.mktemp("toy")
     rng = np.random.default_rng(5)
     videos, annotations = [], []
@@ -71,9 +71,12 @@ def toy_folder(tmp_path_factory):
         height, width = clip.frames[0].shape[:2]
         videos.append({"id": number, "file_names": names, "height": height, "width": width, "length": len(names)})
         for category, masks in zip(clip.categories, clip.visible, strict=True):
-            shapes = [rle.uncompressed(mask) if mask.any() else None for mask in masks]
-            if not any(shapes):
+            seen = [bool(mask.any()) for mask in masks]
+            if not any(seen):
                 continue
+            if not annotations:
+                seen[-2] = False
+            shapes = [rle.uncompressed(mask) if here else None for mask, here in zip(masks, seen, strict=True)]
             annotations.append(
                 {
                     "id": len(annotations) + 1,
@@ -81,7 +84,7 @@ def toy_folder(tmp_path_factory):
                     "category_id": 10 + list(SHAPES).index(category),
                     "iscrowd": 0,
                     "segmentations": shapes,
-                    "areas": [int(mask.sum()) or None for mask in masks],
+                    "areas": [int(mask.sum()) if here else None for mask, here in zip(masks, seen, strict=True)],
                     "bboxes": [None] * len(masks),
                 }
             )

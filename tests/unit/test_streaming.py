@@ -4,6 +4,7 @@ import contextlib
 import json
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -106,6 +107,19 @@ def test_tensors_and_arrays_are_the_same_frames():
         assert one.counts == other.counts
 
 
+def test_frames_that_are_views_of_others_or_can_not_be_written_to():
+    """As OpenCV's BGR turned to RGB and channels-first tensors are, and Pillow's pictures."""
+    frames = clip(2)
+    seg = segmenter()
+    expected = [f.counts for f in seg.stream(frames)]
+    turned = [np.ascontiguousarray(f[..., ::-1])[..., ::-1] for f in frames]
+    channels_first = [torch.from_numpy(f).permute(2, 0, 1).contiguous().permute(1, 2, 0) for f in frames]
+    frozen = [np.frombuffer(f.tobytes(), np.uint8).reshape(f.shape) for f in frames]
+    for given in (turned, channels_first, frozen):
+        with warnings.catch_warnings(action="error"):
+            assert [f.counts for f in seg.stream(given)] == expected
+
+
 def test_a_stream_goes_on_from_a_saved_state():
     frames = clip()
     seg = segmenter()
@@ -136,6 +150,21 @@ def test_streams_side_by_side_do_not_mix():
         alone = list(seg.stream(frames))
         for row, expected in zip(together, alone, strict=False):
             assert row[i].track_ids.tolist() == expected.track_ids.tolist()
+
+
+def test_streams_side_by_side_go_on_from_saved_states():
+    sources = [clip(6, seed=0), clip(5, seed=1)]
+    seg = segmenter()
+    expected = list(seg.stream_together(sources))
+    videos = [seg.start() for _ in sources]
+    list(seg.stream_together([frames[:3] for frames in sources], videos=videos))
+    restored = [seg.start() for _ in sources]
+    for video, saved in zip(restored, videos, strict=True):
+        video.restore(saved.state())
+    rest = list(seg.stream_together([frames[3:] for frames in sources], videos=restored))
+    assert [[f and (f.frame, f.track_ids.tolist(), f.counts) for f in row] for row in rest] == [
+        [f and (f.frame, f.track_ids.tolist(), f.counts) for f in row] for row in expected[3:]
+    ]
 
 
 def test_no_frames_and_one_frame():
@@ -183,7 +212,7 @@ def test_weights_that_carry_their_recipe(tmp_path):
     config = StageConfig("toy", "tiny", 3, model=tiny_config(num_classes=2), tracker=TRACKER, input=INPUT)
     metadata = {"recipe": json.dumps(stage_to_dict(config)), "classes": '["a", "b"]'}
     save_weights(tmp_path / "w.safetensors", model.state_dict(), metadata)
-    opened = VideoSegmenter.from_pretrained(str(tmp_path / "w.safetensors"))
+    opened = VideoSegmenter.from_pretrained(tmp_path / "w.safetensors")
     assert (opened.tracker, opened.input, opened.classes) == (TRACKER, INPUT, ("a", "b"))
     expected = list(segmenter().stream(clip(2)))
     assert [f.counts for f in opened.stream(clip(2))] == [f.counts for f in expected]
@@ -197,6 +226,8 @@ def test_a_name_that_is_not_in_the_cache_names_the_fetch_command(tmp_path, monke
     with pytest.raises(Missing) as caught:
         VideoSegmenter.from_pretrained("ovis-r50")
     assert caught.value.fix == "idolctl fetch ovis-r50"
+    with pytest.raises(Missing, match="no weights file"):
+        VideoSegmenter.from_pretrained(tmp_path / "gone.safetensors")
 
 
 def test_results_of_a_video_set(tmp_path):

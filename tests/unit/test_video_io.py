@@ -71,6 +71,22 @@ def test_a_video_cut_between_two_frames_is_cut(tmp_path):
         list(read_video(tmp_path / "cut.mp4"))
 
 
+@pytest.mark.parametrize("ending", ["mkv", "webm"])
+def test_a_matroska_that_is_cut_is_cut(tmp_path, ending):
+    path = tmp_path / f"whole.{ending}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libvpx", rate=6) if ending == "webm" else container.add_stream("mpeg4", rate=6)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for frame in moving_square(60, 120, 160):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    assert len(list(read_video(path))) == 60
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(Integrity, match="cut short"):
+        list(read_video(path))
+
+
 def test_what_a_video_says_of_itself(tmp_path):
     write_video(tmp_path / "a.mp4", moving_square(9, 48, 80), rate=30000 / 1001)
     info = probe_video(tmp_path / "a.mp4")
