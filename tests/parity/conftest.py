@@ -31,9 +31,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not worst:
         return
     terminalreporter.section("parity: worst error beside each tolerance")
-    terminalreporter.line(f"{'':48s} {'tolerance':>26s} {'error':>9s} {'allowed':>9s} {'share':>6s}  where")
+    terminalreporter.line(f"{'':48s} {'tolerance':>36s} {'error':>9s} {'allowed':>9s} {'share':>6s}  where")
     for tolerance in TABLE:
         if tolerance.about in worst:
             (share, error, allowed), where = worst[tolerance.about]
-            numbers = f"{tolerance!s:>26s} {error:9.1e} {allowed:9.1e} {share:6.1%}"
+            numbers = f"{tolerance!s:>36s} {error:9.1e} {allowed:9.1e} {share:6.1%}"
             terminalreporter.line(f"{tolerance.about:48s} {numbers}  {where}")
