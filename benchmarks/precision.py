@@ -16,51 +16,28 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from torch import Tensor
 
-from idol_core.structures import Decoded, FrameBatch
 from tests.parity import kit
-from tests.parity.network import filled_model, frame_batch
+from tests.parity.network import filled_model
+from tests.parity.test_forward import OUTPUTS, observe
 
 FORMATS = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 LAYOUTS = ("channels-last", "contiguous")  # of the backbone; the first is what the model does
-OUTPUTS = ("pred_logits", "pred_boxes", "pred_inst_embed", "pred_masks")
 
 
-def outputs(model: torch.nn.Module, frames: FrameBatch, queries: Tensor) -> dict[str, Tensor]:
-    """The recorded outputs, float32."""
-    decoded: Decoded = model(frames)
-    b, n = queries.shape
-    row = torch.arange(b).repeat_interleave(n)
-    last = torch.full_like(row, len(decoded.logits) - 1)
-    masks = model.mask_logits(decoded, model.mask_features(decoded), last, row, queries.flatten())
-    return {
-        "pred_logits": decoded.logits[-1].float(),
-        "pred_boxes": decoded.boxes[-1].float(),
-        "pred_inst_embed": model.embed(decoded.queries[-1]).float(),
-        "pred_masks": masks.float().unflatten(0, (b, n)),
-    }
-
-
-@torch.inference_mode()
 def deviations(dtype: torch.dtype | None, *, channels_last: bool) -> dict[str, tuple[float, float]]:
     """Worst absolute deviation of every output over the recorded cases, and the largest recorded value beside it."""
-    model = filled_model("ytvis19_r50")
-    hook = (
-        model.backbone.register_forward_pre_hook(lambda _, args: (args[0].contiguous(),)) if not channels_last else None
-    )
+    backbone = filled_model("ytvis19_r50").backbone
+    hook = backbone.register_forward_pre_hook(lambda _, args: args if channels_last else (args[0].contiguous(),))
     worst = dict.fromkeys(OUTPUTS, (0.0, 0.0))
     for case in kit.cases(kit.arrays("forward_r50")):
-        images = [kit.make_image(seed, *size) for seed, size in zip(case["seeds"], case["sizes"].tolist(), strict=True)]
-        context = torch.autocast("cpu", dtype) if dtype is not None else contextlib.nullcontext()
-        with context:
-            found = outputs(model, frame_batch(images), torch.from_numpy(case["mask_query_indices"]))
+        with torch.autocast("cpu", dtype) if dtype is not None else contextlib.nullcontext():
+            found = observe("ytvis19_r50", case)
         for name in OUTPUTS:
             recorded = torch.from_numpy(case[name])
-            deviation = (found[name] - recorded).abs().max().item()
+            deviation = (found[name].float() - recorded).abs().max().item()
             worst[name] = max(worst[name][0], deviation), max(worst[name][1], recorded.abs().max().item())
-    if hook is not None:
-        hook.remove()
+    hook.remove()
     return worst
 
 
@@ -83,7 +60,8 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--root", type=Path, default=Path("datasets"))
     options = parser.parse_args()
-    print(f"{'format':24s}" + "".join(f"{name:>18s}" for name in OUTPUTS))
+    shown = [name.removeprefix("pred_").removesuffix("_all_queries") for name in OUTPUTS]
+    print(f"{'format':24s}" + "".join(f"{name:>18s}" for name in shown))
     rows = [(f"{name}, {layout}", dtype, layout) for name, dtype in FORMATS.items() for layout in LAYOUTS]
     for name, dtype, layout in rows:
         found = deviations(dtype, channels_last=layout == "channels-last")

@@ -86,7 +86,7 @@ class VideoSegmenter:
             raise InvalidInput(
                 "the file does not carry the recipe it was built from",
                 where=str(path),
-                fix="published weights: put NAME.pth into a folder, then idolctl fetch NAME --mirror FOLDER",
+                fix=f"idolctl convert {path} --to idolctl --out {path.with_suffix('.safetensors').name}",
             )
         config = _carried(metadata["recipe"], where=str(path))
         check_fits(state, config.model, where=str(path))

@@ -23,6 +23,7 @@ COMMANDS = {
     "compare": "Show in what two runs differ.",
     "doctor": "Show what is installed and found here; --smoke trains a little.",
     "predict": "Track the objects of a video of your own.",
+    "convert": "Convert weights from the original's layout to ours, or back.",
     "fetch": "Bring published weights into the cache.",
     "submit": "Check results and package them for the evaluation server.",
     "eval": "Score runs, weights or results; try tracker settings; oracle experiments.",

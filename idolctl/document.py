@@ -42,6 +42,7 @@ class Document:
     origin: Origin
     scope: Scope = field(default_factory=Scope)
     backbones: dict[str, Scope] = field(default_factory=dict)
+    backbone_entries: list[Entry] = field(default_factory=list)  # where each of them is named
     about: str | None = None
     extends: Entry | None = None
     backbone: Entry | None = None
@@ -61,6 +62,7 @@ def parse_document(mapping: Mapping) -> Document:
         elif entry.key == "backbones":
             for named in _below(entry, "backbones", mistakes):
                 prefix = f"backbones.{named.key}"
+                document.backbone_entries.append(named)
                 document.backbones[named.key] = parse_scope(_below(named, prefix, mistakes), prefix, mistakes)
     return document
 

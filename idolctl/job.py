@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from idol_core.cache import find_weights
-from idol_core.data.catalog import resolve_source
+from idol_core.data.catalog import find_layout, known_names, resolve_source
 from idol_core.errors import IdolError, InvalidInput, Missing
 from idolctl.chain import Stage, make_stages, parse_steps
 from idolctl.identity import SCRATCH, FileHashes, stage_identity
 from idolctl.importing import import_config
 from idolctl.launch.ranks import Ranks, check_ranks
 from idolctl.library import load_recipe
+from idolctl.mistakes import raise_all, suggestion
 from idolctl.plan import Action, make_plan
 from idolctl.state import WEIGHTS, StageState, read_stage
 from idolctl.workspace import RUNS, annotations_hash, data_root, is_toy
@@ -136,7 +137,18 @@ def make_job(request: Request) -> Job:
     if name in (".", "..") or Path(name).name != name:
         raise InvalidInput(f"'{name}' is no name of a folder", where="--name", fix="--runs-dir says where it lies")
     root = data_root(request.root, runs=request.runs, stages=stages)
+    raise_all([*_unknown_sets(stages, root)])
     return Job(request, tuple(stages), (request.runs or RUNS) / name, root)
+
+
+def _unknown_sets(stages: Sequence[Stage], root: Path) -> Iterator[InvalidInput]:
+    """Names of data sets that neither idolctl nor the data root knows."""
+    for stage in stages:
+        for side, source in (("train", stage.config.data.train), ("val", stage.config.data.val)):
+            if source.name and find_layout(source.name, root) is None:
+                where = stage.resolved.settings[("data", side, "name")].where
+                fix = suggestion(source.name, known_names(root))
+                yield InvalidInput(f"no data set '{source.name}', built in or in {root}", where=where, fix=fix)
 
 
 def refuse_changes(job: Job, actions: list[Action]) -> None:

@@ -13,9 +13,9 @@ from idol_core.config import StageConfig
 from idol_core.errors import IdolError, InvalidInput
 from idolctl.assignments import settings_document
 from idolctl.document import Document, Scope, Section
-from idolctl.library import Recipe, load_backbone
+from idolctl.library import Recipe, backbone_names, load_backbone
 from idolctl.mistakes import raise_all
-from idolctl.schema import Settings, Value, fill_defaults, overlay, validated
+from idolctl.schema import Settings, Value, fill_defaults, overlay, unknown_key, validated
 from idolctl.semantics import check_stage
 from idolctl.yaml_source import Origin
 
@@ -43,9 +43,18 @@ def resolve(
     backbone = backbone or recipe.backbone
     base, overrides = load_backbone(backbone), settings_document(assignments)
     mistakes = [m for d in (*recipe.documents, base, overrides) for m in d.mistakes]
+    mistakes += _unknown_backbones(recipe, backbone)
     found = [_resolve(recipe, base, _stem(backbone), step, overrides, mistakes) for step in steps]
     raise_all(mistakes)
     return found
+
+
+def _unknown_backbones(recipe: Recipe, backbone: str) -> Iterator[InvalidInput]:
+    """Settings for a backbone that is neither shipped, nor in use, nor a file beside the recipe."""
+    known = {*backbone_names(), _stem(backbone), _stem(recipe.backbone)}
+    for entry in (entry for document in recipe.documents for entry in document.backbone_entries):
+        if entry.key not in known and not (recipe.path.parent / f"{entry.key}.yaml").is_file():
+            yield unknown_key(entry, f"backbones.{entry.key}", known)
 
 
 def _resolve(

@@ -6,6 +6,7 @@ Whatever a file holds, reading it runs nothing of it.
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -117,7 +118,10 @@ def _unreadable(path: Path, error: Exception) -> Integrity:
 
 
 def _hostile(path: Path, error: Exception) -> Integrity:
-    what = f"the file is damaged or asks for more than arrays, and was not loaded: {_first_line(error)}"
+    text = str(error).rpartition("WeightsUnpickler error: ")[2].strip()  # before that, torch's advice to trust the file
+    asked = re.search(r"GLOBAL (\S+)", text)
+    reason = f"it asks for {asked[1]}" if asked else (text or "no reason given").splitlines()[0]
+    what = f"the file is damaged or asks for more than arrays, and was not loaded: {reason}"
     return Integrity(what, where=str(path), fix="fetch it again from a source that you trust")
 
 

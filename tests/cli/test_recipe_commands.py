@@ -86,3 +86,17 @@ def test_cp_then_validate_then_break_it(idolctl, tmp_path):
     last = len(lines) + 1
     assert found["mine.yaml:1:abuot"] == "did you mean 'about'?"
     assert set(found) == {"mine.yaml:1:abuot", f"mine.yaml:{last}:solver.lr", f"mine.yaml:{last}:solver.momentum"}
+
+
+def test_a_mistyped_backbone_or_data_set_is_found_where_it_stands(idolctl, tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("extends: ytvis19\nbackbones: {r5O: {loss: {mask: 1}}}\n")
+    (told,) = blocks(idolctl("validate", "mine.yaml").stderr)
+    assert (told["where"], told["fix"]) == ("mine.yaml:2:backbones.r5O", "did you mean 'r50'?")
+    mine.write_text("extends: ytvis19\nbackbones: {own: {loss: {mask: 1}}}\ndata: {train: {name: ytvis19_trian}}\n")
+    (tmp_path / "own.yaml").write_text("model: {backbone: {blocks: [3, 4, 23, 3], freeze_at: 0}}\n")
+    assert idolctl("validate", "mine.yaml").returncode == 0
+    wrong = idolctl("plan", "mine.yaml", "--backbone", "own.yaml")
+    assert wrong.returncode == 2
+    (told,) = blocks(wrong.stderr)
+    assert (told["where"], told["fix"]) == ("mine.yaml:3:data.train.name", "did you mean 'ytvis19_train'?")

@@ -243,13 +243,18 @@ def test_a_loss_that_is_not_finite(home):
     assert checkpoints(home / "runs/mini-tiny/1")  # the last good one
 
 
-def test_no_room_for_a_checkpoint(home):
-    done = call(home, "run", "mini.yaml", "--steps", "1", limit=600_000)
-    assert done.returncode == 1, done.stderr
-    (told,) = blocks(done.stderr)
+def test_no_room_for_the_next_checkpoint_leaves_the_last_good_one(home):
+    process, stage = _started(home)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=300)
+    good = {path: path.read_bytes() for path in checkpoints(stage)}
+    full = call(home, "run", "mini.yaml", "--steps", "1", *LONG, limit=600_000)
+    assert full.returncode == 1, full.stderr
+    (told,) = blocks(full.stderr)
     assert "writing" in told["error"] or "room" in told["error"]
     assert "--runs-dir" in told["fix"]
-    assert not list((home / "runs/mini-tiny/1/checkpoints").glob("*"))
+    assert {path: path.read_bytes() for path in (stage / "checkpoints").iterdir()} == good
+    assert _resumes(home)
 
 
 def test_annotations_that_cannot_be_read(home):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-DATA = Path(os.environ.get("IDOL_PARITY_DIR", Path(__file__).parent / "data"))
+DATA = Path(os.environ.get("IDOL_PARITY_DIR") or Path(__file__).parent / "data").resolve()
 PIXEL_MEAN, PIXEL_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 

@@ -1,0 +1,55 @@
+"""`idolctl convert FILE --to idolctl|vnext --out FILE`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from idol_core.errors import Integrity, InvalidInput
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+class Layout(StrEnum):
+    """Whose names and file format."""
+
+    idolctl = "idolctl"
+    vnext = "vnext"
+
+
+@app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(help="Weights of IDOL, the authors' (.pth) or ours (.safetensors).")],
+    to: Annotated[Layout, typer.Option(help="idolctl: our safetensors; vnext: a checkpoint that the original loads.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="The recipe that trained it, for its settings and classes; default: the published one."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Convert weights from the original's layout to ours, or back; print what became of the tensors."""
+    if out.exists() and not force:
+        raise InvalidInput(f"{out} is there already", where=str(out), fix="--force replaces it")
+    from idol_core.convert import convert_file  # brings torch
+    from idolctl.carried import metadata_by
+
+    done = convert_file(file, to.value, out, describe=lambda model: metadata_by(file.name, recipe, model))
+    print(f"mapped {len(done.mapped)} tensors, missing {len(done.missing)}, unexpected {len(done.unexpected)}")
+    _list("missing", done.missing)
+    _list("unexpected, left out", done.unexpected)
+    if done.missing:
+        what = f"{len(done.missing)} tensors of the model are missing; nothing was written"
+        raise Integrity(what, where=str(file), fix="fetch or train the weights again")
+    print(out)
+    if to is Layout.idolctl and done.config.embedding:
+        print(f"Next: idolctl predict VIDEO --weights {out}")
+
+
+def _list(kind: str, names: Sequence[str]) -> None:
+    for name in names:
+        print(f"  {kind}: {name}")
