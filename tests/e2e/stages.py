@@ -133,6 +133,14 @@ def reports(folder: Path) -> list[dict[str, Any]]:
     return [line for line in lines if "losses" in line]
 
 
+def events(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl with this event."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    whole = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [line for line in whole if line.get("event") == name]
+
+
 def weights(folder: Path) -> dict[str, Tensor]:
     """The stage's final weights."""
     return load_file(folder / "weights.safetensors")
