@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/data.py [--pairs 40] [--step-seconds 0.35]
 
 720p and 1080p frames are made up (smooth noise, JPEG quality 90, six objects); sizes and crops are the published ones.
-From the time of a pair follows how many loader processes a GPU needs: `workers` of them bring a batch of b pairs every
-b * seconds / workers, so a step waits for less than 5 % of the time if workers > .95 * b * seconds / step. The step is
-that of --step-seconds (1 / it_per_s of a run's metrics.jsonl on the GPU in question); without it, one that no GPU reaches:
-the network's operations alone, at a speed of 100 TFLOP/s.
+From the time of a pair follows how many loader processes a GPU needs: w of them bring a batch of b pairs every
+b * seconds / w, so a step waits for less than 5 % of the time where w > .95 * b * seconds / step. The step is that of
+--step-seconds (1 / it_per_s in metrics.jsonl of a run on the GPU in question); without it one that no GPU reaches, the
+network's operations alone at 100 TFLOP/s (float32 with TF32 convolutions on an H100 stays below).
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ from idol_core.data.frames import read_frame
 from idol_core.data.loader import make_loader
 from idol_core.data.toy import make_toy
 from idol_core.data.toy_textures import smooth_noise
+
+# Deformable DETR with ResNet-50 takes 173 G multiply-adds for a COCO image of about .95 megapixels (its table 1);
+# the backward pass takes twice the forward one.
+TRAINING_FLOP_PER_PIXEL = 3 * 2 * 173e9 / 0.95e6
+FASTEST_FLOP_PER_SECOND = 100e12
 
 
 def main() -> None:
@@ -121,8 +126,9 @@ def pair_seconds(
 
 def say_workers(pairs: int, seconds: float, step: float) -> None:
     busy = 0.95 * pairs * seconds  # of one process, for a batch that may come 5 % late
-    text = f"  {pairs} pairs a GPU and a step of {step:.3f} s: {math.ceil(busy / step)} loader processes keep the data wait below 5 %"
-    print(f"{text}; 8 of them do for steps down to {busy / 8:.3f} s")
+    needed = math.ceil(busy / step)
+    print(f"  {pairs} pairs a GPU, steps of {step:.3f} s: {needed} loader processes keep the data wait below 5 %;")
+    print(f"  8 loader processes do so for steps of {busy / 8:.3f} s and more")
 
 
 def cpu_seconds(work: Callable[[], object], times: int) -> float:
