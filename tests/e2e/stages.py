@@ -110,6 +110,8 @@ def finish_group(folder: Path, ranks: int = 1) -> list[int | None]:
 def _work(folder: str, environment: dict[str, str]) -> None:
     from idol_core import worker
 
+    # A process of a fork server would start its loaders by a server of their own, which outlives a kill -9.
+    multiprocessing.set_start_method("fork", force=True)
     os.environ.clear()
     os.environ.update(environment)
     sys.exit(worker.main([folder]))
