@@ -69,10 +69,11 @@ def test_killed_at_any_moment(source, uninterrupted, tmp_path):
 
 
 def test_stopped_and_then_damaged(source, uninterrupted, tmp_path):
-    folder = stages.write_order(tmp_path / "3", stages.stage_config(source, checkpoint_every=4))
+    """Stopped as by Slurm and torchrun, which send SIGTERM to the loader's processes too."""
+    folder = stages.write_order(tmp_path / "3", stages.stage_config(source, checkpoint_every=4, workers=2))
     process = stages.start(folder)
     wait_until(lambda: len(stages.reports(folder)) >= 5, lambda: process.poll() is None)
-    process.send_signal(signal.SIGUSR1)
+    os.killpg(process.pid, signal.SIGTERM)
     asked = time.monotonic()
     assert process.wait() == 75
     assert time.monotonic() - asked < 10
