@@ -65,8 +65,11 @@ def main() -> None:
 
 
 def decoders() -> dict[str, Callable[[str], object]]:
-    """Ours, and those of torchvision (deprecated since 0.29), torchcodec and simplejpeg where they are installed."""
-    found: dict[str, Callable[[str], object]] = {"ours (PIL)": read_frame}
+    """Ours, PIL, and those of torchvision (deprecated since 0.29) and torchcodec where it is installed."""
+    found: dict[str, Callable[[str], object]] = {
+        "ours (simplejpeg)": read_frame,
+        "PIL": lambda path: np.array(Image.open(path)),
+    }
     with contextlib.suppress(ImportError):
         from torchvision.io import decode_jpeg, read_file
 
@@ -75,10 +78,6 @@ def decoders() -> dict[str, Callable[[str], object]]:
         from torchcodec.decoders import decode_image
 
         found["torchcodec"] = decode_image
-    with contextlib.suppress(ImportError):
-        from simplejpeg import decode_jpeg as decode_simply
-
-        found["simplejpeg"] = lambda path: decode_simply(Path(path).read_bytes())
     return found
 
 
