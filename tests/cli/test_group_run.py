@@ -74,7 +74,7 @@ def test_a_stopped_group_is_75_and_a_traceback_is_shown_once(home):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGUSR1)
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == 75
     assert "--gpus 2" in blocks(stderr)[-1]["fix"]
 
@@ -83,7 +83,7 @@ def test_a_stopped_group_is_75_and_a_traceback_is_shown_once(home):
     saved["model"].popitem()
     torch.save(saved, newest)
     broken = start(home, *options, "--", "--max-restarts", "0")
-    _, stderr = broken.communicate(timeout=300)
+    _, stderr = broken.communicate(timeout=900)
     assert broken.returncode == 1
     assert stderr.count("Traceback") == 1
     assert re.search(r"^\[rank [01]\] Traceback", stderr, re.MULTILINE)

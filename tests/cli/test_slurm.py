@@ -110,7 +110,8 @@ def test_a_chain_of_jobs_outlives_time_limits_and_preemption(slurm, tmp_path):
     make_mini(tmp_path)
     environment = {**ENVIRONMENT, **{name: os.environ[name] for name in ("PATH", "SLURM_CONF")}}
     run = tmp_path / "runs" / "mini-tiny"
-    settings = ("--set", "steps.1.solver.iterations=100", "--set", "solver.checkpoint_every=1000")
+    settings = [f"--set={s}" for s in ("steps.1.solver.iterations=100", "solver.checkpoint_every=1000")]
+    settings.append("--set=data.workers=1")  # SIGTERM goes to the loader's process too
     ask = ("--launcher", "slurm", "--partition", "low", "--time", "30", "--slurm", "gpus_per_node=0")
 
     def idolctl(*arguments):
