@@ -99,7 +99,7 @@ def said(*command):
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-def wait_for(ready, seconds=600):
+def wait_for(ready, seconds=1800):
     deadline = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < deadline, said("squeue", "--long")
