@@ -93,7 +93,9 @@ def _devices() -> dict[str, Any]:
         found: dict[str, Any] = json.loads(done.stdout)
     except subprocess.CalledProcessError as error:
         return {"torch": f"fails: {(error.stderr.strip().splitlines() or ['no message'])[-1]}"}
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired as error:
+        return {"torch": f"does not answer within {error.timeout:.0f} s"}
+    except (OSError, ValueError) as error:
         return {"torch": f"fails: {error}"}
     return found
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from idolctl.progress import clock
-from idolctl.runs import JOBS, FoundStage, run_folders, stages_of
+from idolctl.queue import queue_state, read_jobs
+from idolctl.runs import FoundStage, run_folders, stages_of
 from idolctl.state import read_holder
 from idolctl.ui import table
 
 TAIL_BYTES = 2**16
-ASK_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def standing_table(found: Sequence[Standing]) -> str:
     rows = []
     for s in found:
         wait = None if s.data_wait is None else 100 * s.data_wait
-        doing = f"{s.status} ({s.phase})" if s.status == "running" else s.status
+        doing = f"{s.status} ({s.phase})" if s.status == "running" and s.phase else s.status
         at = f"{s.iteration}/{s.iterations}"
         speed = None if s.it_per_s is None else f"{s.it_per_s:.2f}"
         rows.append((s.run, s.stage, doing, at, s.loss, speed, wait, s.left, s.AP, clock(s.seconds), s.job))
@@ -68,13 +66,13 @@ def as_json(found: Sequence[Standing]) -> dict[str, Any]:
 
 
 def _of_run(run: Path) -> Iterator[Standing]:
-    jobs = {entry["stage"]: entry for entry in _read(run / JOBS, [])}
+    jobs = {entry["stage"]: entry for entry in read_jobs(run)}
     alive = _is_held(run)
     started = sorted(stages_of(run), key=lambda s: (len(s.state.folder.name), s.state.folder.name))
     for stage in started:
         yield _of_stage(stage, jobs.pop(stage.state.folder.name, None), alive)
     for chain, entry in jobs.items():
-        status = _job_state(entry) or "submitted"
+        status = queue_state(entry) or "submitted"
         yield Standing(run.name, chain, status, "", 0, 0, None, None, None, None, None, 0.0, entry["job"], None)
 
 
@@ -83,8 +81,8 @@ def _of_stage(stage: FoundStage, job: dict[str, Any] | None, alive: bool) -> Sta
     total = int(stage.order["config"]["solver"]["iterations"])
     line = last_report(state.folder)
     status = state.status or "not started"
-    if status in ("running", "starting") and not alive:
-        status = (_job_state(job) if job else None) or "killed"
+    if status in ("running", "starting", "stopped") and not alive:
+        status = (queue_state(job) if job else None) or ("stopped" if status == "stopped" else "killed")
     running = status == "running"
     speed = float(line["it_per_s"]) if running and line.get("it_per_s") else None
     iteration = total if state.done else max(state.iteration, int(line.get("iteration", 0)))
@@ -155,21 +153,3 @@ def _is_held(run: Path) -> bool:
     except PermissionError:
         pass
     return True
-
-
-def _job_state(job: dict[str, Any]) -> str | None:
-    """Slurm's word for a job (pending, running, ...); None where it knows none."""
-    if job.get("cluster") != "slurm" or shutil.which("squeue") is None:
-        return None
-    command = ["squeue", "--noheader", "--format=%T", "--jobs", str(job["job"])]
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_SECONDS, check=True)
-        return done.stdout.strip().lower() or None
-    return None
-
-
-def _read(path: Path, default: Any) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return default

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,9 +55,29 @@ def make_loader(
         collate_fn=_as_is,
         prefetch_factor=2 if workers else None,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_heed_only_the_parent,
         generator=torch.Generator(),  # so that starting the workers leaves the global random state alone
     )
     return _grouped(loader, parts)
+
+
+def _heed_only_the_parent(_worker: int) -> None:
+    """In a loader process: SIGTERM ends it only if its parent sends it.
+
+    Slurm and torchrun send SIGTERM to all processes there are, and the parent still needs batches until it has its
+    checkpoint. Who sent a signal is told to `sigwaitinfo` (not on macOS, where such a signal ends the loader).
+    """
+    if not hasattr(signal, "sigwaitinfo"):
+        return
+    parent = os.getppid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, name="SIGTERM", daemon=True).start()
 
 
 def item_names(config: StageConfig, dataset: Dataset, iteration: int, *, rank: int = 0, world: int = 1) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -46,6 +47,14 @@ class Group:
     def any(self, flag: bool) -> bool:
         """True where the flag is set on any process."""
         return bool(self.largest(int(flag))[0])
+
+    def gather(self, value: Any) -> list[Any]:
+        """`value` of every process (any object that can be pickled), by rank."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
 
     def barrier(self) -> None:
         """Wait until all processes are here."""

@@ -78,7 +78,8 @@ def _translated(error: Exception, folder: Path) -> IdolError:
         return IdolError(f"the device ran out of memory: {error}", where=str(folder), fix=fix)
     name = f"rank {rank}: {type(error).__name__}" if world > 1 else type(error).__name__
     log = folder / "logs" / f"rank{rank}.log"
-    return IdolError(f"{name}: {error}", where=str(log), fix="read the traceback in the log")
+    text = " ".join(str(error).split())  # a line, however many the error has
+    return IdolError(f"{name}: {text}", where=str(log), fix="read the traceback in the log")
 
 
 def _as_dict(known: IdolError, error: Exception) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 from idol_core.engine.scalars import Scalars, open_scalars
 from idol_core.files import write_aside, write_json
 
+RESUMED = "resumed"  # the event of the line behind which the lines of a later session begin
+
 
 class Journal:
     """Writer of one stage folder's `state.json` and `metrics.jsonl`. Seconds add up over resumed sessions.
 
-    A `silent` one writes nothing: all processes of a group but the first have it.
+    A `silent` one writes nothing but warnings: all processes of a group but the first have it.
     """
 
     def __init__(self, folder: Path, *, iterations: int, silent: bool = False) -> None:
@@ -22,20 +25,30 @@ class Journal:
         self.iterations = iterations
         self.silent = silent
         self._scalars: Scalars | None = None
+        self._begun = silent  # whether metrics.jsonl is this session's
+        self._held: list[str] = []  # warnings until then
         previous = read_state(folder)
         self._seconds = float(previous.get("seconds", 0.0))
         self._started = time.monotonic()
 
     def resume_at(self, iteration: int) -> None:
-        """Drop the lines of iterations that will be run again. To be called before the first line."""
+        """Drop the lines of iterations that will be run again. To be called before the first line.
+
+        Where any are dropped, the file is replaced, and a line marks where this session begins.
+        """
         if self.silent:
             return
         self._scalars = open_scalars(self.folder / "tensorboard", start=iteration)
         path = self.folder / "metrics.jsonl"
-        if path.exists():
-            lines = [line for line in path.read_text().splitlines() if _iteration(line) <= iteration]
+        text = path.read_text() if path.exists() else ""
+        kept = [line for line in text.splitlines() if _iteration(line) <= iteration]
+        if "".join(line + "\n" for line in kept) != text:
+            kept.append(json.dumps({"event": RESUMED, "iteration": iteration}))
             with write_aside(path) as aside:
-                aside.write_text("".join(line + "\n" for line in lines))
+                aside.write_text("".join(line + "\n" for line in kept))
+        self._begun = True
+        for text in self._held:
+            self._append({"event": "warning", "text": text})
 
     def line(self, **values: Any) -> None:
         """Add a line to `metrics.jsonl`, and to TensorBoard's files if it is about an iteration."""
@@ -43,12 +56,31 @@ class Journal:
             return
         if self._scalars is not None and "iteration" in values:
             self._scalars.add(values)
-        with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+        self._append(values)
+
+    def has_evaluated(self, iteration: int) -> bool:
+        """Whether `metrics.jsonl` tells of an evaluation of these weights."""
+        lines = map(json.loads, (self.folder / "metrics.jsonl").read_text().splitlines())
+        return any(line.get("event") == "evaluated" and line["iteration"] == iteration for line in lines)
+
+    def warn(self, text: str) -> None:
+        """Say `text` on stderr, and in `metrics.jsonl` for whoever watches the run.
+
+        A silent journal too: what it warns of holds up the whole group, so no other process writes just then.
+        """
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} warning: {text}", file=sys.stderr, flush=True)
+        if self._begun:
+            self._append({"event": "warning", "text": text})
+        else:
+            self._held.append(text)
 
     def reading(self, done: int, total: int) -> None:
         """Add a line on how many bytes of a large annotation file are read."""
         self.line(event="read", done=done, total=total)
+
+    def _append(self, values: dict[str, Any]) -> None:
+        with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
 
     def state(self, status: str, *, phase: str, iteration: int, metrics: dict[str, float] | None = None,
               error: dict[str, Any] | None = None) -> None:  # fmt: skip

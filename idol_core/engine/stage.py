@@ -84,6 +84,8 @@ def _run(
         )
 
     def evaluate_between(iteration: int) -> None:
+        if group.any(group.rank == 0 and journal.has_evaluated(iteration)):  # in an earlier session
+            return
         metrics = evaluate(folder / "evaluations" / f"{iteration:08d}", pictures=True)
         if group.rank == 0:
             keep_best(folder, iteration, metrics, model, metadata)
@@ -97,7 +99,7 @@ def _run(
         folder=folder,
         journal=journal,
         should_stop=should_stop,
-        warn=_log,
+        warn=journal.warn,
         evaluate=evaluate_between,
     )
     if group.rank == 0:

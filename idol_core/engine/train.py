@@ -20,8 +20,9 @@ from idol_core.engine.distributed import Group
 from idol_core.engine.feed import next_batches
 from idol_core.engine.journal import Journal
 from idol_core.engine.meter import Meter
+from idol_core.engine.not_finite import refuse_not_finite
 from idol_core.engine.optim import clip_gradients, make_optimizer, set_lr
-from idol_core.errors import IdolError, Preempted
+from idol_core.errors import Preempted
 from idol_core.losses.criterion import Criterion
 from idol_core.model.idol import IDOL
 from idol_core.structures import Batch
@@ -73,7 +74,8 @@ def train(
 ) -> None:
     """Train `model` in place for the iterations that are left, resuming from `folder/checkpoints`.
 
-    `evaluate(i)` is called between iterations where solver.evaluate_every says so. Raises Preempted after a checkpoint
+    `evaluate(i)` is called between iterations where solver.evaluate_every says so, and again where that was cut short
+    by the end of a session. Raises Preempted after a checkpoint
     when `should_stop` says so, and IdolError on a loss that is not finite (the last good checkpoint stays).
     """
     solver = config.solver
@@ -102,6 +104,9 @@ def train(
     incoming = batches.start(start)
     meter = Meter(start, group.device)
     for iteration in range(start, solver.iterations):
+        if iteration and solver.evaluate_every and iteration % solver.evaluate_every == 0:
+            evaluate(iteration)
+            model.train()
         with meter.waiting_for_data():
             micro_batches = next_batches(incoming, iteration, names=batches.names, warn=warn)
         if solver.normalise == "global":
@@ -111,24 +116,21 @@ def train(
         losses = _gradients(objective, micro_batches, scaler, iteration, solver, group)
         scaler.unscale_(optimizer)
         norm = clip_gradients(model, solver.clip_norm).item()
-        if not scaler.is_enabled() and not math.isfinite(norm):
-            raise _not_finite(iteration, losses, micro_batches)
+        if not math.isfinite(norm):
+            refuse_not_finite(iteration, losses, micro_batches, group, scaled=scaler.is_enabled())
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
 
         done, last = iteration + 1, iteration + 1 == solver.iterations
         if done % solver.log_every == 0 or last or done == start + 1:
-            values = {name: group.mean(value).item() for name, value in losses.items()}
+            values = {name: group.mean(torch.stack([part[name] for part in losses]).sum()).item() for name in losses[0]}
             journal.line(**meter.report(done), lr=lr, grad_norm=norm, loss=sum(values.values()), losses=values)
         stop = group.any(should_stop())
         if stop or done % solver.checkpoint_every == 0 or last:
             save(done)
         if stop and not last:
             raise Preempted(f"stopped after iteration {done} of {solver.iterations}", where=str(folder))
-        if solver.evaluate_every and done % solver.evaluate_every == 0 and not last:
-            evaluate(done)
-            model.train()
 
 
 def _padded_alike(batch: Batch, group: Group) -> Batch:
@@ -139,11 +141,12 @@ def _padded_alike(batch: Batch, group: Group) -> Batch:
 def _gradients(
     objective: nn.Module, micro_batches: list[Batch], scaler: torch.amp.GradScaler, iteration: int,
     solver: SolverConfig, group: Group,
-) -> dict[str, Tensor]:  # fmt: skip
-    """Accumulate the gradients of this process's micro-batches; returns their mean weighted losses, detached."""
+) -> list[dict[str, Tensor]]:  # fmt: skip
+    """Accumulate the gradients of this process's micro-batches; returns what each adds to the mean of the weighted
+    losses, detached."""
     dtype = DTYPES[solver.precision]
     share = 1.0 / len(micro_batches)
-    means: dict[str, Tensor] = {}
+    parts: list[dict[str, Tensor]] = []
     for position, batch in enumerate(micro_batches):
         size = len(batch.sample_ids)
         first = (group.rank * len(micro_batches) + position) * size  # place in the global batch
@@ -155,9 +158,8 @@ def _gradients(
             with torch.autocast(group.device.type, dtype=dtype, enabled=dtype is not None):
                 losses = objective(batch, generators)
             scaler.scale(sum(losses.values()) * share).backward()
-        for name, value in losses.items():
-            means[name] = means.get(name, 0.0) + value.detach() * share
-    return means
+        parts.append({name: value.detach() * share for name, value in losses.items()})
+    return parts
 
 
 def _restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, *,
@@ -173,13 +175,3 @@ def _restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, s
 
 def _identity(value: Tensor) -> Tensor:
     return value
-
-
-def _not_finite(iteration: int, losses: dict[str, Tensor], micro_batches: list[Batch]) -> IdolError:
-    bad = [name for name, value in losses.items() if not torch.isfinite(value)] or ["gradient"]
-    samples = ", ".join(sample for batch in micro_batches for sample in batch.sample_ids)
-    return IdolError(
-        f"the loss is not finite in iteration {iteration} ({', '.join(bad)})",
-        where=f"samples {samples}",
-        fix="lower solver.lr or look at these samples; the same command resumes from the last checkpoint",
-    )

@@ -64,7 +64,7 @@ def run(
         ranks = replace(ranks, gpus=processes_here([stage.config for stage in job.stages]))
         job = replace(job, request=replace(job.request, ranks=ranks))
     if ranks.launcher == "slurm":
-        print_jobs(submit(job), as_json)
+        print_jobs(submit(job), job.folder, as_json)
         return
     outcome = execute(job)
     if not outcome.outputs:

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import IO, Any
+
+from idol_core.engine.journal import RESUMED
 
 POLL_SECONDS = 0.2
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -91,26 +93,36 @@ def _opened(log: Path | None) -> Iterator[IO[bytes] | None]:
 
 
 class _Tail:
-    """New whole lines of a growing JSON Lines file, which may also be cut back when a stage resumes."""
+    """New whole lines of a growing JSON Lines file, which a worker that resumes may replace by a shorter one."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._offset = path.stat().st_size if path.exists() else 0
+        self._file, self._offset = self._found()
 
     def new(self) -> Iterator[dict[str, Any]]:
+        file, _ = self._found()
+        if file != self._file:
+            marks = [end for line, end in self._lines(0) if line.get("event") == RESUMED]
+            self._file, self._offset = file, max(marks, default=0)
+        for line, end in self._lines(self._offset):
+            self._offset = end
+            yield line
+
+    def _found(self) -> tuple[int, int]:
+        """Which file it is, and its size."""
         try:
-            size = self._path.stat().st_size
+            stat = self._path.stat()
         except FileNotFoundError:
-            return
-        if size < self._offset:
-            self._offset = size
-        with open(self._path, "rb") as file:
-            file.seek(self._offset)
+            return 0, 0
+        return stat.st_ino, stat.st_size
+
+    def _lines(self, start: int) -> Iterator[tuple[dict[str, Any], int]]:
+        """Those from `start`, each with where it ends."""
+        with suppress(FileNotFoundError), open(self._path, "rb") as file:
+            file.seek(start)
             for line in file:
                 if not line.endswith(b"\n"):
-                    break
-                self._offset += len(line)
-                try:
-                    yield json.loads(line)
-                except ValueError:
-                    continue
+                    return
+                start += len(line)
+                with suppress(ValueError):
+                    yield json.loads(line), start

@@ -16,11 +16,14 @@ from idol_core.errors import IdolError, InvalidInput, Missing, Preempted
 from idol_core.files import write_json
 from idolctl.chain import Stage
 from idolctl.job import Job
+from idolctl.queue import job_state, queue_state, read_jobs
 from idolctl.runs import JOBS
+from idolctl.state import InUse
 from idolctl.ui import table
 
 DEFAULT_MINUTES = 24 * 60
 WARNING_SECONDS = 180  # before the time limit Slurm sends a signal, for the last checkpoint
+MOST_TIMEOUTS = 1000  # a stage takes as many time limits as it needs; submitit would stop after three
 FIRST_PORT, PORTS = 20000, 20000
 
 
@@ -40,8 +43,11 @@ class StageCommand:
         self._process = subprocess.Popen(command)
         signal.signal(signal.SIGUSR2, before)
         code = self._process.wait()
-        if code == Preempted.exit_code and os.environ.get("SLURM_PROCID", "0") != "0":
-            return
+        if code == Preempted.exit_code:
+            if os.environ.get("SLURM_PROCID", "0") != "0":
+                return
+            if job_state(os.environ.get("SLURM_JOB_ID", "")) == "running":  # as in a preemption's time of grace
+                signal.raise_signal(signal.SIGUSR2)  # submitit queues the job again, and exits
         if code:
             raise RuntimeError(f"{' '.join(command)} ended with exit code {code}")
 
@@ -67,14 +73,16 @@ class StageCommand:
 
 
 def submit(job: Job, *, cluster: str = "slurm") -> list[dict[str, Any]]:
-    """Submit a job for every stage that has work left; returns what `jobs.json` of the run then holds.
+    """Submit a job for every stage that has work left; returns their entries in `jobs.json` of the run.
 
     `cluster` is submitit's: slurm, or local and debug, which run the jobs here.
     """
     from idolctl.execute import prepared
 
+    _refuse_queued(job)
     with prepared(job) as actions:
         left = [action.stage for action in actions if action.kind != "skip"]
+    earlier = [e for e in read_jobs(job.folder) if e["stage"] not in {stage.chain for stage in left}]
     executor = _executor(job, cluster)  # without the folder's lock, which the first job may need at once
     entries: list[dict[str, Any]] = []
     for stage in left:
@@ -86,21 +94,30 @@ def submit(job: Job, *, cluster: str = "slurm") -> list[dict[str, Any]]:
             raise IdolError(f"sbatch refused the job: {text}", where="Slurm", fix="see sinfo and squeue") from error
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         entries.append({"stage": stage.chain, "job": submitted.job_id, "cluster": cluster, "submitted": now})
-        write_json(job.folder / JOBS, entries)
+        write_json(job.folder / JOBS, [*earlier, *entries])
         if cluster != "slurm":  # those have no dependencies
             submitted.result()
     return entries
 
 
-def print_jobs(entries: list[dict[str, Any]], as_json: bool) -> None:
-    """Say which jobs were submitted."""
+def _refuse_queued(job: Job) -> None:
+    """InUse (exit 1) while Slurm holds jobs of these stages: others would write the same folders."""
+    chains = {stage.chain for stage in job.stages}
+    queued = [e["job"] for e in read_jobs(job.folder) if e["stage"] in chains and queue_state(e)]
+    if queued:
+        what = f"jobs of these steps are still queued or running: {' '.join(queued)}"
+        raise InUse(what, where=str(job.folder / JOBS), fix=f"idolctl status; scancel {' '.join(queued)} ends them")
+
+
+def print_jobs(entries: list[dict[str, Any]], folder: Path, as_json: bool) -> None:
+    """Say which jobs were submitted, and where they write."""
     if as_json:
         print(json.dumps({"jobs": entries}))
     elif not entries:
         print("nothing to do: every step is done with these settings")
     else:
         print(table(("stage", "job", "submitted"), [(e["stage"], e["job"], e["submitted"]) for e in entries]))
-        print("\nNext: idolctl status, squeue --me")
+        print(f"\njob logs: {folder / 'slurm'}\nNext: idolctl status, squeue --me")
 
 
 def minutes(text: str) -> int:
@@ -146,7 +163,7 @@ def _executor(job: Job, cluster: str) -> Any:
 
     if cluster == "slurm" and shutil.which("sbatch") is None:
         raise Missing("no sbatch here", where="--launcher slurm", fix="run this on a machine of the Slurm cluster")
-    return submitit.AutoExecutor(folder=_logs(job.folder), cluster=cluster)
+    return submitit.AutoExecutor(folder=_logs(job.folder), cluster=cluster, slurm_max_num_timeout=MOST_TIMEOUTS)
 
 
 def _logs(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from idol_core.errors import InvalidInput
 from idol_core.threads import usable_cores
@@ -62,17 +64,31 @@ def test_without_a_gpu_the_cores_share_the_batch(home, batch, divides):
     assert {p.name for p in logs.glob("rank*")} == {f"rank{i}.log" for i in range(wanted)}
 
 
-def test_a_stopped_group_is_75_and_resumes(home):
+def test_a_stopped_group_is_75_and_a_traceback_is_shown_once(home):
+    """Slurm's warning reaches all through torchrun; then a checkpoint of another network fails in all of them."""
     options = ("--steps", "1", "--gpus", 2, "--set", "solver.batch=4", "--set", "solver.iterations=3000")
     process = start(home, *options)
-    metrics = home / "runs" / "mini-tiny" / "1" / "metrics.jsonl"
+    stage = home / "runs" / "mini-tiny" / "1"
+    metrics = stage / "metrics.jsonl"
     while not metrics.exists() or metrics.read_text().count("\n") < 2:
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=120)
+    process.send_signal(signal.SIGUSR1)
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == 75
     assert "--gpus 2" in blocks(stderr)[-1]["fix"]
+
+    newest = max(stage.glob("checkpoints/[0-9]*.pt"))
+    saved = torch.load(newest, weights_only=True)
+    saved["model"].popitem()
+    torch.save(saved, newest)
+    broken = start(home, *options, "--", "--max-restarts", "0")
+    _, stderr = broken.communicate(timeout=900)
+    assert broken.returncode == 1
+    assert stderr.count("Traceback") == 1
+    assert re.search(r"^\[rank [01]\] Traceback", stderr, re.MULTILINE)
+    (told,) = blocks(stderr)
+    assert re.match(r"rank [01]: RuntimeError: Error\(s\) in loading state_dict .*Missing key", told["error"])
 
 
 def test_a_batch_that_does_not_divide_is_refused(home, idolctl):

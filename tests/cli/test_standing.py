@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -53,7 +54,6 @@ def test_status_of_all_runs(home, idolctl):
 
 
 def test_status_of_a_run_that_runs(home, idolctl):
-    import os
     import socket
 
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": "now"}
@@ -73,6 +73,24 @@ def test_submitted_jobs_are_shown(home, idolctl):
     (home / "runs" / "c" / "jobs.json").write_text(json.dumps(jobs))
     stages = json.loads(idolctl("status", "c", "--json").stdout)["stages"]
     assert [(s["stage"], s["status"], s["job"]) for s in stages] == [("1", "submitted", "7"), ("1-3", "submitted", "8")]
+
+
+def test_jobs_that_slurm_holds_are_shown_as_it_says(home, idolctl):
+    """`squeue` as Slurm's answers: one job waits, of another it knows nothing any more."""
+    programs = home / "programs"
+    programs.mkdir()
+    (programs / "squeue").write_text('#!/bin/sh\ncase "$*" in *"--jobs 7"*) echo PENDING;; *) exit 1;; esac\n')
+    (programs / "squeue").chmod(0o755)
+    runs = home / "runs" / "c"
+    leave(runs / "1", status="stopped")
+    leave(runs / "1-2", step=2, status="running")
+    jobs = [{"stage": c, "job": j, "cluster": "slurm", "submitted": "now"} for c, j in (("1", "7"), ("1-2", "8"))]
+    (runs / "jobs.json").write_text(json.dumps(jobs))
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    stages = json.loads(idolctl("status", "c", "--json", PATH=path).stdout)["stages"]
+    assert [(s["stage"], s["status"], s["job"]) for s in stages] == [("1", "pending", "7"), ("1-2", "killed", "8")]
+    stages = json.loads(idolctl("status", "c", "--json", PATH="/nowhere").stdout)["stages"]
+    assert [s["status"] for s in stages] == ["stopped", "killed"]
 
 
 def test_runs_are_listed(home, idolctl):

@@ -110,6 +110,8 @@ def finish_group(folder: Path, ranks: int = 1) -> list[int | None]:
 def _work(folder: str, environment: dict[str, str]) -> None:
     from idol_core import worker
 
+    # A process of a fork server would start its loaders by a server of their own, which outlives a kill -9.
+    multiprocessing.set_start_method("fork", force=True)
     os.environ.clear()
     os.environ.update(environment)
     sys.exit(worker.main([folder]))
@@ -131,6 +133,14 @@ def reports(folder: Path) -> list[dict[str, Any]]:
     path = folder / "metrics.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     return [line for line in lines if "losses" in line]
+
+
+def events(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl with this event."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    whole = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [line for line in whole if line.get("event") == name]
 
 
 def weights(folder: Path) -> dict[str, Tensor]:

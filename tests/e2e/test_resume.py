@@ -69,10 +69,11 @@ def test_killed_at_any_moment(source, uninterrupted, tmp_path):
 
 
 def test_stopped_and_then_damaged(source, uninterrupted, tmp_path):
-    folder = stages.write_order(tmp_path / "3", stages.stage_config(source, checkpoint_every=4))
+    """Stopped as by Slurm and torchrun, which send SIGTERM to the loader's processes too."""
+    folder = stages.write_order(tmp_path / "3", stages.stage_config(source, checkpoint_every=4, workers=2))
     process = stages.start(folder)
     wait_until(lambda: len(stages.reports(folder)) >= 5, lambda: process.poll() is None)
-    process.send_signal(signal.SIGUSR1)
+    os.killpg(process.pid, signal.SIGTERM)
     asked = time.monotonic()
     assert process.wait() == 75
     assert time.monotonic() - asked < 10
@@ -82,14 +83,22 @@ def test_stopped_and_then_damaged(source, uninterrupted, tmp_path):
     path = folder / "checkpoints" / f"{newest:08d}.pt"
     path.write_bytes(path.read_bytes()[:-2000])
     assert stages.finish(folder) == 0
-    assert f"{newest:08d}.pt is damaged" in stages.log(folder)
+    (told,) = stages.events(folder, "warning")
+    assert f"{newest:08d}.pt is damaged" in told["text"]
     assert same(stages.weights(folder), uninterrupted)
 
 
 def test_scores_on_the_way_change_nothing_and_keep_the_best(source, uninterrupted, tmp_path):
-    folder = stages.write_order(tmp_path / "3", stages.stage_config(source, evaluate_every=5))
+    """Killed while it is scored after iteration 5, it makes up for that."""
+    folder = stages.write_order(tmp_path / "3", stages.stage_config(source, evaluate_every=5, checkpoint_every=5))
+    (process,) = stages.fork_group(folder)
+    assert wait_until(lambda: stages.events(folder, "evaluate"), process.is_alive, pause=0.001)
+    process.kill()
+    process.join()
+    assert not stages.events(folder, "evaluated")
     assert stages.finish_group(folder) == [0], stages.log(folder)
     assert same(stages.weights(folder), uninterrupted)
+    assert [line["iteration"] for line in stages.events(folder, "evaluated")] == [5, 10]
     found = {path.name for path in (folder / "evaluations").iterdir()}
     assert found == {"00000005", "00000010"}
     assert all((folder / "evaluations" / name / "predictions.png").is_file() for name in found)
@@ -112,7 +121,9 @@ def test_a_loader_that_stalls_is_named(source, tmp_path, monkeypatch):
     process.kill()
     process.join()
     assert "without iteration 0, that is " in stages.log(folder)
-    assert "/0.jpg" in stages.log(folder)
+    (told, *_) = stages.events(folder, "warning")
+    assert told["text"] in stages.log(folder)
+    assert "/0.jpg" in told["text"]
 
 
 def killed_at_random(folder: Path, draw: random.Random) -> bool:

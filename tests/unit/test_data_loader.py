@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
+import signal
+import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -172,6 +176,27 @@ def test_crowds_and_empty_images_are_no_units(tmp_path):
     everything, usable = (units(dataset, 1, skip_empty=skip) for skip in (False, True))
     assert len(everything) == 6
     assert len(usable) == 4
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="this system does not tell who sends a signal")
+def test_a_signal_to_the_whole_job_leaves_the_loader_at_work(tmp_path):
+    """Slurm and torchrun send SIGTERM to every process there is; batches are needed until the checkpoint. A loader
+    process ends by its parent's SIGTERM alone."""
+    config, dataset = stage(3), small_videos(tmp_path)
+    batches = make_loader(config, dataset, workers=2)
+    next(batches)
+    loaders = multiprocessing.active_children()
+    assert len(loaders) == 2
+    for _ in range(2):
+        subprocess.run(["kill", "-TERM", *(str(loader.pid) for loader in loaders)], check=True)
+        time.sleep(0.2)
+    assert len(list(batches)) == 5
+    rest = make_loader(config, dataset, workers=1)
+    next(rest)
+    (loader,) = multiprocessing.active_children()
+    loader.terminate()
+    loader.join(10)
+    assert loader.exitcode == 0
 
 
 def test_data_config_gives_the_workers(tmp_path):
