@@ -93,7 +93,9 @@ class Decoder(nn.Module):
             x = layer(x, position, reference[:, :, None] * ratios[:, None], memory, pyramid)
 
             start = inverse_sigmoid(reference)
-            delta = at_least_float32(box_head(x))
+            with torch.autocast(x.device.type, enabled=False):  # scores and boxes need more digits than the layers
+                exact = at_least_float32(x)
+                delta, logit = box_head(exact), class_head(exact)
             if start.shape[-1] == 2:  # the first layer starts from points: width and height are free
                 box = torch.cat((delta[..., :2] + start, delta[..., 2:]), dim=-1).sigmoid()
             else:
@@ -101,7 +103,7 @@ class Decoder(nn.Module):
             # In training the published model hands the mask head what survives the clamp of the inverse sigmoid.
             references.append(start[..., :2].sigmoid() if self.training else reference[..., :2])
             queries.append(x)
-            logits.append(class_head(x))
+            logits.append(logit)
             boxes.append(box)
             reference = box.detach()
         return DecoderOutput(torch.stack(queries), torch.stack(logits), torch.stack(boxes), torch.stack(references))

@@ -10,6 +10,7 @@ from idol_core.model.embed_head import EmbedHead
 from idol_core.model.encoder import Encoder
 from idol_core.model.mask_head import MaskHead
 from idol_core.model.pyramid import PyramidProjection
+from idol_core.ops.precision import at_least_float32
 from idol_core.structures import Decoded, FrameBatch
 
 
@@ -72,4 +73,5 @@ class IDOL(nn.Module):
         """[..., C] -> [..., C]. Raises ValueError on step 1's model."""
         if self.embed_head is None:
             raise ValueError("this model has no embedding head (step 1)")
-        return self.embed_head(queries)
+        with torch.autocast(queries.device.type, enabled=False):  # products of embeddings need all digits of float32
+            return self.embed_head(at_least_float32(queries))

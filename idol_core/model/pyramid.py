@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from idol_core.model.position import sine_encoding, valid_ratios
 from idol_core.ops.deform_attn import LevelShapes
+from idol_core.ops.precision import at_least_float32
 
 
 class Pyramid(NamedTuple):
@@ -24,7 +25,8 @@ class Pyramid(NamedTuple):
 
 
 class Projection(nn.Module):
-    """Convolution with bias, then GroupNorm(32); no activation."""
+    """Convolution with bias, then GroupNorm(32); no activation. In float32: from scratch, frozen batch norms let the
+    backbone's maps grow until their projections exceed float16."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -32,7 +34,8 @@ class Projection(nn.Module):
         self.norm = nn.GroupNorm(32, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x))
+        with torch.autocast(x.device.type, enabled=False):
+            return self.norm(self.conv(at_least_float32(x)))
 
 
 class PyramidProjection(nn.Module):
