@@ -331,7 +331,7 @@ def test_weights_that_are_not_there(folder, capsys):
     assert "backbone" in refusal(run("r50-imagenet"), 2)["error"]
     assert refusal(run("none.safetensors"), 3)["where"].endswith("none.safetensors")
     torch.save({"model": {"x": torch.zeros(2)}}, folder / "bare.pth")
-    assert "idolctl fetch NAME" in refusal(run("bare.pth"), 2)["fix"]
+    assert refusal(run("bare.pth"), 2)["fix"] == "idolctl convert bare.pth --to idolctl --out bare.safetensors"
 
 
 def test_a_device_that_is_not_there(predict, folder):
