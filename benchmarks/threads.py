@@ -26,7 +26,7 @@ BUSY = [sys.executable, "-c", "while True: pass"]
 
 def milliseconds(variables: dict[str, str], iterations: int) -> float:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
-    command = [*STEP, "--iterations", str(iterations)]
+    command = [*STEP, "--warm-up", "1", "--iterations", str(iterations)]
     told = subprocess.run(command, env=inherited | variables, capture_output=True, text=True, check=True).stdout
     found = re.search(r"^step\s+([\d.]+) ms", told, re.MULTILINE)
     if found is None:
@@ -37,7 +37,7 @@ def milliseconds(variables: dict[str, str], iterations: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--iterations", type=int, default=10)
+    parser.add_argument("--iterations", type=int, default=5)
     options = parser.parse_args()
     for beside in ("alone", "beside a busy process"):
         measured: dict[str, list[float]] = {name: [] for name in SETTINGS}

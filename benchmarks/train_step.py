@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -27,7 +28,7 @@ import torch  # noqa: E402  (after the thread settings)
 
 from idol_core.build import build_model  # noqa: E402
 from idol_core.config import ModelConfig, ResNetConfig, SolverConfig, StageConfig  # noqa: E402
-from idol_core.engine.optim import clip_gradients, make_optimizer  # noqa: E402
+from idol_core.engine.optim import clip_gradients, make_optimizers  # noqa: E402
 from idol_core.losses.contrastive import select_samples  # noqa: E402
 from idol_core.losses.criterion import Criterion  # noqa: E402
 from idol_core.matching.simota import match  # noqa: E402
@@ -87,12 +88,19 @@ def toy_pairs(workers: int) -> Iterator[Batch]:
         yield from micro_batches
 
 
-def measure(model_config: ModelConfig, batches: Iterator[Batch], iterations: int, warm_up: int) -> None:
+def measure(
+    model_config: ModelConfig,
+    batches: Iterator[Batch],
+    *,
+    iterations: int,
+    warm_up: int,
+    optimizer: Literal["adamw", "muon"],
+) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     model = build_model(model_config).to(device).train()
-    solver = SolverConfig()
-    optimizer, criterion = make_optimizer(model, solver), Criterion(StageConfig("", "", 3).loss)
+    solver = SolverConfig(optimizer=optimizer)
+    optimizers, criterion = make_optimizers(model, solver), Criterion(StageConfig("", "", 3).loss)
     seconds: dict[str, list[float]] = {part: [] for part in (*PARTS, "step")}
 
     def timed(part: str, work: Callable[[], object]) -> object:
@@ -117,8 +125,9 @@ def measure(model_config: ModelConfig, batches: Iterator[Batch], iterations: int
 
         def update() -> None:
             clip_gradients(model, solver.clip_norm)
-            optimizer.step()
-            optimizer.zero_grad()
+            for each in optimizers:
+                each.step()
+            model.zero_grad()
 
         timed("optimiser", update)
         seconds["step"].append(time.perf_counter() - begun)
@@ -147,6 +156,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, help="height and width (96 128 for tiny, 480 768 for r50)")
     parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--warm-up", type=int, default=3)
+    parser.add_argument("--optimizer", choices=("adamw", "muon"), default="adamw")
     parser.add_argument("--workers", type=int, default=1, help="loader processes (toy videos)")
     options = parser.parse_args()
     tiny = options.model == "tiny"
@@ -158,7 +168,9 @@ def main() -> None:
         config = dataclasses.replace(config, num_classes=max(config.num_classes, int(first.key.labels.max()) + 1, 8))
     else:
         batches = synthetic_pairs(options.pairs or (8 if tiny else 2), height, width, config.num_classes)
-    measure(config, batches, options.iterations, options.warm_up)
+    measure(
+        config, batches, iterations=options.iterations, warm_up=options.warm_up, optimizer=options.optimizer
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -102,6 +102,21 @@ class CropConfig:
 
 
 @dataclass(frozen=True)
+class ColourConfig:
+    """Random colours in training, one draw for all frames of an item; the published runs have none.
+
+    As torchvision's ColorJitter takes them: factors within 1 +- `brightness`, `contrast`, `saturation`; `hue` within
+    +- so many turns of the colour wheel.
+    """
+
+    probability: float = 0.0
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.4
+    hue: float = 0.5
+
+
+@dataclass(frozen=True)
 class InputConfig:
     """Normalisation, augmentation and test size. Pixels are RGB, 0..255."""
 
@@ -110,6 +125,7 @@ class InputConfig:
     short_sides: tuple[int, ...] = (320, 352, 392, 416, 448, 480, 512, 544, 576, 608, 640)
     max_size: int = 768
     flip: float = 0.5
+    colour: ColourConfig = field(default_factory=ColourConfig)
     crop: CropConfig = field(default_factory=CropConfig)
     frame_range: int = 10  # the other frame of a pair lies within so many frames
     test_short_side: int = 480
@@ -141,10 +157,12 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class SolverConfig:
-    """AdamW with a step or cosine schedule. `batch` counts images (step 1) or pairs of frames over all processes."""
+    """AdamW (published) or Muon, with a step or cosine schedule. `batch` counts images (step 1) or pairs of frames over
+    all processes."""
 
     iterations: int = 12000
     batch: int = 32
+    optimizer: Literal["adamw", "muon"] = "adamw"  # muon learns faster from scratch; at the learning rates of adamw
     lr: float = 1e-4
     backbone_lr_factor: float = 0.1
     weight_decay: float = 1e-4

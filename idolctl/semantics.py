@@ -58,7 +58,9 @@ _RANGES: list[tuple[str, str, float, float]] = [
     ("tracker.", "select_score box_nms mask_nms init_score new_score match_score class_score", 0, 1),
     ("tracker.", "memory_length max_missed batch_frames", 1, math.inf),
     ("input.", "short_sides max_size crop.size crop.resize frame_range test_short_side test_max_size", 1, math.inf),
-    ("input.", "flip crop.probability", 0, 1),
+    ("input.", "flip crop.probability colour.probability", 0, 1),
+    ("input.colour.", "brightness contrast saturation", 0, 1),
+    ("input.colour.", "hue", 0, 0.5),
     ("input.", "pixel_std", 1e-12, math.inf),
     ("data.", "workers", 0, math.inf),
     ("solver.", "iterations batch milestones micro_batches checkpoint_every keep_checkpoints log_every", 1, math.inf),
@@ -116,6 +118,10 @@ def _solver(solver: SolverConfig) -> Iterator[Finding]:
         what = f"solver.batch {solver.batch} can't be split into {solver.micro_batches} equal micro-batches"
         about = ("solver.batch", "solver.micro_batches", "solver.normalise")
         yield Finding(about, what, "make batch a multiple of micro_batches, or --set solver.normalise=global")
+
+    if solver.optimizer == "muon" and solver.precision == "fp16":  # each optimizer would skip an overflow by itself
+        what = "solver.optimizer muon does not go with solver.precision fp16"
+        yield Finding(("solver.optimizer", "solver.precision"), what, "--set solver.precision=bf16")
 
 
 def _input(values: InputConfig) -> Iterator[Finding]:

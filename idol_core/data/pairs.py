@@ -6,6 +6,7 @@ from numpy.random import Generator
 
 from idol_core.config import InputConfig
 from idol_core.data.collate import Sample
+from idol_core.data.colours import draw_colours, recolour
 from idol_core.data.samples import LabelledFrames
 from idol_core.data.transforms import draw_clip_geometry, draw_image_geometry
 
@@ -19,7 +20,7 @@ def draw_image(rng: Generator, frames: LabelledFrames, config: InputConfig, vide
         sample = frames.sample(pixels, video, frame, tracks, draw_image_geometry(rng, size, config))
         if bool(sample.present.any()) or not len(tracks):
             break
-    return sample
+    return sample._replace(image=recolour(sample.image, draw_colours(rng, config.colour)))
 
 
 def draw_pseudo_pair(
@@ -31,7 +32,8 @@ def draw_pseudo_pair(
         key = frames.sample(pixels, video, frame, tracks, draw_image_geometry(rng, size, config))
         if bool(key.present.any()) or not len(tracks):
             break
-    return key, frames.sample(pixels, video, frame, tracks, draw_image_geometry(rng, size, config))
+    ref = frames.sample(pixels, video, frame, tracks, draw_image_geometry(rng, size, config))
+    return recolour_pair(rng, config, key, ref)
 
 
 def draw_video_pair(
@@ -49,7 +51,13 @@ def draw_video_pair(
         if bool(key.present.any()):
             break
     ref = frames.sample(frames.pixels(video, ref_frame), video, ref_frame, tracks, ref_geometry)
-    return key, ref, (key_frame, ref_frame)
+    return *recolour_pair(rng, config, key, ref), (key_frame, ref_frame)
+
+
+def recolour_pair(rng: Generator, config: InputConfig, key: Sample, ref: Sample) -> tuple[Sample, Sample]:
+    """The same new colours for both, for colours tell who is who."""
+    colours = draw_colours(rng, config.colour)
+    return key._replace(image=recolour(key.image, colours)), ref._replace(image=recolour(ref.image, colours))
 
 
 def draw_frames(rng: Generator, length: int, frame_range: int) -> tuple[int, int]:

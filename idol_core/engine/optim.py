@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from idol_core.backbones.resnet import NormedConv
 from idol_core.config import SolverConfig
+from idol_core.engine.muon import Muon
+
+# Weights that end in numbers with a meaning of their own, which AdamW moves even beside Muon; by parts of their names.
+OUTPUTS = ("class_heads.", "reference_head.", "layers.2.")
 
 
-def make_optimizer(model: nn.Module, solver: SolverConfig) -> torch.optim.AdamW:
+def make_optimizers(model: nn.Module, solver: SolverConfig) -> list[torch.optim.Optimizer]:
     """AdamW over the trainable parameters: group 0 everything, group 1 the backbone at `backbone_lr_factor` x lr.
 
+    With solver.optimizer "muon" a second one, of the same groups, takes the weights of hidden layers from the first.
     Weight decay is the same everywhere, norms and biases included, as in the published runs.
     """
-    parts: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+    hidden = {name for name in _weights(model) if not any(part in name for part in OUTPUTS)}
+    parts: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            parts[name.startswith("backbone.")].append(parameter)
-    groups = [
-        {"params": parts[False], "factor": 1.0},
-        {"params": parts[True], "factor": solver.backbone_lr_factor},
+            by_muon = solver.optimizer == "muon" and name in hidden
+            parts.setdefault((by_muon, name.startswith("backbone.")), []).append(parameter)
+
+    def groups(by_muon: bool) -> list[dict[str, Any]]:
+        factors = {False: 1.0, True: solver.backbone_lr_factor}
+        return [{"params": parts.get((by_muon, backbone), []), "factor": f} for backbone, f in factors.items()]
+
+    made: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups(False), lr=solver.lr, weight_decay=solver.weight_decay, fused=True)
     ]
-    return torch.optim.AdamW(groups, lr=solver.lr, weight_decay=solver.weight_decay, fused=True)
+    if solver.optimizer == "muon":
+        made.append(Muon(groups(True), lr=solver.lr, weight_decay=solver.weight_decay))
+    return made
+
+
+def _weights(model: nn.Module) -> Iterator[str]:
+    """Names of the weights of linear layers and convolutions."""
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d, NormedConv)):
+            yield f"{name}.weight"
 
 
 def lr_factor(iteration: int, solver: SolverConfig) -> float:
@@ -37,11 +60,12 @@ def lr_factor(iteration: int, solver: SolverConfig) -> float:
     return factor * solver.gamma ** sum(iteration >= milestone for milestone in solver.milestones)
 
 
-def set_lr(optimizer: torch.optim.Optimizer, iteration: int, solver: SolverConfig) -> float:
+def set_lr(optimizers: Sequence[torch.optim.Optimizer], iteration: int, solver: SolverConfig) -> float:
     """Set every group's learning rate for `iteration`; returns that of group 0."""
     lr = solver.lr * lr_factor(iteration, solver)
-    for group in optimizer.param_groups:
-        group["lr"] = lr * group["factor"]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = lr * group["factor"]
     return lr
 
 

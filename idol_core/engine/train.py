@@ -21,7 +21,7 @@ from idol_core.engine.feed import next_batches
 from idol_core.engine.journal import Journal
 from idol_core.engine.meter import Meter
 from idol_core.engine.not_finite import refuse_not_finite
-from idol_core.engine.optim import clip_gradients, make_optimizer, set_lr
+from idol_core.engine.optim import clip_gradients, make_optimizers, set_lr
 from idol_core.errors import Preempted
 from idol_core.losses.criterion import Criterion
 from idol_core.model.idol import IDOL
@@ -80,9 +80,9 @@ def train(
     """
     solver = config.solver
     model.to(group.device).train()
-    optimizer = make_optimizer(model, solver)
+    optimizers = make_optimizers(model, solver)
     scaler = torch.amp.GradScaler(group.device.type, enabled=solver.precision == "fp16")
-    start = _restore(folder, model, optimizer, scaler, warn=warn)
+    start = _restore(folder, model, optimizers, scaler, warn=warn)
     journal.resume_at(start)
     journal.state("running", phase="train", iteration=start)
     if start >= solver.iterations:
@@ -97,7 +97,8 @@ def train(
 
     def save(iteration: int) -> None:
         if group.rank == 0:
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scaler": scaler.state_dict()}
+            moments = [optimizer.state_dict() for optimizer in optimizers]
+            state = {"model": model.state_dict(), "optimizers": moments, "scaler": scaler.state_dict()}
             save_checkpoint(folder / "checkpoints", iteration, state, keep=solver.keep_checkpoints)
         journal.state("running", phase="train", iteration=iteration)
 
@@ -112,15 +113,17 @@ def train(
         if solver.normalise == "global":
             micro_batches = [_padded_alike(batch, group) for batch in micro_batches]
         micro_batches = [batch.to(group.device) for batch in micro_batches]
-        lr = set_lr(optimizer, iteration, solver)
+        lr = set_lr(optimizers, iteration, solver)
         losses = _gradients(objective, micro_batches, scaler, iteration, solver, group)
-        scaler.unscale_(optimizer)
+        for optimizer in optimizers:
+            scaler.unscale_(optimizer)
         norm = clip_gradients(model, solver.clip_norm).item()
         if not math.isfinite(norm):
             refuse_not_finite(iteration, losses, micro_batches, group, scaled=scaler.is_enabled())
-        scaler.step(optimizer)
+        for optimizer in optimizers:
+            scaler.step(optimizer)
         scaler.update()
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
 
         done, last = iteration + 1, iteration + 1 == solver.iterations
         if done % solver.log_every == 0 or last or done == start + 1:
@@ -162,13 +165,14 @@ def _gradients(
     return parts
 
 
-def _restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, *,
+def _restore(folder: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], scaler: torch.amp.GradScaler, *,
              warn: Callable[[str], None]) -> int:  # fmt: skip
     saved = load_newest(folder / "checkpoints", warn=warn)
     if saved is None:
         return 0
     model.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
+    for optimizer, moments in zip(optimizers, saved["optimizers"], strict=True):
+        optimizer.load_state_dict(moments)
     scaler.load_state_dict(saved["scaler"])
     return int(saved["iteration"])
 

@@ -53,7 +53,7 @@ def test_the_gradients_are_those_of_one_process(source, tmp_path, normalise):
         once = dataclasses.replace(order, solver=dataclasses.replace(order.solver, iterations=1, checkpoint_every=1))
         folder = stages.write_order(tmp_path / str(ranks), once)
         assert stages.finish_group(folder, ranks) == [0] * ranks, stages.log(folder)
-        saved = torch.load(folder / "checkpoints" / "00000001.pt", weights_only=True)["optimizer"]["state"]
+        saved = torch.load(folder / "checkpoints" / "00000001.pt", weights_only=True)["optimizers"][0]["state"]
         found[ranks] = {number: state["exp_avg"] for number, state in saved.items()}
     assert len(found[1]) > 100
     for ranks in (2, 4):

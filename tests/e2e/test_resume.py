@@ -15,6 +15,11 @@ import torch
 from tests.e2e import stages
 
 
+def stage_config(source, **settings):
+    """With both optimizers, of which Muon keeps its momentum."""
+    return stages.stage_config(source, optimizer="muon", **settings)
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     return stages.write_data(tmp_path_factory.mktemp("data"))
@@ -23,7 +28,7 @@ def source(tmp_path_factory):
 @pytest.fixture(scope="module")
 def uninterrupted(source, tmp_path_factory):
     """The final weights of a stage that ran through."""
-    folder = stages.write_order(tmp_path_factory.mktemp("whole") / "3", stages.stage_config(source))
+    folder = stages.write_order(tmp_path_factory.mktemp("whole") / "3", stage_config(source))
     assert stages.finish(folder) == 0
     return stages.weights(folder)
 
@@ -58,7 +63,7 @@ def killed_when(condition, folder: Path, *, pause: float = 0.01) -> bool:
 
 
 def test_killed_at_any_moment(source, uninterrupted, tmp_path):
-    folder = stages.write_order(tmp_path / "3", stages.stage_config(source, workers=2))
+    folder = stages.write_order(tmp_path / "3", stage_config(source, workers=2))
     assert killed_when(lambda: len(stages.reports(folder)) >= 3, folder)
     assert killed_when(lambda: in_write(folder), folder, pause=0)
     assert stages.newest(folder) < 12
@@ -70,7 +75,7 @@ def test_killed_at_any_moment(source, uninterrupted, tmp_path):
 
 def test_stopped_and_then_damaged(source, uninterrupted, tmp_path):
     """Stopped as by Slurm and torchrun, which send SIGTERM to the loader's processes too."""
-    folder = stages.write_order(tmp_path / "3", stages.stage_config(source, checkpoint_every=4, workers=2))
+    folder = stages.write_order(tmp_path / "3", stage_config(source, checkpoint_every=4, workers=2))
     process = stages.start(folder)
     wait_until(lambda: len(stages.reports(folder)) >= 5, lambda: process.poll() is None)
     os.killpg(process.pid, signal.SIGTERM)
@@ -90,7 +95,7 @@ def test_stopped_and_then_damaged(source, uninterrupted, tmp_path):
 
 def test_scores_on_the_way_change_nothing_and_keep_the_best(source, uninterrupted, tmp_path):
     """Killed while it is scored after iteration 5, it makes up for that."""
-    folder = stages.write_order(tmp_path / "3", stages.stage_config(source, evaluate_every=5, checkpoint_every=5))
+    folder = stages.write_order(tmp_path / "3", stage_config(source, evaluate_every=5, checkpoint_every=5))
     (process,) = stages.fork_group(folder)
     assert wait_until(lambda: stages.events(folder, "evaluate"), process.is_alive, pause=0.001)
     process.kill()
@@ -115,7 +120,7 @@ def test_a_loader_that_stalls_is_named(source, tmp_path, monkeypatch):
     for path in (tmp_path / "data" / "frames").glob("*/*.jpg"):
         path.unlink()
         os.mkfifo(path)
-    folder = stages.write_order(tmp_path / "3", stages.stage_config(own))
+    folder = stages.write_order(tmp_path / "3", stage_config(own))
     (process,) = stages.fork_group(folder)
     assert wait_until(lambda: "the loader stalls" in stages.log(folder), process.is_alive)
     process.kill()
@@ -143,7 +148,7 @@ def killed_at_random(folder: Path, draw: random.Random) -> bool:
 def test_soak(source, uninterrupted, tmp_path, seed):
     """A dozen kills each, at times drawn anew: loading, training, writing, scoring."""
     draw = random.Random(seed)
-    config = stages.stage_config(source, workers=draw.choice((0, 1, 2)), checkpoint_every=1)
+    config = stage_config(source, workers=draw.choice((0, 1, 2)), checkpoint_every=1)
     folder, met = stages.write_order(tmp_path / "3", config), 0
     for _ in range(12):
         met += killed_at_random(folder, draw)

@@ -114,6 +114,9 @@ def test_all_mistakes_at_once_each_with_its_line(tmp_path):
         ("solver.milestones=[30,20]", "solver.milestones"),
         ("solver.milestones=[99999]", "solver.milestones"),
         ("solver.micro_batches=3", "solver.micro_batches"),
+        ("solver.optimizer=sgd", "solver.optimizer"),
+        ("input.colour.hue=.6", "input.colour.hue"),
+        ("input.colour.probability=2", "input.colour.probability"),
         ("model.hidden_dim=80", "model.hidden_dim"),
         ("model.heads=5", "model.heads"),
         ("model.dropout=1.5", "model.dropout"),
@@ -134,6 +137,13 @@ def test_all_mistakes_at_once_each_with_its_line(tmp_path):
 def test_one_wrong_setting_is_found(assignment, key):
     found = _mistakes("ytvis19", steps=[3], assignments=[assignment])
     assert any(m.where.endswith(f":{key}") for m in found), [(m.what, m.where) for m in found]
+
+
+def test_muon_and_fp16_do_not_go_together():
+    (found,) = _mistakes("toy", steps=[3], assignments=["solver.precision=fp16"])
+    assert found.where.endswith(":solver.precision")
+    assert found.fix == "--set solver.precision=bf16"
+    resolve(load_recipe("toy"), steps=[3], assignments=["solver.precision=fp16", "solver.optimizer=adamw"])
 
 
 def test_a_typed_but_wrong_setting_does_not_hide_others():

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from idol_core.config import SolverConfig
-from idol_core.engine.optim import clip_gradients, lr_factor, make_optimizer, set_lr
+from idol_core.build import build_model
+from idol_core.config import ModelConfig, ResNetConfig, SolverConfig
+from idol_core.engine.optim import clip_gradients, lr_factor, make_optimizers, set_lr
 
 
 def test_step_schedule_with_the_published_no_op_warm_up():
@@ -37,11 +38,28 @@ def test_backbone_group_learns_slower_and_frozen_parameters_stay_out():
     model = nn.ModuleDict({"backbone": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
     model["backbone"].bias.requires_grad_(False)
     solver = SolverConfig(lr=1e-3, backbone_lr_factor=0.1, iterations=10, milestones=(5,))
-    optimizer = make_optimizer(model, solver)
-    assert set_lr(optimizer, 7, solver) == pytest.approx(1e-4)
+    (optimizer,) = make_optimizers(model, solver)
+    assert set_lr([optimizer], 7, solver) == pytest.approx(1e-4)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1e-4, 1e-5])
     assert [len(group["params"]) for group in optimizer.param_groups] == [2, 1]
     assert {group["weight_decay"] for group in optimizer.param_groups} == {solver.weight_decay}
+
+
+def test_muon_moves_the_hidden_weights_and_adamw_the_rest():
+    model = build_model(ModelConfig(ResNetConfig(blocks=(1, 1, 1, 1), freeze_at=1), hidden_dim=32, heads=2, queries=10))
+    solver = SolverConfig(optimizer="muon", lr=1e-3, backbone_lr_factor=0.1)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    adamw, muon = (
+        [{names[p] for p in group["params"]} for group in optimizer.param_groups]
+        for optimizer in make_optimizers(model, solver)
+    )
+    assert sum(map(len, adamw + muon)) == sum(p.requires_grad for p in model.parameters())
+    assert "backbone.res2.0.conv2.weight" in muon[1]
+    assert "backbone.stem.weight" not in muon[1] | adamw[1]
+    assert {"decoder.layers.0.self_attention.qkv.weight", "mask_head.conv8.weight"} <= muon[0]
+    for name in ("decoder.query_embedding", "decoder.class_heads.0.weight", "decoder.box_heads.0.layers.2.weight"):
+        assert name in adamw[0]
+    assert all(name.endswith(".weight") and "norm" not in name for group in muon for name in group)
 
 
 def test_clipping_scales_the_joint_norm():

@@ -1,0 +1,64 @@
+"""Muon: orthogonal steps, convolutions as matrices, state that survives saving."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from idol_core.engine.muon import SCALE, Muon, orthogonal
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (2, 8, 40), (2, 40, 8)])
+def test_singular_values_come_near_one_and_vectors_stay(shape):
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    u, values, v = torch.linalg.svd(matrices, full_matrices=False)
+    found = orthogonal(matrices)
+    again = u.mT @ found @ v.mT
+    assert torch.allclose(again, torch.diag_embed(again.diagonal(dim1=1, dim2=2)), atol=1e-9)
+    large = values > 0.02 * values[:, :1]
+    assert again.diagonal(dim1=1, dim2=2)[large].aminmax() == pytest.approx((0.95, 1.0), abs=0.3)
+
+
+def test_a_gradient_of_zeros_moves_nothing():
+    assert not orthogonal(torch.zeros(2, 4, 8)).any()
+
+
+def test_steps_have_the_size_of_adamw_s_and_do_not_follow_the_gradient_s():
+    layers = [nn.Linear(32, 64, bias=False) for _ in range(2)]
+    layers[1].weight.data.copy_(layers[0].weight)
+    start, grad = layers[0].weight.detach().clone(), torch.randn(64, 32)
+    for layer, scale in zip(layers, (1.0, 1e-4), strict=True):
+        layer.weight.grad = grad * scale
+        Muon(layer.parameters(), lr=0.01, weight_decay=0.0).step()
+    steps = [layer.weight.detach() - start for layer in layers]
+    assert torch.allclose(steps[0], steps[1], atol=1e-6)
+    assert steps[0].square().mean().sqrt() == pytest.approx(0.01 * SCALE, rel=0.3)
+    assert (steps[0] * grad).sum() < 0
+
+
+def test_a_convolution_moves_as_the_matrix_of_its_filters():
+    convolution, linear = nn.Conv2d(4, 8, 3, bias=False), nn.Linear(36, 8, bias=False)
+    linear.weight.data.copy_(convolution.weight.flatten(1))
+    for module in (convolution, linear):
+        optimizer = Muon(module.parameters(), lr=0.1, weight_decay=0.1)
+        for seed in range(3):
+            module.weight.grad = torch.randn(8, 36, generator=torch.Generator().manual_seed(seed)).view_as(
+                module.weight
+            )
+            optimizer.step()
+    assert torch.allclose(convolution.weight.flatten(1), linear.weight, atol=1e-6)
+
+
+def test_a_restored_optimizer_goes_on_as_if_never_stopped():
+    layer = nn.Linear(8, 8)
+    optimizer = Muon([layer.weight], lr=0.1, weight_decay=0.01)
+    layer.weight.grad = torch.randn(8, 8)
+    optimizer.step()
+    other = copy.deepcopy(layer)
+    restored = Muon([other.weight], lr=0.1, weight_decay=0.01)
+    restored.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for module, each in ((layer, optimizer), (other, restored)):
+        module.weight.grad = torch.ones(8, 8)
+        each.step()
+    assert torch.equal(layer.weight, other.weight)
