@@ -24,7 +24,7 @@ def test_a_gradient_of_zeros_moves_nothing():
     assert not orthogonal(torch.zeros(2, 4, 8)).any()
 
 
-def test_steps_have_the_size_of_adamw_s_and_do_not_follow_the_gradient_s():
+def test_steps_have_one_size_whatever_the_gradient_s():
     layers = [nn.Linear(32, 64, bias=False) for _ in range(2)]
     layers[1].weight.data.copy_(layers[0].weight)
     start, grad = layers[0].weight.detach().clone(), torch.randn(64, 32)
