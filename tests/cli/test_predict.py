@@ -341,7 +341,7 @@ def test_a_device_that_is_not_there(predict, folder):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_a_signal_leaves_no_half_written_file(folder, weights, number, code):
-    write_video(folder / "long.mp4", clip(150), rate=6)
+    write_video(folder / "long.mp4", clip(900), rate=6)  # so long that the signal comes in the middle
     (folder / "scratch").mkdir()
     env = os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "scratch")}
     command = [sys.executable, "-m", "idolctl", "predict", "long.mp4", "--weights", weights, "--threshold", "0.05"]
@@ -356,15 +356,13 @@ def test_a_signal_leaves_no_half_written_file(folder, weights, number, code):
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline and not list(made.glob(".overlay*")):  # the video is being written
         assert running.poll() is None, running.stderr.read()
-        time.sleep(0.05)
+        time.sleep(0.005)
     running.send_signal(number)
     assert running.wait(timeout=60) == code
     assert not list((folder / "scratch").glob("idolctl-*"))
+    assert not (made / "overlay.mp4").exists()
+    assert not (made / "results.json").exists()
     assert not list(made.glob(".*"))
-    if (made / "overlay.mp4").exists():  # it had come to its end before the signal arrived
-        assert len(list(read_video(made / "overlay.mp4"))) == 150
-    if (made / "results.json").exists():
-        json.loads((made / "results.json").read_text())
 
 
 def test_published_weights_serve_by_name_once_fetched(folder, capsys):
