@@ -29,6 +29,7 @@ import torch  # noqa: E402  (after the thread settings)
 from idol_core.build import build_model  # noqa: E402
 from idol_core.config import ModelConfig, ResNetConfig, SolverConfig, StageConfig  # noqa: E402
 from idol_core.engine.optim import clip_gradients, make_optimizers  # noqa: E402
+from idol_core.heap import keep_freed_memory  # noqa: E402
 from idol_core.losses.contrastive import select_samples  # noqa: E402
 from idol_core.losses.criterion import Criterion  # noqa: E402
 from idol_core.matching.simota import match  # noqa: E402
@@ -97,6 +98,8 @@ def measure(
     optimizer: Literal["adamw", "muon"],
 ) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":  # as the worker does
+        keep_freed_memory()
     torch.manual_seed(0)
     model = build_model(model_config).to(device).train()
     solver = SolverConfig(optimizer=optimizer)

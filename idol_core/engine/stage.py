@@ -27,6 +27,7 @@ from idol_core.engine.evaluate import evaluate_stage
 from idol_core.engine.journal import Journal
 from idol_core.engine.train import train
 from idol_core.errors import IdolError, Integrity, InvalidInput
+from idol_core.heap import keep_freed_memory
 from idol_core.model.idol import IDOL
 from idol_core.structures import Batch
 
@@ -47,6 +48,8 @@ def run_stage(folder: Path, *, should_stop: Callable[[], bool]) -> None:
             sweep(folder / "checkpoints")
         journal.state("running", phase="train", iteration=newest_iteration(folder / "checkpoints"))
         group = join_group()  # after that line: whatever fails in another process is told later
+        if group.device.type == "cpu":
+            keep_freed_memory()
         _run(folder, order, config, group, journal, should_stop)
     leave_group()
 
