@@ -24,6 +24,7 @@ ROUNDS = (
     (2.781950, -2.074927, 0.463501),
 )
 MARGIN = 1.02  # what lies above 1 even by rounding grows
+SMALLEST = 1e-12  # norm that counts; its square is well above a float's smallest
 
 
 class Muon(torch.optim.Optimizer):
@@ -64,7 +65,7 @@ def orthogonal(stacks: Sequence[Tensor]) -> list[Tensor]:
     .68 to 1.32 (those below a five-hundredth of the largest stay smaller). The iteration is carried out on the smaller
     square of each matrix, all squares of one size at once.
     """
-    wide = [stack.mT if stack.shape[1] > stack.shape[2] else stack for stack in stacks]
+    wide = [_of_norm_one(stack.mT if stack.shape[1] > stack.shape[2] else stack) for stack in stacks]
     of_size: dict[int, list[int]] = defaultdict(list)
     for index, stack in enumerate(wide):
         of_size[stack.shape[1]].append(index)
@@ -74,13 +75,20 @@ def orthogonal(stacks: Sequence[Tensor]) -> list[Tensor]:
         inverses = _inverse_roots(squares).split([len(wide[i]) for i in indices])
         for i, inverse in zip(indices, inverses, strict=True):
             result = inverse @ wide[i]
-            found[i] = result if wide[i] is stacks[i] else result.mT
+            found[i] = result if wide[i].shape == stacks[i].shape else result.mT
     return found
+
+
+def _of_norm_one(matrices: Tensor) -> Tensor:
+    """Each divided by its Frobenius norm, so that its square is in a float's range; what is next to nothing remains so:
+    the momentum of a layer that gets no gradient any more falls to zero through all magnitudes.
+    """
+    return matrices / matrices.flatten(1).norm(dim=1).clamp(min=SMALLEST)[:, None, None]
 
 
 def _inverse_roots(squares: Tensor) -> Tensor:
     """[n, r, r] positive semidefinite -> [n, r, r], about their inverse square roots."""
-    size = MARGIN * squares.flatten(1).norm(dim=1).clamp(min=1e-24)[:, None, None]  # no eigenvalue is larger
+    size = MARGIN * squares.flatten(1).norm(dim=1).clamp(min=SMALLEST)[:, None, None]  # no eigenvalue is larger
     square, product = squares / size, None
     for index, (a, b, c) in enumerate(ROUNDS):
         factor = torch.baddbmm(square, square, square, beta=b, alpha=c)

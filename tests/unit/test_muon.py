@@ -33,6 +33,14 @@ def test_what_else_is_in_hand_changes_nothing():
         assert torch.allclose(torch.cat([orthogonal([matrix[None]])[0] for matrix in stack]), together)
 
 
+@pytest.mark.parametrize("rank", [1, 3, 16])
+def test_no_step_is_large_however_small_or_flat_the_momentum(rank):
+    generator = torch.Generator().manual_seed(rank)
+    flat = torch.randn(16, rank, generator=generator) @ torch.randn(rank, 40, generator=generator)
+    for power in range(0, -46, -1):  # down to a float's denormal numbers
+        assert torch.linalg.matrix_norm(orthogonal([flat[None] * 10.0**power])[0], 2) < 1.4, power
+
+
 def test_a_gradient_of_zeros_moves_nothing():
     assert not orthogonal([torch.zeros(2, 4, 8)])[0].any()
 
