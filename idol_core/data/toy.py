@@ -26,9 +26,9 @@ from idol_core.data.toy_render import SUPERSAMPLE, Pose, Sprite, make_sprite, re
 from idol_core.data.toy_shapes import SHAPES
 from idol_core.data.toy_textures import Look, background, draw_look
 
-VERSION = 6
+VERSION = 7
 CATEGORIES = dict(zip(SHAPES, (3, 5, 8, 13, 21), strict=True))  # name -> category id, with gaps as real sets have
-VIDEOS = {"train": 90, "val": 24}
+VIDEOS = {"train": 160, "val": 40}
 IMAGES = {"train": 640, "val": 60}
 FEWEST_PIXELS = 12  # an object of which less is visible counts as absent
 

@@ -71,7 +71,7 @@ def test_some_objects_vanish_and_return(val):
     assert sum(returns(a) for a in val["annotations"]) >= 5
 
 
-@pytest.mark.parametrize(("name", "count"), [("toy_train", 90), ("toy_val", 24), ("toy_images_train", 640)])
+@pytest.mark.parametrize(("name", "count"), [("toy_train", 160), ("toy_val", 40), ("toy_images_train", 640)])
 def test_the_readers_of_real_sets_read_it(toy_root, name, count):
     dataset = open_dataset(resolve_source(DataSource(name), toy_root))
     assert len(dataset.videos) == count
