@@ -83,10 +83,11 @@ class VideoSegmenter:
         path = find_weights(os.fspath(weights))
         state, metadata = open_weights(path)
         if "recipe" not in metadata:
+            stem = f"{path.stem}-idolctl" if path.suffix == ".safetensors" else path.stem
             raise InvalidInput(
                 "the file does not carry the recipe it was built from",
                 where=str(path),
-                fix=f"idolctl convert {path} --to idolctl --out {path.with_suffix('.safetensors').name}",
+                fix=f"idolctl convert {path} --to idolctl --out {stem}.safetensors",
             )
         config = _carried(metadata["recipe"], where=str(path))
         check_fits(state, config.model, where=str(path))

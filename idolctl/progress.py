@@ -7,6 +7,7 @@ import time
 from typing import Any, Protocol
 
 LINE_SECONDS = 10.0
+TOLD_AT_ONCE = ("start", "evaluated", "warning")
 
 
 class Display(Protocol):
@@ -40,6 +41,10 @@ def clock(seconds: float) -> str:
 def describe(line: dict[str, Any], iterations: int) -> str:
     """One report as text: how far the phase is; of training its loss, learning rate, speed and all that `cells` has."""
     phase = _phase(line)
+    if phase == "start":
+        return str(line["text"])
+    if phase == "warning":
+        return f"warning: {line['text']}"
     if phase == "read":
         return f"reading annotations {line['done'] / 1e6:.0f}/{line['total'] / 1e6:.0f} MB"
     if phase == "evaluate":
@@ -68,13 +73,15 @@ def cells(line: dict[str, Any]) -> dict[str, str]:
 
 
 def _phase(line: dict[str, Any]) -> str:
-    """read, train, evaluate, evaluated or warning; nothing for lines that are not shown."""
+    """start, read, train, evaluate, evaluated or warning; nothing for lines that are not shown."""
     event = str(line.get("event", ""))
-    return event if event in ("read", "evaluate", "evaluated", "warning") else "train" if "loss" in line else ""
+    if event in ("start", "read", "evaluate", "evaluated", "warning"):
+        return event
+    return "train" if "loss" in line else ""
 
 
 class PlainDisplay:
-    """A line at the start of each phase, then one every few seconds; warnings and scores at once."""
+    """A line at the start of each phase, then one every few seconds; weights, warnings and scores at once."""
 
     def __init__(self, label: str, *, start: int, iterations: int) -> None:
         self._label, self._iterations = label, iterations
@@ -83,9 +90,7 @@ class PlainDisplay:
 
     def report(self, line: dict[str, Any]) -> None:
         phase = _phase(line)
-        if phase == "warning":
-            self._say(f"warning: {line['text']}")
-        elif phase == "evaluated":
+        if phase in TOLD_AT_ONCE:
             self._say(describe(line, self._iterations))
         elif phase:
             ended = line["iteration"] == self._iterations if phase == "train" else line["done"] == line["total"]
@@ -120,10 +125,9 @@ class LiveDisplay:
 
     def report(self, line: dict[str, Any]) -> None:
         phase = _phase(line)
-        if phase == "warning":
-            self._live.console.print(f"{self._label}  warning: {line['text']}", markup=False, highlight=False)
-        elif phase == "evaluated":
-            self._live.console.print(f"{self._label}  {describe(line, self._iterations)}", highlight=False)
+        if phase in TOLD_AT_ONCE:
+            text = f"{self._label}  {describe(line, self._iterations)}"
+            self._live.console.print(text, markup=False, highlight=False)
         elif phase == "train":
             self._trained = line
             note = f"train {line['iteration']}/{self._iterations}"

@@ -74,6 +74,10 @@ class Journal:
         else:
             self._held.append(text)
 
+    def start_from(self, text: str) -> None:
+        """Add a line on the weights that training begins with."""
+        self.line(event="start", text=text)
+
     def reading(self, done: int, total: int) -> None:
         """Add a line on how many bytes of a large annotation file are read."""
         self.line(event="read", done=done, total=total)

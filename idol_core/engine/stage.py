@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -77,7 +75,7 @@ def _run(
     torch.manual_seed(config.solver.seed)
     model = build_model(config.model)
     if not list_checkpoints(folder / "checkpoints"):
-        _initialise(model, order, config)
+        journal.start_from(_initialise(model, order, config))
     recipe = json.dumps(stage_to_dict(config))
     metadata = {"recipe": recipe, "classes": json.dumps(train_set.category_names)}
 
@@ -130,14 +128,13 @@ class _Batches:
         return item_names(self._config, self._dataset, iteration, rank=self._group.rank, world=self._group.world)
 
 
-def _initialise(model: IDOL, order: dict[str, Any], config: StageConfig) -> None:
+def _initialise(model: IDOL, order: dict[str, Any], config: StageConfig) -> str:
+    """Load what the stage starts from; says which weights, and what became of them."""
     source = order.get("parent") or config.init
     if source is None:
-        _log("from scratch")
-        return
+        return "from scratch"
     path = find_weights(source)
-    report = start_from(model, path)
-    _log(f"start from {path}: {report}")
+    return f"from {path}: {start_from(model, path)}"
 
 
 def _check_classes(dataset: Dataset, config: StageConfig) -> None:
@@ -159,7 +156,3 @@ def _lock(folder: Path) -> FileLock:
             "another process is running this stage", where=str(folder), fix="wait for it, or end it"
         ) from error
     return lock
-
-
-def _log(message: str) -> None:
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}", file=sys.stderr, flush=True)

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from idol_core.build import build_model
 from idol_core.config import InputConfig, StageConfig, TrackerConfig, stage_to_dict
@@ -332,6 +333,8 @@ def test_weights_that_are_not_there(folder, capsys):
     assert refusal(run("none.safetensors"), 3)["where"].endswith("none.safetensors")
     torch.save({"model": {"x": torch.zeros(2)}}, folder / "bare.pth")
     assert refusal(run("bare.pth"), 2)["fix"] == "idolctl convert bare.pth --to idolctl --out bare.safetensors"
+    save_file({"x": torch.zeros(2)}, folder / "bare.safetensors")
+    assert refusal(run("bare.safetensors"), 2)["fix"].endswith("--out bare-idolctl.safetensors")
 
 
 def test_a_device_that_is_not_there(predict, folder):

@@ -16,6 +16,7 @@ from tests.cli.conftest import CHECKOUT
 
 TRAINED = {"iteration": 40, "it_per_s": 2.5, "data_wait": 0.031, "memory_mib": 812.4, "lr": 2e-4, "grad_norm": 1.25}
 LINES = [
+    {"event": "start", "text": "from runs/1/weights.safetensors: transferred 190 tensors; re-initialised [embed_head]"},
     {**TRAINED, "loss": 3.5, "losses": {}},
     {"event": "warning", "text": "the loader stalls: 60 s without iteration 41, that is v1/0.jpg"},
     {"event": "evaluated", "iteration": 40, "metrics": {"AP": 12.34, "AP50": 30.0}},
@@ -37,6 +38,7 @@ def test_plain_lines_say_everything(capsys):
         display.report(line)
     assert capsys.readouterr().err.splitlines() == [
         "step 2  starting at iteration 0 of 100",
+        "step 2  from runs/1/weights.safetensors: transferred 190 tensors; re-initialised [embed_head]",
         "step 2  train 40/100  loss 3.500  grad 1.25  lr 2.0e-04  wait 3.1%  memory 812 MiB  2.50 it/s  ETA 0:24",
         "step 2  warning: the loader stalls: 60 s without iteration 41, that is v1/0.jpg",
         "step 2  iteration 40 scored  AP 12.3  AP50 30.0",
@@ -62,6 +64,8 @@ def test_a_terminal_shows_a_table():
     assert ["loss", "grad", "lr", "wait", "memory", "it/s", "ETA"] in rows
     assert ["3.500", "1.25", "2.0e-04", "3.1%", "812", "MiB", "2.50", "0:24"] in rows
     assert any("train 40/100" in " ".join(row) for row in rows)
+    assert "step 2  from runs/1/weights.safetensors" in text
+    assert "re-initialised [embed_head]" in " ".join(text.split())
     assert "warning: the loader stalls" in text
     assert "iteration 40 scored  AP 12.3" in text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -92,7 +93,10 @@ def test_three_steps_end_with_scores_and_files(finished):
 
 
 def test_progress_is_plain_lines_off_a_terminal(finished):
-    _, done = finished
+    home, done = finished
+    weights = home / "runs" / "mini-tiny" / "1" / "weights.safetensors"
+    assert "step 1  from scratch\n" in done.stderr
+    assert re.search(rf"step 2  from {weights}: transferred \d+ tensors; re-initialised \S*embed_head", done.stderr)
     assert "step 2  train 2/2  loss" in done.stderr
     assert "it/s  ETA" in done.stderr
     assert "\x1b" not in done.stderr
