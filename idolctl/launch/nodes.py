@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from idol_core.errors import IdolError
@@ -26,10 +27,11 @@ def launch(
     ranks: Ranks, folder: Path, *, on_report: Callable[[dict[str, Any]], None], first: bool = True
 ) -> tuple[int, int | None]:
     """Run this machine's processes of the stage in `folder` to their end; returns what `run_worker` does."""
-    command = worker_command(ranks, folder, key=read_key(folder))
     name = "launcher" if first else f"launcher-{socket.gethostname()}-{os.getpid()}"
     log = folder / "logs" / f"{name}.log" if ranks.grouped else None
-    return run_worker(command, folder, on_report=on_report, log=log, environment=ENVIRONMENT)
+    with TemporaryDirectory(prefix="idolctl-", ignore_cleanup_errors=True) as scratch:
+        command = worker_command(ranks, folder, key=read_key(folder), scratch=scratch)
+        return run_worker(command, folder, on_report=on_report, log=log, environment=ENVIRONMENT)
 
 
 def leads_us(folder: Path, ranks: Ranks) -> bool:

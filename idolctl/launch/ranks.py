@@ -92,8 +92,9 @@ def _divides(configs: Sequence[StageConfig], processes: int) -> bool:
     return True
 
 
-def worker_command(ranks: Ranks, folder: Path, *, key: str) -> list[str]:
-    """The command that runs the stage in `folder`; groups on several machines know each other by `key`."""
+def worker_command(ranks: Ranks, folder: Path, *, key: str, scratch: str) -> list[str]:
+    """The command that runs the stage in `folder`; groups on several machines know each other by `key`. torchrun makes
+    folders of its own in `scratch`."""
     worker = ["-m", "idol_core.worker", str(folder)]
     if not ranks.grouped:
         return [sys.executable, *worker]
@@ -107,6 +108,7 @@ def worker_command(ranks: Ranks, folder: Path, *, key: str) -> list[str]:
         "--monitor-interval": 0.5,
         "--signals-to-handle": SIGNALS,
         "--shutdown-timeout": SHUTDOWN_SECONDS,
+        "--log-dir": scratch,
     }
     said = [str(part) for pair in options.items() for part in pair]
     return [sys.executable, "-m", "torch.distributed.run", *meet, *said, *ranks.torchrun, *worker]

@@ -31,9 +31,9 @@ def home(tmp_path):
     return tmp_path
 
 
-def start(home, *args, unset=()):
+def start(home, *args, unset=(), **variables):
     command = [sys.executable, "-m", "idolctl", "run", "mini.yaml", *map(str, args)]
-    environment = {k: v for k, v in ENVIRONMENT.items() if k not in unset} | {"PYTHONPATH": str(CHECKOUT)}
+    environment = {k: v for k, v in ENVIRONMENT.items() if k not in unset} | {"PYTHONPATH": str(CHECKOUT), **variables}
     return subprocess.Popen(
         command, cwd=home, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -57,11 +57,14 @@ def test_two_machines_are_two_launchers(home):
 @pytest.mark.parametrize(("batch", "divides"), [(4, (4, 2, 1)), (3, (3, 1))])
 def test_without_a_gpu_the_cores_share_the_batch(home, batch, divides):
     options = ("--steps", "1", "--set", "solver.iterations=2", "--set", f"solver.batch={batch}")
-    process = start(home, *options, unset=("OMP_NUM_THREADS",))
+    (scratch := home / "scratch").mkdir()
+    process = start(home, *options, unset=("OMP_NUM_THREADS",), TMPDIR=str(scratch))
     assert process.wait(timeout=300) == 0, process.communicate()
     wanted = next(n for n in divides if n <= usable_cores())
     logs = home / "runs" / "mini-tiny" / "1" / "logs"
     assert {p.name for p in logs.glob("rank*")} == {f"rank{i}.log" for i in range(wanted)}
+    left = [p.name for p in scratch.iterdir() if not p.name.startswith("torchinductor_")]  # one for all runs
+    assert not left
 
 
 def test_a_stopped_group_is_75_and_a_traceback_is_shown_once(home):
@@ -105,11 +108,11 @@ def test_what_follows_the_dashes_goes_to_torchrun():
 
     from idolctl.launch.ranks import worker_command
 
-    command = worker_command(Ranks(gpus=2, torchrun=("--max-restarts", "0")), Path("stage"), key="k")
+    command = worker_command(Ranks(gpus=2, torchrun=("--max-restarts", "0")), Path("stage"), key="k", scratch="aside")
     assert command[1:3] == ["-m", "torch.distributed.run"]
     assert command.index("0") > command.index("3")  # the last one counts
     assert command[-3:] == ["-m", "idol_core.worker", "stage"]
-    assert worker_command(Ranks(), Path("stage"), key="")[1:] == ["-m", "idol_core.worker", "stage"]
+    assert worker_command(Ranks(), Path("stage"), key="", scratch="aside")[1:] == ["-m", "idol_core.worker", "stage"]
 
 
 @pytest.mark.parametrize(
