@@ -75,7 +75,7 @@ def cells(line: dict[str, Any]) -> dict[str, str]:
 def _phase(line: dict[str, Any]) -> str:
     """start, read, train, evaluate, evaluated or warning; nothing for lines that are not shown."""
     event = str(line.get("event", ""))
-    if event in ("start", "read", "evaluate", "evaluated", "warning"):
+    if event in (*TOLD_AT_ONCE, "read", "evaluate"):
         return event
     return "train" if "loss" in line else ""
 

@@ -26,7 +26,7 @@ class Journal:
         self.silent = silent
         self._scalars: Scalars | None = None
         self._begun = silent  # whether metrics.jsonl is this session's
-        self._held: list[str] = []  # warnings until then
+        self._held: list[dict[str, Any]] = []  # lines until then
         previous = read_state(folder)
         self._seconds = float(previous.get("seconds", 0.0))
         self._started = time.monotonic()
@@ -47,8 +47,8 @@ class Journal:
             with write_aside(path) as aside:
                 aside.write_text("".join(line + "\n" for line in kept))
         self._begun = True
-        for text in self._held:
-            self._append({"event": "warning", "text": text})
+        for values in self._held:
+            self._append(values)
 
     def line(self, **values: Any) -> None:
         """Add a line to `metrics.jsonl`, and to TensorBoard's files if it is about an iteration."""
@@ -69,18 +69,23 @@ class Journal:
         A silent journal too: what it warns of holds up the whole group, so no other process writes just then.
         """
         print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} warning: {text}", file=sys.stderr, flush=True)
-        if self._begun:
-            self._append({"event": "warning", "text": text})
-        else:
-            self._held.append(text)
+        self._tell({"event": "warning", "text": text})
 
     def start_from(self, text: str) -> None:
         """Add a line on the weights that training begins with."""
-        self.line(event="start", text=text)
+        if not self.silent:
+            self._tell({"event": "start", "text": text})
 
     def reading(self, done: int, total: int) -> None:
         """Add a line on how many bytes of a large annotation file are read."""
         self.line(event="read", done=done, total=total)
+
+    def _tell(self, values: dict[str, Any]) -> None:
+        """Add a line once the lines are this session's, so that whoever watches the run sees it."""
+        if self._begun:
+            self._append(values)
+        else:
+            self._held.append(values)
 
     def _append(self, values: dict[str, Any]) -> None:
         with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:

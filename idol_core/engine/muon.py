@@ -41,8 +41,6 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     alike[parameter.shape].append(parameter)
-            if not alike:
-                continue
             steps = orthogonal([self._directions(parameters).flatten(2) for parameters in alike.values()])
             for parameters, step in zip(alike.values(), steps, strict=True):
                 step *= -group["lr"] * SCALE * max(step.shape[1:]) ** 0.5

@@ -76,6 +76,7 @@ from pathlib import Path
 from idol_core.engine.journal import Journal
 journal = Journal(Path(sys.argv[1]), iterations=9)
 journal.warn("checkpoint 9.pt is damaged")
+journal.start_from("from scratch")
 journal.resume_at(5)
 for iteration in (6, 7):
     journal.line(iteration=iteration, loss=1.0)
@@ -94,7 +95,7 @@ def test_a_resumed_session_is_followed_from_its_first_line(tmp_path):
     code, received = run_worker(writer, tmp_path, on_report=seen.append, environment={"PYTHONPATH": str(CHECKOUT)})
     assert (code, received) == (0, None)
     assert [line.get("text", line.get("iteration")) for line in seen] == [
-        "checkpoint 9.pt is damaged", 6, 7, "the loader stalls", "of another process",
+        "checkpoint 9.pt is damaged", "from scratch", 6, 7, "the loader stalls", "of another process",
     ]  # fmt: skip
     kept = [json.loads(line) for line in metrics.read_text().splitlines()]
     assert [line["iteration"] for line in kept if "loss" in line] == [4, 5, 6, 7]
