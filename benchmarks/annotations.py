@@ -53,7 +53,7 @@ def measure(folder: Path, workers: int) -> None:
     dataset = open_dataset(source)
     opened = time.perf_counter() - start
     peak = status(os.getpid())["VmHWM"]
-    solver = SolverConfig(iterations=100, batch=4, micro_batches=4)
+    solver = SolverConfig(iterations=100, batch_size=4, micro_batches=4)
     config = StageConfig("bench", "r50", 3, input=InputConfig(), solver=solver)
     batches = make_loader(config, dataset, workers=workers)
     next(batches)
@@ -71,7 +71,7 @@ def measure(folder: Path, workers: int) -> None:
 
 def write_set(folder: Path, megabytes: int) -> int:
     """Videos until the annotation file has the wanted size; all share a hundred frames. Returns its bytes."""
-    from idol_core.data import rle
+    from idol_core.data.annotations import rle
 
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]

@@ -25,13 +25,13 @@ import torch
 from PIL import Image
 
 from idol_core.config import CropConfig, DataSource, InputConfig, SolverConfig, StageConfig
-from idol_core.data import rle
+from idol_core.data.annotations import rle
 from idol_core.data.catalog import resolve_source
 from idol_core.data.dataset import Dataset, open_dataset
 from idol_core.data.frames import read_frame
 from idol_core.data.loader import make_loader
-from idol_core.data.toy import make_toy
-from idol_core.data.toy_textures import smooth_noise
+from idol_core.data.toy.make import make_toy
+from idol_core.data.toy.textures import smooth_noise
 
 # Deformable DETR with ResNet-50 takes 173 G multiply-adds for a COCO image of about .95 megapixels (its table 1);
 # the backward pass takes twice the forward one.
@@ -112,7 +112,7 @@ def pair_seconds(
     dataset: Dataset, config: InputConfig, pairs: int, *, batch: int, warm: int = 0
 ) -> tuple[float, float]:
     """CPU seconds for a pair of step 3, in this process, and its pixels with padding (both frames)."""
-    solver = SolverConfig(iterations=-(-(pairs + warm) // batch), batch=batch, normalise="global")
+    solver = SolverConfig(iterations=-(-(pairs + warm) // batch), batch_size=batch, normalize="global")
     batches = make_loader(StageConfig("bench", "r50", 3, input=config, solver=solver), dataset, workers=0)
     for _ in range(warm // batch):
         next(batches)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from idol_core.threads import configure_threads
+from idol_core.system.cpu import configure_threads
 
 THREADS = configure_threads()
 
@@ -35,8 +35,8 @@ from idol_core.data.collate import collate_frames  # noqa: E402
 from idol_core.data.transforms import resize_for_test  # noqa: E402
 from idol_core.model.idol import IDOL  # noqa: E402
 from idol_core.structures import Decoded, Detections  # noqa: E402
-from idol_core.tracking.associate import Tracker  # noqa: E402
 from idol_core.tracking.masks import encode_masks  # noqa: E402
+from idol_core.tracking.tracker import Tracker  # noqa: E402
 
 PARTS = ("decode", "prepare", "backbone", "encoder", "decoder", "masks", "tracker", "encode")
 FORWARD = ("backbone", "encoder", "decoder", "masks")
@@ -87,7 +87,7 @@ def measure(model: IDOL, size: tuple[int, int], batch: int, options: argparse.Na
     Image.fromarray(scene[:height, :width].astype(np.uint8)).save(stored, "JPEG", quality=90)
 
     input = InputConfig(test_short_side=min(size), test_max_size=max(size))
-    tracker = Tracker(TrackerConfig(init_score=0.0, new_score=0.0))
+    tracker = Tracker(TrackerConfig(init_threshold=0.0, new_threshold=0.0))
     clock = Clock(device)
     for _ in range(options.warm_up + math.ceil(options.frames / batch)):
         frames = clock.time(

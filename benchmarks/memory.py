@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from idol_core.threads import configure_threads
+from idol_core.system.cpu import configure_threads
 
 WARM_UP = 30  # frames of another video before the level is taken; more than a batch
 MIB = 2**20
@@ -33,7 +33,7 @@ ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**17), "MALLOC_TRIM_THRESHOLD_": str
 
 
 def drifting(frames: int, height: int, width: int) -> Iterator:
-    """Frames [height, width, 3] of coloured discs that move and come and go over noise that drifts."""
+    """Frames [height, width, 3] of colored discs that move and come and go over noise that drifts."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -81,7 +81,7 @@ def make_segmenter(kind: str, device: str):
     from benchmarks.train_step import tiny_model
     from idol_core.build import build_model
     from idol_core.config import InputConfig, ModelConfig, TrackerConfig
-    from idol_core.streaming import VideoSegmenter
+    from idol_core.inference.streaming import VideoSegmenter
 
     torch.manual_seed(0)
     config = tiny_model() if kind == "tiny" else ModelConfig()
@@ -117,16 +117,16 @@ def measure(options: argparse.Namespace) -> None:
     peak.start()
     for seen in segmenter.stream(drifting(options.frames, height, width), video=video, batch=batch):
         tracked += len(seen.track_ids)
-    seconds = time.perf_counter() - start
+    seconds, tracks = time.perf_counter() - start, video.tracks().tracks
     highest = peak.stop()
     print(json.dumps({
         "frames": options.frames,
         "peak": highest - level,
         "level": level,
         "device_peak": torch.cuda.max_memory_allocated() - device_level if cuda else None,
-        "rle": video.assembler.stored_bytes(),
+        "rle": sum(len(counts) for track in tracks for counts in track.masks.values()),
         "masks": tracked,
-        "tracks": len(video.tracks().tracks),
+        "tracks": len(tracks),
         "fps": options.frames / seconds,
     }))  # fmt: skip
 

@@ -45,9 +45,9 @@ def toy_ap(weights: Path, root: Path, dtype: torch.dtype | None) -> float:
     from idol_core.config import DataSource
     from idol_core.data.catalog import resolve_source
     from idol_core.data.dataset import open_dataset
-    from idol_core.engine.infer import infer_videos
-    from idol_core.evaluation.vis_ap import evaluate_vis
-    from idol_core.streaming import VideoSegmenter
+    from idol_core.evaluation.video_ap import evaluate_vis
+    from idol_core.inference.datasets import infer_videos
+    from idol_core.inference.streaming import VideoSegmenter
 
     dataset = open_dataset(resolve_source(DataSource(name="toy_val"), root))
     segmenter = VideoSegmenter.from_pretrained(str(weights), autocast=dtype)

@@ -36,10 +36,10 @@ def shuffled_ap(weights: Path, stage: Path, root: Path, seed: int) -> float:
     from idol_core.config import stage_from_dict
     from idol_core.data.catalog import resolve_source
     from idol_core.data.dataset import open_dataset
-    from idol_core.engine.infer import infer_videos
-    from idol_core.evaluation.vis_ap import evaluate_vis
-    from idol_core.streaming import VideoSegmenter
-    from idol_core.tracking.probe import EmbeddingShuffle
+    from idol_core.evaluation.video_ap import evaluate_vis
+    from idol_core.inference.datasets import infer_videos
+    from idol_core.inference.shuffle import EmbeddingShuffle
+    from idol_core.inference.streaming import VideoSegmenter
 
     config = stage_from_dict(json.loads((stage / "stage.json").read_text())["config"])
     dataset = open_dataset(resolve_source(config.data.val, root))

@@ -20,7 +20,7 @@ from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from idol_core.threads import configure_threads
+from idol_core.system.cpu import configure_threads
 
 THREADS = configure_threads()
 
@@ -29,11 +29,11 @@ import torch  # noqa: E402  (after the thread settings)
 from idol_core.build import build_model  # noqa: E402
 from idol_core.config import ModelConfig, ResNetConfig, SolverConfig, StageConfig  # noqa: E402
 from idol_core.engine.optim import clip_gradients, make_optimizers  # noqa: E402
-from idol_core.heap import keep_freed_memory  # noqa: E402
 from idol_core.losses.contrastive import select_samples  # noqa: E402
 from idol_core.losses.criterion import Criterion  # noqa: E402
-from idol_core.matching.simota import match  # noqa: E402
+from idol_core.losses.simota import match  # noqa: E402
 from idol_core.structures import Batch, FrameBatch, Targets  # noqa: E402
+from idol_core.system.cpu import keep_freed_memory  # noqa: E402
 
 PARTS = ("data", "forward", "matching", "losses", "backward", "optimiser")
 
@@ -74,7 +74,7 @@ def toy_pairs(workers: int) -> Iterator[Batch]:
     from idol_core.data.catalog import resolve_source
     from idol_core.data.dataset import open_dataset
     from idol_core.data.loader import make_loader
-    from idol_core.data.toy import make_toy
+    from idol_core.data.toy.make import make_toy
 
     root = Path(tempfile.mkdtemp())
     make_toy(root, seed=0)
@@ -83,7 +83,7 @@ def toy_pairs(workers: int) -> Iterator[Batch]:
         recipe="toy", backbone="tiny", step=3,
         model=dataclasses.replace(tiny_model(), num_classes=len(dataset.category_ids)),
         input=InputConfig(short_sides=(96,), max_size=128, crop=CropConfig(probability=0.0)),
-        data=DataConfig(workers=workers), solver=SolverConfig(batch=8, normalise="global", iterations=10**6),
+        data=DataConfig(workers=workers), solver=SolverConfig(batch_size=8, normalize="global", iterations=10**6),
     )  # fmt: skip
     for micro_batches in make_loader(config, dataset, start_iteration=0, workers=workers):
         yield from micro_batches

@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from idol_core.evaluation.run_lengths import check_counts, frame_areas, track_iou
-from idol_core.evaluation.vis_ap import evaluate_vis
+from idol_core.data.annotations.rle import check_counts
+from idol_core.evaluation.track_iou import frame_areas, track_iou
+from idol_core.evaluation.video_ap import evaluate_vis
 
 HEIGHT, WIDTH = 360, 640
 

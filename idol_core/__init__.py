@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from idol_core.streaming import VideoSegmenter
+    from idol_core.inference.streaming import VideoSegmenter
 
 __all__ = ["VideoSegmenter", "__version__"]
 __version__ = "0.1.0"
@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name == "VideoSegmenter":  # imports torch: only when asked for
-        from idol_core.streaming import VideoSegmenter
+        from idol_core.inference.streaming import VideoSegmenter
 
         return VideoSegmenter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

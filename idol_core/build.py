@@ -14,12 +14,10 @@ from idol_core.backbones.swin import Swin, WindowAttention
 from idol_core.config import ModelConfig, ResNetConfig, SwinConfig
 from idol_core.model.attention import DeformableAttention, SelfAttention
 from idol_core.model.decoder import Decoder, DecoderLayer
-from idol_core.model.embed_head import EmbedHead
 from idol_core.model.encoder import Encoder, EncoderLayer
-from idol_core.model.feedforward import FeedForward
 from idol_core.model.idol import IDOL
+from idol_core.model.layers import MLP, EmbedHead, FeedForward
 from idol_core.model.mask_head import MaskHead
-from idol_core.model.mlp import MLP
 from idol_core.model.pyramid import PyramidProjection
 
 

@@ -76,12 +76,12 @@ class LossConfig:
 class TrackerConfig:
     """Online inference and association (paper section 4.2)."""
 
-    select_score: float = 0.1  # queries at or below it are dropped before tracking
+    select_threshold: float = 0.1  # queries at or below it are dropped before tracking
     box_nms: float = 0.9
     mask_nms: float = 0.5  # NMS_PRE; .3 for OVIS
-    init_score: float = 0.2  # starts a track while the memory is empty
-    new_score: float = 0.2  # ADD_NEW_SCORE; starts a track otherwise; .3 for OVIS
-    match_score: float = 0.5
+    init_threshold: float = 0.2  # starts a track while the memory is empty
+    new_threshold: float = 0.2  # ADD_NEW_SCORE; starts a track otherwise; .3 for OVIS
+    match_threshold: float = 0.5
     memory_length: int = 3
     max_missed: int = 10  # frames unseen before a track leaves the memory
     frame_weighting: bool = True
@@ -102,11 +102,11 @@ class CropConfig:
 
 
 @dataclass(frozen=True)
-class ColourConfig:
-    """Random colours in training, one draw for all frames of an item; the published runs have none.
+class ColorConfig:
+    """Random colors in training, one draw for all frames of an item; the published runs have none.
 
     As torchvision's ColorJitter takes them: factors within 1 +- `brightness`, `contrast`, `saturation`; `hue` within
-    +- so many turns of the colour wheel.
+    +- so many turns of the color wheel.
     """
 
     probability: float = 0.0
@@ -118,14 +118,14 @@ class ColourConfig:
 
 @dataclass(frozen=True)
 class InputConfig:
-    """Normalisation, augmentation and test size. Pixels are RGB, 0..255."""
+    """Normalization, augmentation and test size. Pixels are RGB, 0..255."""
 
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     short_sides: tuple[int, ...] = (320, 352, 392, 416, 448, 480, 512, 544, 576, 608, 640)
     max_size: int = 768
     flip: float = 0.5
-    colour: ColourConfig = field(default_factory=ColourConfig)
+    color: ColorConfig = field(default_factory=ColorConfig)
     crop: CropConfig = field(default_factory=CropConfig)
     frame_range: int = 10  # the other frame of a pair lies within so many frames
     test_short_side: int = 480
@@ -157,11 +157,10 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class SolverConfig:
-    """AdamW (published) or Muon, with a step or cosine schedule. `batch` counts images (step 1) or pairs of frames over
-    all processes."""
+    """Optimizer and schedule. `batch_size` counts images (step 1) or pairs of frames, over all processes."""
 
     iterations: int = 12000
-    batch: int = 32
+    batch_size: int = 32
     optimizer: Literal["adamw", "muon"] = "adamw"  # muon learns faster from scratch; at the learning rates of adamw
     lr: float = 1e-4
     backbone_lr_factor: float = 0.1
@@ -172,7 +171,7 @@ class SolverConfig:
     warmup_iterations: int = 10
     warmup_factor: float = 1.0
     clip_norm: float = 0.01
-    normalise: Literal["micro", "global"] = "micro"  # by the matches of each batch/8 micro-batch, or of the whole batch
+    normalize: Literal["micro", "global"] = "micro"  # losses: by the matches of each micro-batch, or of the batch
     micro_batches: int = 8  # the published runs' processes
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     seed: int = 0

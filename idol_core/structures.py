@@ -2,7 +2,7 @@
 
 B frames, N instances (padded), Q queries, K classes, C channels, L decoder layers.
 
-Boxes are cxcywh, normalised by the un-padded image size, unless a name says xyxy.
+Boxes are cxcywh, normalized by the un-padded image size, unless a name says xyxy.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class FrameBatch(NamedTuple):
-    """Frames as the network sees them: normalised, zero-padded at the bottom and right to a multiple of 32."""
+    """Frames as the network sees them: normalized, zero-padded at the bottom and right to a multiple of 32."""
 
     images: Tensor  # [B, 3, H, W] float32
     padding: Tensor  # [B, H, W] bool, True on padding
@@ -28,7 +28,7 @@ class Targets(NamedTuple):
     """Instances of B frames, padded to the largest number N. Rows where `valid` is False carry zeros."""
 
     labels: Tensor  # [B, N] int64, 0..K-1
-    boxes: Tensor  # [B, N, 4] float32, cxcywh normalised
+    boxes: Tensor  # [B, N, 4] float32, cxcywh normalized
     masks: Tensor  # [B, N, H/4, W/4] bool: the padded full-size mask sampled at [2::4, 2::4]
     valid: Tensor  # [B, N] bool
 
@@ -61,7 +61,7 @@ class Decoded:
     queries: Tensor  # [L, B, Q, C] decoder output of every layer
     logits: Tensor  # [L, B, Q, K] before sigmoid
     boxes: Tensor  # [L, B, Q, 4] in 0..1
-    references: Tensor  # [L, B, Q, 2] normalised xy that went INTO layer l's box prediction (the mask head's points)
+    references: Tensor  # [L, B, Q, 2] normalized xy that went INTO layer l's box prediction (the mask head's points)
     memory: Tensor  # [B, S, C] encoder output, levels concatenated row-major
     level_shapes: tuple[tuple[int, int], ...]  # (h, w) of every level
     sizes: Tensor  # [B, 2] int64, (height, width) without padding
@@ -80,6 +80,6 @@ class Detections(NamedTuple):
     scores: Tensor  # [n] best class probability
     labels: Tensor  # [n] int64
     probs: Tensor  # [n, K] all class probabilities
-    boxes: Tensor  # [n, 4] cxcywh normalised
+    boxes: Tensor  # [n, 4] cxcywh normalized
     embeddings: Tensor  # [n, C]
     mask_logits: Tensor  # [n, H/4, W/4] over the padded frame

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from idol_core.errors import Preempted
-from idol_core.threads import configure_threads
+from idol_core.system.cpu import configure_threads
 
 
 def main(argv: list[str]) -> int:

@@ -12,8 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from idol_core.errors import IdolError, InvalidInput
 from idolctl import __version__
-from idolctl.errors import INTERRUPTED, report
-from idolctl.mistakes import suggestion
+from idolctl.errors import INTERRUPTED, report, suggestion
 
 COMMANDS = {
     "run": "Train and evaluate the steps of a recipe; resume where it stopped.",

@@ -11,13 +11,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from idol_core.cache import cache_folder
 from idol_core.config import DataSource
 from idol_core.data.catalog import LAYOUTS, resolve_source
 from idol_core.errors import IdolError
-from idol_core.threads import usable_cores
+from idol_core.system.cache import cache_folder
+from idol_core.system.cpu import usable_cores
 from idolctl import __version__
-from idolctl.environment import PACKAGES, describe_environment
+from idolctl.runs.environment import PACKAGES, describe_environment
 
 OPTIONAL = ("submitit", "tensorboard", "detectron2", "timm")
 PROBE = """

@@ -53,7 +53,7 @@ class FeedForward(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """Window attention, then the feed-forward part; each normalised before, dropped as a whole at random, and added."""
+    """Window attention, then the feed-forward part; each normalized before, dropped as a whole at random, and added."""
 
     def __init__(self, *, dim: int, heads: int, window: int, shift: int, drop_path: float) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class SwinBlock(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """[B, 3, H, W] -> [B, H/4, W/4, C], normalised."""
+    """[B, 3, H, W] -> [B, H/4, W/4, C], normalized."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

@@ -46,7 +46,7 @@ def collate_pairs(
 
 
 def collate_frames(images: Sequence[Tensor], *, config: InputConfig) -> FrameBatch:
-    """Normalise uint8 [3, h, w] frames and pad them with zeros to the largest size, rounded up to a multiple of 32."""
+    """Normalize uint8 [3, h, w] frames and pad them with zeros to the largest size, rounded up to a multiple of 32."""
     sizes = torch.tensor([image.shape[-2:] for image in images], dtype=torch.int64).reshape(-1, 2)
     height, width = (-(-int(side) // STRIDE) * STRIDE for side in sizes.amax(0))
     batch = torch.empty(len(images), 3, height, width)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import NamedTuple, overload
 
 from idol_core.config import DataSource
-from idol_core.data.coco import read_coco
-from idol_core.data.documents import Progress
-from idol_core.data.index import AnnotationIndex
-from idol_core.data.index_store import open_index
-from idol_core.data.rle import RLE
-from idol_core.data.vis import read_vis
+from idol_core.data.annotations.coco import read_coco
+from idol_core.data.annotations.index import AnnotationIndex
+from idol_core.data.annotations.index_store import open_index
+from idol_core.data.annotations.json_stream import Progress
+from idol_core.data.annotations.rle import RLE
+from idol_core.data.annotations.ytvis import read_vis
 from idol_core.errors import InvalidInput
 
 

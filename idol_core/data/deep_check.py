@@ -7,11 +7,11 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from idol_core.data.annotations.rle import check_counts
 from idol_core.data.dataset import Dataset
 from idol_core.data.frames import read_frame
 from idol_core.errors import IdolError
-from idol_core.evaluation.run_lengths import check_counts
-from idol_core.threads import usable_cores
+from idol_core.system.cpu import usable_cores
 
 
 class VideoTask(NamedTuple):

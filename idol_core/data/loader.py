@@ -82,7 +82,7 @@ def _heed_only_the_parent(_worker: int) -> None:
 
 def item_names(config: StageConfig, dataset: Dataset, iteration: int, *, rank: int = 0, world: int = 1) -> list[str]:
     """What this process loads for an iteration, without loading it: frames, or in step 3 the first frames of videos."""
-    each = config.solver.batch // world
+    each = config.solver.batch_size // world
     return MicroBatches(config, dataset).names(MicroBatch(iteration, rank * each, each))
 
 
@@ -94,7 +94,7 @@ class MicroBatches(TorchDataset[Batch]):
         self._units = units(dataset, config.step, skip_empty=config.data.skip_empty)
         sizes = dataset.index.video_sizes[self._units[:, 0]]
         solver = config.solver
-        group = max(solver.batch // solver.micro_batches, 1) if solver.normalise == "micro" else 1
+        group = max(solver.batch_size // solver.micro_batches, 1) if solver.normalize == "micro" else 1
         self._order = EpochOrder(sizes[:, 0] > sizes[:, 1], seed=solver.seed, group=group)
         lengths = dataset.index.first_frame[1:] - dataset.index.first_frame[:-1]
         pixels = int((dataset.index.video_sizes.astype("int64").prod(1) * lengths).sum())
@@ -108,7 +108,7 @@ class MicroBatches(TorchDataset[Batch]):
 
     def names(self, place: MicroBatch) -> list[str]:
         """The frames of the items at a place; of a video (step 3) its first one."""
-        first = place.iteration * self._config.solver.batch + place.first
+        first = place.iteration * self._config.solver.batch_size + place.first
         items = (self._units[self._order[first + i]].tolist() for i in range(place.items))
         return [self._dataset.frame_name(video, max(frame, 0)) for video, frame in items]
 
@@ -118,7 +118,7 @@ class MicroBatches(TorchDataset[Batch]):
         images, pairs, names = [], [], []
         for j in range(place.first, place.first + place.items):
             rng = default_rng((config.solver.seed, place.iteration, j))
-            video, frame = self._units[self._order[place.iteration * config.solver.batch + j]].tolist()
+            video, frame = self._units[self._order[place.iteration * config.solver.batch_size + j]].tolist()
             arguments = (rng, self._frames, config.input, video)
             if config.step == 1:
                 images.append(draw_image(*arguments, frame))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from idol_core.data.rle import RLE, run_lengths
+from idol_core.data.annotations.rle import RLE, run_lengths
 from idol_core.data.transforms import Geometry
 
 

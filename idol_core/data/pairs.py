@@ -6,7 +6,7 @@ from numpy.random import Generator
 
 from idol_core.config import InputConfig
 from idol_core.data.collate import Sample
-from idol_core.data.colours import draw_colours, recolour
+from idol_core.data.colors import draw_colors, recolor
 from idol_core.data.samples import LabelledFrames
 from idol_core.data.transforms import draw_clip_geometry, draw_image_geometry
 
@@ -20,7 +20,7 @@ def draw_image(rng: Generator, frames: LabelledFrames, config: InputConfig, vide
         sample = frames.sample(pixels, video, frame, tracks, draw_image_geometry(rng, size, config))
         if bool(sample.present.any()) or not len(tracks):
             break
-    return sample._replace(image=recolour(sample.image, draw_colours(rng, config.colour)))
+    return sample._replace(image=recolor(sample.image, draw_colors(rng, config.color)))
 
 
 def draw_pseudo_pair(
@@ -33,7 +33,7 @@ def draw_pseudo_pair(
         if bool(key.present.any()) or not len(tracks):
             break
     ref = frames.sample(pixels, video, frame, tracks, draw_image_geometry(rng, size, config))
-    return recolour_pair(rng, config, key, ref)
+    return recolor_pair(rng, config, key, ref)
 
 
 def draw_video_pair(
@@ -51,13 +51,13 @@ def draw_video_pair(
         if bool(key.present.any()):
             break
     ref = frames.sample(frames.pixels(video, ref_frame), video, ref_frame, tracks, ref_geometry)
-    return *recolour_pair(rng, config, key, ref), (key_frame, ref_frame)
+    return *recolor_pair(rng, config, key, ref), (key_frame, ref_frame)
 
 
-def recolour_pair(rng: Generator, config: InputConfig, key: Sample, ref: Sample) -> tuple[Sample, Sample]:
-    """The same new colours for both, for colours tell who is who."""
-    colours = draw_colours(rng, config.colour)
-    return key._replace(image=recolour(key.image, colours)), ref._replace(image=recolour(ref.image, colours))
+def recolor_pair(rng: Generator, config: InputConfig, key: Sample, ref: Sample) -> tuple[Sample, Sample]:
+    """The same new colors for both, for colors tell who is who."""
+    colors = draw_colors(rng, config.color)
+    return key._replace(image=recolor(key.image, colors)), ref._replace(image=recolor(ref.image, colors))
 
 
 def draw_frames(rng: Generator, length: int, frame_range: int) -> tuple[int, int]:

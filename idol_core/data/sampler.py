@@ -47,17 +47,17 @@ def units(dataset: Dataset, step: int, *, skip_empty: bool) -> NDArray[np.int64]
 
 
 def per_process(solver: SolverConfig, world: int) -> int:
-    """Micro-batches of one process in an iteration; `normalise` "global" makes one of all its items.
+    """Micro-batches of one process in an iteration; `normalize` "global" makes one of all its items.
 
     Raises:
         InvalidInput: the batch does not divide into micro-batches, or these into processes.
     """
     parts = _parts(solver, world)
-    if solver.batch % parts:
+    if solver.batch_size % parts:
         raise InvalidInput(
-            f"a batch of {solver.batch} does not divide into {parts} parts",
-            where="solver.batch",
-            fix=f"set solver.batch to a multiple of {parts}",
+            f"a batch of {solver.batch_size} does not divide into {parts} parts",
+            where="solver.batch_size",
+            fix=f"set solver.batch_size to a multiple of {parts}",
         )
     if parts % world:
         finer = _refined(solver, world)
@@ -72,7 +72,7 @@ def per_process(solver: SolverConfig, world: int) -> int:
 def micro_batches(solver: SolverConfig, *, start_iteration: int, rank: int, world: int) -> Iterator[MicroBatch]:
     """The micro-batches of one process, in order, to the last iteration."""
     mine = per_process(solver, world)
-    each = solver.batch // _parts(solver, world)
+    each = solver.batch_size // _parts(solver, world)
     for iteration in range(start_iteration, solver.iterations):
         for i in range(mine):
             yield MicroBatch(iteration, (rank * mine + i) * each, each)
@@ -81,11 +81,13 @@ def micro_batches(solver: SolverConfig, *, start_iteration: int, rank: int, worl
 def _refined(solver: SolverConfig, world: int) -> int:
     """The smallest number of micro-batches that divides the batch and that both what there is and `world` divide."""
     least = math.lcm(solver.micro_batches, world)
-    return next((n for n in range(least, solver.batch + 1, least) if solver.batch % n == 0), solver.batch)
+    return next(
+        (n for n in range(least, solver.batch_size + 1, least) if solver.batch_size % n == 0), solver.batch_size
+    )
 
 
 def _parts(solver: SolverConfig, world: int) -> int:
-    return solver.micro_batches if solver.normalise == "micro" else world
+    return solver.micro_batches if solver.normalize == "micro" else world
 
 
 class EpochOrder:

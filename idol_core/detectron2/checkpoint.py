@@ -7,8 +7,8 @@ from typing import Any
 
 from detectron2.checkpoint import DetectionCheckpointer
 
-from idol_core.convert import open_weights
 from idol_core.detectron2.names import to_published
+from idol_core.weights import open_weights
 
 
 class IdolCheckpointer(DetectionCheckpointer):

@@ -40,7 +40,7 @@ def add_idol_config(cfg: CfgNode) -> None:
 
 
 def network_config(cfg: CfgNode) -> StageConfig:
-    """Model, losses, tracker, normalisation and test size; all else has the defaults of idol_core.config.
+    """Model, losses, tracker, normalization and test size; all else has the defaults of idol_core.config.
 
     `model.backbone` means something only where `own_backbone(cfg)` says so. Raises InvalidInput, naming the keys, where
     a value can't be had.

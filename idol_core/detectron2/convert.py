@@ -14,17 +14,17 @@ from torch import Tensor
 
 from idol_core.data.collate import STRIDE, Sample
 from idol_core.errors import InvalidInput
+from idol_core.inference.images import StillInstances
 from idol_core.structures import FrameBatch
 from idol_core.tracking.masks import decode_masks
 from idol_core.tracking.online import TrackedFrame
-from idol_core.tracking.still import StillInstances
 
 Size = tuple[int, int]  # (height, width) in pixels
 ABSENT = -1  # of `gt_ids`: the object is not in this frame
 
 
 def image_list_to_frames(images: ImageList) -> FrameBatch:
-    """Normalised images, padded as they are and on to a multiple of 32, with the padding that their sizes imply."""
+    """Normalized images, padded as they are and on to a multiple of 32, with the padding that their sizes imply."""
     height, width = images.tensor.shape[-2:]
     tensor = F.pad(images.tensor, (0, -width % STRIDE, 0, -height % STRIDE))
     device = tensor.device

@@ -14,8 +14,8 @@ from detectron2.utils import comm
 from idol_core.detectron2.catalog import open_registered
 from idol_core.detectron2.convert import bit_masks_to_rles
 from idol_core.detectron2.meta_arch import TrackMasks
-from idol_core.evaluation.vis_ap import evaluate_vis
-from idol_core.files import write_json
+from idol_core.evaluation.video_ap import evaluate_vis
+from idol_core.system.files import write_json
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10")
 

@@ -10,11 +10,11 @@ from detectron2.config import CfgNode
 from numpy.random import Generator, default_rng
 
 from idol_core.config import InputConfig
-from idol_core.data import rle
+from idol_core.data.annotations import rle
 from idol_core.data.collate import Sample
 from idol_core.data.frames import FrameReader
 from idol_core.data.masks import sample_masks
-from idol_core.data.pairs import ATTEMPTS, draw_frames, recolour_pair
+from idol_core.data.pairs import ATTEMPTS, draw_frames, recolor_pair
 from idol_core.data.transforms import (
     Geometry,
     draw_clip_geometry,
@@ -60,7 +60,7 @@ class IdolMapper:
             key = self._load(record, frames[0], geometries[0], objects)
             if bool(key.present.any()):
                 break
-        samples = recolour_pair(rng, self.config, key, self._load(record, frames[1], geometries[1], objects))
+        samples = recolor_pair(rng, self.config, key, self._load(record, frames[1], geometries[1], objects))
         return {"image": [s.image for s in samples], "instances": [sample_to_instances(s) for s in samples]}
 
     def _draw(self, record: dict[str, Any], rng: Generator) -> tuple[tuple[int, int], list[Geometry]]:

@@ -19,13 +19,13 @@ from idol_core.detectron2.config import network_config, own_backbone
 from idol_core.detectron2.convert import Size, instances_to_sample, stills_to_instances
 from idol_core.detectron2.names import published_names_of, to_ours, to_published
 from idol_core.errors import InvalidInput
+from idol_core.inference.images import still_instances
+from idol_core.inference.select import select_detections
 from idol_core.losses.criterion import Criterion
 from idol_core.model import idol
 from idol_core.tracking.masks import decode_masks
 from idol_core.tracking.online import Observation, OnlineVideo
-from idol_core.tracking.select import select_detections
-from idol_core.tracking.still import still_instances
-from idol_core.tracking.video import VideoTrack, VideoTracks
+from idol_core.tracking.tracks import VideoTrack, VideoTracks
 
 Inputs = Sequence[dict[str, Any]]
 

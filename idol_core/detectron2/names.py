@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from idol_core.convert.names import our_name, published_name, published_names
-from idol_core.convert.published import rename_ours
+from idol_core.weights.names import our_name, published_name, published_names
+from idol_core.weights.published import rename_ours
 
 State = dict[str, Tensor]
 

@@ -1,0 +1,1 @@
+"""Train and evaluate one stage: loop, optimizers, checkpoints, processes."""

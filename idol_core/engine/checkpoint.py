@@ -6,15 +6,19 @@ every random draw of an iteration is seeded by (seed, iteration, item).
 
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from idol_core.files import write_aside
+from idol_core.system.files import write_aside, write_json
+from idol_core.weights import save_weights
 
 
 def save_checkpoint(folder: Path, iteration: int, state: dict[str, Any], *, keep: int) -> Path:
@@ -62,3 +66,19 @@ def _load(path: Path) -> dict[str, Any]:
             raise zipfile.BadZipFile(f"bad checksum of {damaged}")
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
+
+
+def keep_best(
+    folder: Path, iteration: int, metrics: dict[str, float] | None, model: nn.Module, metadata: dict[str, str]
+) -> None:
+    """Save `model` if its AP is above that of the best so far; a set without ground truth has no best."""
+    if metrics is None or metrics["AP"] <= _best_ap(folder):
+        return
+    save_weights(folder / "best.safetensors", model.state_dict(), metadata)
+    write_json(folder / "best.json", {"iteration": iteration, "metrics": metrics})
+
+
+def _best_ap(folder: Path) -> float:
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return float(json.loads((folder / "best.json").read_text(encoding="utf-8"))["metrics"]["AP"])
+    return float("-inf")

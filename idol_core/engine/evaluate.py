@@ -9,21 +9,21 @@ from typing import Any
 from idol_core.config import StageConfig
 from idol_core.data.catalog import resolve_source
 from idol_core.data.dataset import Dataset, open_dataset
-from idol_core.data.stills import as_images, coco_truth
+from idol_core.data.images import as_images, coco_truth
+from idol_core.drawing.tracks import write_contact_sheet
 from idol_core.engine.distributed import Group
-from idol_core.engine.infer import infer_images, infer_videos
+from idol_core.engine.gather import Parts
 from idol_core.engine.journal import Journal
-from idol_core.engine.parts import Parts
 from idol_core.errors import Preempted
+from idol_core.evaluation import METRICS
 from idol_core.evaluation.coco_ap import evaluate_coco
-from idol_core.evaluation.vis_ap import evaluate_vis
-from idol_core.files import write_json
+from idol_core.evaluation.video_ap import evaluate_vis
+from idol_core.inference.datasets import infer_images, infer_videos
+from idol_core.inference.streaming import VideoSegmenter
 from idol_core.model.idol import IDOL
-from idol_core.showcase import write_contact_sheet
-from idol_core.streaming import VideoSegmenter
+from idol_core.system.files import write_json
 
 PICTURED, PICTURED_SCORE = 6, 0.3  # videos or images in a picture of predictions, and what is drawn
-METRICS = ("AP", "AP50", "AP75", "AR1", "AR10")
 
 
 def evaluate_stage(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from idol_core.engine.watchdog import watchdog
 from idol_core.errors import IdolError
 from idol_core.structures import Batch
 
@@ -37,3 +39,22 @@ def next_batches(
         fix = "see whether memory or shared memory (/dev/shm) ran out; --set data.workers=0 loads in the worker itself"
         items = ", ".join(names(iteration))
         raise IdolError(f"a loader process ended in iteration {iteration}: {error}", where=items, fix=fix) from error
+
+
+@contextmanager
+def watchdog(seconds: float, bark: Callable[[float], None]) -> Iterator[None]:
+    """Call `bark(seconds waited)` from another thread after `seconds`, and again whenever as many have passed."""
+    over = threading.Event()
+    started = time.monotonic()
+
+    def watch() -> None:
+        while not over.wait(seconds):
+            bark(time.monotonic() - started)
+
+    thread = threading.Thread(target=watch, name="watchdog", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -12,22 +12,21 @@ import torch
 from filelock import FileLock, Timeout
 
 from idol_core.build import build_model
-from idol_core.cache import find_weights
 from idol_core.config import StageConfig, stage_from_dict, stage_to_dict
-from idol_core.convert import save_weights, start_from
 from idol_core.data.catalog import resolve_source
 from idol_core.data.dataset import Dataset, open_dataset
 from idol_core.data.loader import item_names, make_loader
-from idol_core.engine.best import keep_best
-from idol_core.engine.checkpoint import list_checkpoints, newest_iteration, sweep
+from idol_core.engine.checkpoint import keep_best, list_checkpoints, newest_iteration, sweep
 from idol_core.engine.distributed import Group, join_group, leave_group, place_in_group
 from idol_core.engine.evaluate import evaluate_stage
 from idol_core.engine.journal import Journal
 from idol_core.engine.train import train
 from idol_core.errors import IdolError, Integrity, InvalidInput
-from idol_core.heap import keep_freed_memory
 from idol_core.model.idol import IDOL
 from idol_core.structures import Batch
+from idol_core.system.cache import find_weights
+from idol_core.system.cpu import keep_freed_memory
+from idol_core.weights import save_weights, start_from
 
 LOCK_SECONDS = 60.0  # a predecessor that was told to stop writes its checkpoint in this time
 

@@ -87,8 +87,8 @@ def train(
     journal.state("running", phase="train", iteration=start)
     if start >= solver.iterations:
         return
-    normaliser = group.mean if solver.normalise == "global" else _identity
-    objective: nn.Module = Objective(model, Criterion(config.loss), normaliser)
+    normalizer = group.mean if solver.normalize == "global" else _identity
+    objective: nn.Module = Objective(model, Criterion(config.loss), normalizer)
     if group.world > 1:
         devices = [group.device] if group.device.type == "cuda" else None
         objective = DistributedDataParallel(
@@ -110,7 +110,7 @@ def train(
             model.train()
         with meter.waiting_for_data():
             micro_batches = next_batches(incoming, iteration, names=batches.names, warn=warn)
-        if solver.normalise == "global":
+        if solver.normalize == "global":
             micro_batches = [_padded_alike(batch, group) for batch in micro_batches]
         micro_batches = [batch.to(group.device) for batch in micro_batches]
         lr = set_lr(optimizers, iteration, solver)

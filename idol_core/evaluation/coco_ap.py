@@ -14,11 +14,10 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from idol_core.data.rle import from_annotation
+from idol_core.data.annotations.rle import check_counts, from_annotation
 from idol_core.errors import Integrity, Missing
 from idol_core.evaluation.faults import Faults, load_json
 from idol_core.evaluation.protocol import mean_defined
-from idol_core.evaluation.run_lengths import check_counts
 
 _NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 

@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from idol_core.errors import Integrity, Missing
-from idol_core.evaluation.compare import Comparison, Pair, compare
-from idol_core.evaluation.vis_ap import Ignored, category_curves, group_stats
-from idol_core.evaluation.vis_data import Truth
+from idol_core.evaluation.overlaps import Comparison, Pair
+from idol_core.evaluation.video_ap import Ignored, category_curves, group_stats
+from idol_core.evaluation.ytvis_files import Truth
 
 GROUPS = {"slight": (0.0, 0.25), "moderate": (0.25, 0.5), "heavy": (0.5, 1.0)}  # closed at both ends
 _LEVELS = {"no_occlusion": 0.0, "slight_occlusion": 0.25, "severe_occlusion": 0.75}
 
 
-def evaluate_occlusion(
-    ground_truth: Mapping[str, Any] | Path, results: Iterable[Mapping[str, Any]] | Path
-) -> dict[str, dict[str, float]]:
+def occlusion_scores(comparison: Comparison, *, where: str = "") -> dict[str, dict[str, float]]:
     """AP, AP50, AP75, AR1, AR10, AR100 on 0..1 (-1: not defined) of each of GROUPS.
 
-    Raises as `evaluate_vis`, and Missing where no object of the annotation file says how it is occluded.
+    Raises Missing, naming the annotation file `where`, if no object says how it is occluded; Integrity for an unknown
+    level.
     """
-    where = str(ground_truth) if isinstance(ground_truth, Path) else "the annotations given"
-    return occlusion_scores(compare(ground_truth, results), where=where)
-
-
-def occlusion_scores(comparison: Comparison, *, where: str = "") -> dict[str, dict[str, float]]:
-    """As `evaluate_occlusion`, of overlaps computed before."""
     if not any(truth.occlusion for pair in comparison.pairs.values() for truth in pair.truths):
         raise Missing(
             "no object of the annotations has the field `occlusion`",

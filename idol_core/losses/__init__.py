@@ -1,0 +1,1 @@
+"""What training minimises: SimOTA assignment, detection, mask and contrastive losses."""

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from idol_core.matching.simota import Costs, assign, pair_costs
+from idol_core.losses.simota import Costs, assign, pair_costs
 from idol_core.structures import Targets
 
 POSITIVE_CANDIDATES, NEGATIVE_CANDIDATES = 10, 100

@@ -12,7 +12,7 @@ from idol_core.config import LossConfig
 from idol_core.losses.contrastive import auxiliary_loss, contrastive_loss, draw_order, select_samples
 from idol_core.losses.detection import focal_loss, giou_loss, l1_loss
 from idol_core.losses.mask import mask_losses
-from idol_core.matching.simota import Assignment, match
+from idol_core.losses.simota import Assignment, match
 from idol_core.ops.boxes import cxcywh_to_xyxy
 from idol_core.structures import Batch, Decoded, Targets
 
@@ -73,13 +73,13 @@ class Criterion:
         if batch.ref is not None:
             counts = torch.cat((counts, batch.ref.valid.sum()[None]))
         total = total_matches(counts.float())
-        normaliser = torch.where(total > 0, total, 1.0)
+        normalizer = torch.where(total > 0, total, 1.0)
         layers = len(assignment.gt)
-        losses = self._named(self._detection(model, keys, batch.key, assignment), normaliser[:layers])
+        losses = self._named(self._detection(model, keys, batch.key, assignment), normalizer[:layers])
         if batch.ref is not None:
             refs, anchor = decoded.frames(slice(1, None, 2)), assignment.anchor[-1]
             contrastive = self._contrastive(model, keys.queries[-1], anchor, refs, batch.ref, generator)
-            losses |= {name: value / normaliser[-1] for name, value in contrastive.items()}
+            losses |= {name: value / normalizer[-1] for name, value in contrastive.items()}
         return losses
 
     def _detection(self, model: Heads, keys: Decoded, targets: Targets, assignment: Assignment) -> dict[str, Tensor]:
@@ -138,12 +138,12 @@ class Criterion:
             "loss_reid_aux": self.config.auxiliary * auxiliary_loss(anchors, embeddings, samples, order=order).sum(),
         }
 
-    def _named(self, losses: dict[str, Tensor], normaliser: Tensor) -> dict[str, Tensor]:
-        """One entry a loss and layer, divided by the layer's normaliser [L]."""
-        last = len(normaliser) - 1
+    def _named(self, losses: dict[str, Tensor], normalizer: Tensor) -> dict[str, Tensor]:
+        """One entry a loss and layer, divided by the layer's normalizer [L]."""
+        last = len(normalizer) - 1
         chosen = range(last + 1) if self.config.deep_supervision else [last]
         return {
-            name if layer == last else f"{name}_{layer}": values[layer] / normaliser[layer]
+            name if layer == last else f"{name}_{layer}": values[layer] / normalizer[layer]
             for name, values in losses.items()
             for layer in chosen
         }

@@ -1,0 +1,1 @@
+"""IDOL's network: pyramid, transformer, mask head, embedding head."""

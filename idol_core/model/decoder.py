@@ -9,15 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from idol_core.model.attention import DeformableAttention, SelfAttention
-from idol_core.model.feedforward import FeedForward
-from idol_core.model.mlp import MLP
+from idol_core.model.layers import MLP, FeedForward
 from idol_core.model.pyramid import Pyramid
-from idol_core.ops.logit import inverse_sigmoid
-from idol_core.ops.precision import at_least_float32
+from idol_core.ops.numeric import at_least_float32, inverse_sigmoid
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention among the queries, deformable attention to the memory, feed-forward; each added and normalised."""
+    """Self-attention among the queries, deformable attention to the memory, feed-forward; each added and normalized."""
 
     def __init__(
         self,

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from idol_core.model.attention import DeformableAttention
-from idol_core.model.feedforward import FeedForward
+from idol_core.model.layers import FeedForward
 from idol_core.model.position import cell_references
 from idol_core.model.pyramid import Pyramid
 from idol_core.ops.deform_attn import LevelShapes
 
 
 class EncoderLayer(nn.Module):
-    """Deformable self-attention, then the feed-forward part; each added and normalised."""
+    """Deformable self-attention, then the feed-forward part; each added and normalized."""
 
     def __init__(self, *, attention: DeformableAttention, feedforward: FeedForward, dim: int, dropout: float) -> None:
         super().__init__()

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from idol_core.model.decoder import Decoder
-from idol_core.model.embed_head import EmbedHead
 from idol_core.model.encoder import Encoder
+from idol_core.model.layers import EmbedHead
 from idol_core.model.mask_head import MaskHead
 from idol_core.model.pyramid import PyramidProjection
-from idol_core.ops.precision import at_least_float32
+from idol_core.ops.numeric import at_least_float32
 from idol_core.structures import Decoded, FrameBatch
 
 

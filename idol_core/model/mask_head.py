@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idol_core.model.mlp import MLP
+from idol_core.model.layers import MLP
 from idol_core.ops.deform_attn import LevelShapes
-from idol_core.ops.precision import at_least_float32
+from idol_core.ops.numeric import at_least_float32
 
 STRIDE = 8  # of the maps that masks are drawn on
 

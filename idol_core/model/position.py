@@ -19,7 +19,7 @@ TEMPERATURE = 10000.0
 
 
 def sine_encoding(paddings: Sequence[Tensor], channels: int) -> Tensor:
-    """Sine position encoding of every level's cells, normalised to 2 pi with half-pixel offset (DETR; Deformable DETR).
+    """Sine position encoding of every level's cells, normalized to 2 pi with half-pixel offset (DETR; Deformable DETR).
 
     Args:
         paddings: [B, h, w] bool, one a level.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from idol_core.model.position import sine_encoding, valid_ratios
 from idol_core.ops.deform_attn import LevelShapes
-from idol_core.ops.precision import at_least_float32
+from idol_core.ops.numeric import at_least_float32
 
 
 class Pyramid(NamedTuple):

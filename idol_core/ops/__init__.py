@@ -1,0 +1,1 @@
+"""Operators: boxes, deformable attention, careful arithmetic."""

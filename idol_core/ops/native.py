@@ -15,8 +15,8 @@ import sysconfig
 from functools import cache
 from pathlib import Path
 
-from idol_core.cache import cache_folder
-from idol_core.files import write_aside
+from idol_core.system.cache import cache_folder
+from idol_core.system.files import write_aside
 
 # Not -ffast-math: a library linked with it makes the whole process flush denormal numbers to zero.
 MATH = ("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math", "-fopenmp-simd")

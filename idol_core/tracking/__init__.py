@@ -1,0 +1,1 @@
+"""Association of detections into tracks; knows nothing of the network."""

@@ -12,9 +12,9 @@ from idol_core.config import TrackerConfig
 from idol_core.errors import InvalidInput
 from idol_core.ops.boxes import cxcywh_to_xyxy
 from idol_core.structures import Detections
-from idol_core.tracking.associate import Tracker
 from idol_core.tracking.masks import Size, decode_masks, encode_masks
-from idol_core.tracking.video import ClassScores, Floats, VideoAssembler, VideoTracks
+from idol_core.tracking.tracker import Tracker
+from idol_core.tracking.tracks import ClassScores, Floats, VideoAssembler, VideoTracks
 
 
 class Observation(NamedTuple):

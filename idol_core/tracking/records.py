@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from idol_core.config import TrackerConfig
-from idol_core.tracking.associate import Tracker, mask_overlaps
 from idol_core.tracking.masks import Size, encode_masks
 from idol_core.tracking.online import Observation
-from idol_core.tracking.video import Floats, VideoAssembler, VideoTracks
+from idol_core.tracking.tracker import Tracker, mask_overlaps
+from idol_core.tracking.tracks import Floats, VideoAssembler, VideoTracks
 
 
 class FrameRecord(NamedTuple):
@@ -41,7 +41,7 @@ def record_frame(seen: Observation) -> FrameRecord:
 
 
 def track_record(record: VideoRecord, config: TrackerConfig) -> VideoTracks:
-    """The tracks that the video gives under `config` (whose `select_score` and `box_nms` have acted already)."""
+    """The tracks that the video gives under `config` (whose `select_threshold` and `box_nms` have acted already)."""
     tracker, assembler = Tracker(config), VideoAssembler(config)
     for frame in record.frames:
         ids = tracker.associate(frame.scores, frame.embeddings, frame.overlaps)

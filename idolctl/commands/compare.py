@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from idolctl.commands import options
-from idolctl.comparison import compare_runs, comparison_text
-from idolctl.runs import find_run
-from idolctl.workspace import RUNS
+from idolctl.runs.compare import compare_runs, comparison_text
+from idolctl.runs.find import RUNS, find_run
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -35,8 +35,8 @@ def convert(
     """Convert weights from the original's layout to ours, or back; print what became of the tensors."""
     if out.exists() and not force:
         raise InvalidInput(f"{out} is there already", where=str(out), fix="--force replaces it")
-    from idol_core.convert import convert_file  # brings torch
-    from idolctl.carried import metadata_by
+    from idol_core.weights import convert_file  # brings torch
+    from idolctl.zoo.metadata import metadata_by
 
     done = convert_file(file, to.value, out, describe=lambda model: metadata_by(file.name, recipe, model))
     print(f"mapped {len(done.mapped)} tensors, missing {len(done.missing)}, unexpected {len(done.unexpected)}")

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from idol_core.errors import InvalidInput
-from idol_core.files import write_aside
-from idolctl.library import find_recipe
+from idol_core.system.files import write_aside
+from idolctl.config.library import find_recipe
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

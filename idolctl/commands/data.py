@@ -13,11 +13,11 @@ import typer
 
 from idol_core.errors import IdolError, InvalidInput
 from idolctl.commands import options
-from idolctl.datasets import PartReport, check_part, describe, parts_of
-from idolctl.evaluation.progress import counter
-from idolctl.mistakes import raise_all
-from idolctl.own_set import Part, add_set, example_recipe
-from idolctl.workspace import data_root, make_toy_data
+from idolctl.datasets.add import Part, add_set, example_recipe
+from idolctl.datasets.check import PartReport, check_part, describe, parts_of
+from idolctl.datasets.root import data_root, make_toy_data
+from idolctl.errors import raise_all
+from idolctl.terminal.progress import counter
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -44,7 +44,7 @@ def check(
     as_json: options.JSON = False,
 ) -> None:
     """Show the expected files with ticks and crosses, and count them against the published sizes."""
-    place = data_root(root, runs=None, stages=())
+    place = data_root(root)
     if name.startswith("toy") and "@" not in name:
         make_toy_data(place)
     reports, errors = [], list[IdolError]()
@@ -78,7 +78,7 @@ def add(
     """Describe a data set of your own in one YAML file of the data root, so that its name works like a built-in one."""
     if val_frames and not val_annotations:
         raise InvalidInput("--val-frames without --val-annotations", where="command line", fix="--val-annotations FILE")
-    place = data_root(root, runs=None, stages=())
+    place = data_root(root)
     val = Part(val_frames or frames, val_annotations) if val_annotations else None
     path, opened = add_set(name, place, kind=kind, train=Part(frames, annotations), val=val, force=force)
     if as_json:

@@ -11,15 +11,15 @@ from typing import Annotated
 import typer
 
 from idolctl.commands import options
+from idolctl.datasets.root import data_root
 from idolctl.doctor import as_text, examine
-from idolctl.execute import execute
-from idolctl.job import Request, make_job
-from idolctl.launch.ranks import Ranks
-from idolctl.workspace import data_root
+from idolctl.launch.execute import execute
+from idolctl.runs.processes import LaunchConfig
+from idolctl.runs.run import RunRequest, make_run
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 SMOKE = (
-    "solver.iterations=20", "solver.milestones=[]", "solver.batch=4", "solver.micro_batches=2",
+    "solver.iterations=20", "solver.milestones=[]", "solver.batch_size=4", "solver.micro_batches=2",
     "solver.checkpoint_every=10", "input.short_sides=[64]", "input.test_short_side=64",
 )  # fmt: skip
 
@@ -31,7 +31,7 @@ def doctor(
     as_json: options.JSON = False,
 ) -> None:
     """Show versions, devices, free space, data sets, weights and launchers; fit for a bug report."""
-    sections = examine(data_root(root, runs=None, stages=()))
+    sections = examine(data_root(root))
     if smoke:
         sections["smoke"] = _smoke(root)
     print(json.dumps(sections) if as_json else as_text(sections))
@@ -42,8 +42,10 @@ def doctor(
 def _smoke(root: Path | None) -> dict[str, object]:
     """Step 1 of toy in a folder that is removed. IdolError with the exit code of what went wrong."""
     with tempfile.TemporaryDirectory(prefix="idolctl-smoke-") as folder:
-        request = Request("toy", steps="1", assignments=SMOKE, runs=Path(folder), root=root, ranks=Ranks(gpus=2))
-        job = make_job(request)
-        execute(job)
-        state = job.state(job.stages[0])
+        request = RunRequest(
+            "toy", steps="1", assignments=SMOKE, runs=Path(folder), root=root, launch=LaunchConfig(gpus=2)
+        )
+        run = make_run(request)
+        execute(run)
+        state = run.state(run.stages[0])
         return {"2 processes, 20 iterations and evaluation": f"done in {state.seconds:.1f} s"}

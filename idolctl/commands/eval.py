@@ -12,10 +12,10 @@ import typer
 
 from idol_core.errors import InvalidInput
 from idolctl.commands import options
+from idolctl.evaluation.evaluate import EvalRequest, EvalResult, evaluate, evaluate_oracle, evaluate_sweep, mean_of
 from idolctl.evaluation.report import rows_report, score_report, sweep_report
 from idolctl.evaluation.scores import Scores, score_files
-from idolctl.evaluation.work import Asked, Evaluated, evaluate, evaluate_oracle, evaluate_sweep, mean_of
-from idolctl.workspace import RUNS
+from idolctl.runs.find import RUNS
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -39,7 +39,7 @@ def eval_command(
     per_video: Annotated[bool, typer.Option("--per-video", help="AP and identity switches of every video.")] = False,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE[,VALUE]", help="tracker.new_score=.3; several values: a table."),
+        typer.Option("--set", metavar="KEY=VALUE[,VALUE]", help="tracker.new_threshold=.3; several values: a table."),
     ] = None,
     oracle: Annotated[
         Oracle | None, typer.Option(help="Give true identities in every frame, or between clips only.")
@@ -63,7 +63,7 @@ def eval_command(
         _finish(scores.as_dict(), score_report(scores, results.name, {}), as_json)
         return
     names = targets or []
-    asked = Asked(data, runs_dir or RUNS, root, tuple(settings or ()), occlusion, per_video, device)
+    asked = EvalRequest(data, runs_dir or RUNS, root, tuple(settings or ()), occlusion, per_video, device)
     if len(names) > 1:
         if oracle:
             raise InvalidInput("--oracle looks at one target", where="command line", fix=f"name only {names[0]}")
@@ -103,7 +103,7 @@ def _warn_of_nothing(scores: Scores | None, name: str) -> None:
         print(f"warning: there are no results of {name}, so every score is 0", file=sys.stderr)
 
 
-def _several(found: list[Evaluated], as_json: bool) -> None:
+def _several(found: list[EvalResult], as_json: bool) -> None:
     for one in found:
         if one.scores is None:
             raise InvalidInput(f"{one.data} has no ground truth: no mean", where=str(one.results),
@@ -116,7 +116,7 @@ def _several(found: list[Evaluated], as_json: bool) -> None:
     _finish(content, f"on {found[0].data}\n{text}", as_json)
 
 
-def _unscored(one: Evaluated) -> str:
+def _unscored(one: EvalResult) -> str:
     base = one.data.removesuffix("_val")
     text = (
         f"{one.annotations} has no ground truth, so nothing is scored here.\n"

@@ -8,16 +8,16 @@ from typing import Annotated
 
 import typer
 
-from idol_core.cache import cache_folder
 from idol_core.errors import IdolError, InvalidInput
+from idol_core.system.cache import cache_folder
 from idolctl.commands import options
-from idolctl.fetch import Fetched, fetch, original, verify
-from idolctl.fetch_folder import fetch_folder, verify_folder
-from idolctl.mistakes import raise_all
-from idolctl.progress import Transfer
-from idolctl.sources import mirrors as all_mirrors
-from idolctl.sources import sources_of
-from idolctl.zoo import Zoo, ZooEntry, ZooFolder, load_zoo
+from idolctl.errors import raise_all
+from idolctl.terminal.progress import Transfer
+from idolctl.zoo.entries import Zoo, ZooEntry, ZooFolder, load_zoo
+from idolctl.zoo.fetch import Fetched, fetch, original, verify
+from idolctl.zoo.fetch_folder import fetch_folder, verify_folder
+from idolctl.zoo.sources import mirrors as all_mirrors
+from idolctl.zoo.sources import sources_of
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from idol_core.errors import InvalidInput
-from idol_core.files import write_aside
+from idol_core.system.files import write_aside
 from idolctl.commands import options
-from idolctl.importing import import_config, recipe_text
+from idolctl.config.detectron2_recipe import import_config, recipe_text
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -11,8 +11,7 @@ import typer
 
 from idol_core.errors import InvalidInput, Missing
 from idolctl.commands import options
-from idolctl.runs import find_run, stages_of
-from idolctl.workspace import RUNS
+from idolctl.runs.find import RUNS, find_run, stages_of
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 POLL_SECONDS = 0.3

@@ -10,13 +10,16 @@ from typing import Annotated
 
 import typer
 
-from idolctl.catalogue import METRICS, RecipeRow, ZooRow, recipe_rows, zoo_rows
+from idol_core.evaluation import METRICS
 from idolctl.commands import options
-from idolctl.datasets import set_rows
-from idolctl.splits import split_rows
-from idolctl.standing import list_runs
-from idolctl.ui import table
-from idolctl.workspace import RUNS, data_root
+from idolctl.config.listing import RecipeRow, recipe_rows
+from idolctl.datasets.check import set_rows
+from idolctl.datasets.root import data_root
+from idolctl.datasets.splits import split_rows
+from idolctl.runs.find import RUNS
+from idolctl.runs.status import list_runs
+from idolctl.terminal.table import table
+from idolctl.zoo.listing import ZooRow, zoo_rows
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -46,9 +49,9 @@ def ls(
     elif what is What.runs:
         list_runs(runs_dir or RUNS, as_json)
     elif what is What.datasets:
-        _datasets(data_root(root, runs=None, stages=()), as_json)
+        _datasets(data_root(root), as_json)
     else:
-        _splits(data_root(root, runs=None, stages=()), as_json)
+        _splits(data_root(root), as_json)
 
 
 def _recipes(rows: list[RecipeRow], as_json: bool) -> None:

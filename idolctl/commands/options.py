@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from idol_core.errors import InvalidInput
-from idolctl.launch.ranks import Launcher
+from idolctl.runs.processes import Launcher
 
 RECIPE = Annotated[
     str | None,
@@ -28,7 +28,7 @@ BACKBONE = Annotated[str | None, typer.Option(help="r50, r101, swinl, tiny or a 
 STEPS = Annotated[str | None, typer.Option(help="For instance 1,2,3 or 1,3 or 3; default: all of the recipe's.")]
 SET = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: solver.lr=1e-4, steps.2.solver.batch=8."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: solver.lr=1e-4, steps.2.solver.batch_size=8."),
 ]
 RUNS = Annotated[Path | None, typer.Option("--runs-dir", help="Where runs go; default: runs/.")]
 NAME = Annotated[str | None, typer.Option(help="The run's name; default: RECIPE-BACKBONE.")]

@@ -9,10 +9,10 @@ from typing import Any
 import typer
 
 from idolctl.commands import options
-from idolctl.job import Job, Request, lacking, make_job, refuse_changes
-from idolctl.mistakes import Mistakes
-from idolctl.plan import Action
-from idolctl.summary import plan_table
+from idolctl.errors import Mistakes
+from idolctl.runs.plan import Action
+from idolctl.runs.report import plan_table
+from idolctl.runs.run import Run, RunRequest, lacking, make_run, refuse_changes
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -34,22 +34,22 @@ def plan(
 ) -> None:
     """Show what `run` with the same options would do, and why. Writes nothing."""
     named, overrides, _ = options.sort_words(recipe, context.args, config_file)
-    request = Request(named, backbone, steps, tuple(settings or ()), runs_dir, name, root, init, force_step)
-    show_plan(make_job(replace(request, config_file=config_file, overrides=overrides)), as_json)
+    request = RunRequest(named, backbone, steps, tuple(settings or ()), runs_dir, name, root, init, force_step)
+    show_plan(make_run(replace(request, config_file=config_file, overrides=overrides)), as_json)
 
 
-def show_plan(job: Job, as_json: bool) -> None:
+def show_plan(run: Run, as_json: bool) -> None:
     """Print the plan and what it lacks; exit 2 if a step's weights belong to other settings."""
-    actions = job.plan()
-    missing = lacking(job, actions)
+    actions = run.plan()
+    missing = lacking(run, actions)
     if as_json:
         stages = [_as_dict(action) for action in actions]
-        print(json.dumps({"run": str(job.folder), "stages": stages, "missing": [m.what for m in missing]}))
+        print(json.dumps({"run": str(run.folder), "stages": stages, "missing": [m.what for m in missing]}))
     else:
-        print(f"run folder: {job.folder}\n{plan_table(actions)}")
+        print(f"run folder: {run.folder}\n{plan_table(actions)}")
         for problem in Mistakes(missing).mistakes if missing else ():
             print(f"missing: {problem.what} ({problem.where}); {problem.fix}")
-    refuse_changes(job, actions)
+    refuse_changes(run, actions)
 
 
 def _as_dict(action: Action) -> dict[str, Any]:

@@ -14,8 +14,8 @@ import typer
 
 from idol_core.errors import InvalidInput
 from idolctl.commands import options
-from idolctl.mistakes import suggestion
-from idolctl.stopping import stoppable
+from idolctl.errors import suggestion
+from idolctl.signals import stoppable
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -51,8 +51,8 @@ def predict(
         recording = Path(scratch) / "recording.mp4"
         sources = find_sources(source, root=root, recording=recording, stop=stopped.is_set)
         segmenter = open_segmenter(path, device)
-        from idolctl.prediction.work import Save
-        from idolctl.prediction.work import predict as work
+        from idolctl.prediction.predict import Save
+        from idolctl.prediction.predict import predict as work
 
         if sources.live:
             _end_on_ctrl_c(stopped)

@@ -12,12 +12,12 @@ import typer
 
 from idolctl.commands import options
 from idolctl.commands.plan import show_plan
-from idolctl.execute import execute
-from idolctl.job import Request, make_job
-from idolctl.launch.ranks import Ranks, processes_here
+from idolctl.launch.execute import execute
 from idolctl.launch.slurm import print_jobs, submit
-from idolctl.summary import as_json as summary_json
-from idolctl.summary import file_list, next_steps, score_table
+from idolctl.runs.processes import LaunchConfig, processes_here
+from idolctl.runs.report import as_json as summary_json
+from idolctl.runs.report import file_list, next_steps, score_table
+from idolctl.runs.run import RunRequest, make_run
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -52,30 +52,30 @@ def run(
     started = time.monotonic()
     named, overrides, further = options.sort_words(recipe, context.args, config_file)
     processes, settings_of_slurm = 1 if gpus is None else gpus, tuple(slurm or ())
-    ranks = Ranks(
+    launch = LaunchConfig(
         launcher or "local", processes, nodes, rdzv_endpoint, further, partition, time_limit, settings_of_slurm
     )
-    request = Request(named, backbone, steps, tuple(settings or ()), runs_dir, name, root, init, force_step, ranks)
-    job = make_job(replace(request, config_file=config_file, overrides=overrides))
+    request = RunRequest(named, backbone, steps, tuple(settings or ()), runs_dir, name, root, init, force_step, launch)
+    made = make_run(replace(request, config_file=config_file, overrides=overrides))
     if dry_run:
-        show_plan(job, as_json)
+        show_plan(made, as_json)
         return
-    if gpus is None and not ranks.grouped and ranks.launcher == "local":
-        ranks = replace(ranks, gpus=processes_here([stage.config for stage in job.stages]))
-        job = replace(job, request=replace(job.request, ranks=ranks))
-    if ranks.launcher == "slurm":
-        print_jobs(submit(job), job.folder, as_json)
+    if gpus is None and not launch.grouped and launch.launcher == "local":
+        launch = replace(launch, gpus=processes_here([stage.config for stage in made.stages]))
+        made = replace(made, request=replace(made.request, launch=launch))
+    if launch.launcher == "slurm":
+        print_jobs(submit(made), made.folder, as_json)
         return
-    outcome = execute(job)
+    outcome = execute(made)
     if not outcome.outputs:
         print("done; the first machine of the group has the files", file=sys.stderr)
         return
     outputs = outcome.outputs
     out = sys.stderr if as_json else sys.stdout
     if not outcome.worked:
-        print(f"nothing to do: every step of {job.folder} is done with these settings", file=out)
-    print(f"\n{score_table(job)}\n\n{file_list(outputs)}\n", file=out)
-    for step in next_steps(job, outputs):
+        print(f"nothing to do: every step of {made.folder} is done with these settings", file=out)
+    print(f"\n{score_table(made)}\n\n{file_list(outputs)}\n", file=out)
+    for step in next_steps(made, outputs):
         print(f"Next: {step}", file=out)
     if as_json:
-        print(json.dumps(summary_json(job, outputs, time.monotonic() - started)))
+        print(json.dumps(summary_json(made, outputs, time.monotonic() - started)))

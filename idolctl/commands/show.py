@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from idol_core.config import stage_to_dict
-from idolctl.library import load_recipe
-from idolctl.rendering import as_yaml
-from idolctl.resolve import Resolved, resolve
+from idolctl.config.dump_yaml import as_yaml
+from idolctl.config.library import load_recipe
+from idolctl.config.resolve import Resolved, resolve
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

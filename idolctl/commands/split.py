@@ -12,11 +12,11 @@ import typer
 
 from idol_core.data.catalog import LAYOUTS
 from idol_core.errors import InvalidInput
-from idol_core.files import write_aside
+from idol_core.system.files import write_aside
 from idolctl.commands import options
-from idolctl.splits import Split, make_split, read_split, refuse_leaks
-from idolctl.ui import table
-from idolctl.workspace import data_root, make_toy_data
+from idolctl.datasets.root import data_root, make_toy_data
+from idolctl.datasets.splits import Split, make_split, read_split, refuse_leaks
+from idolctl.terminal.table import table
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -44,7 +44,7 @@ def make(
         raise InvalidInput(f"'{base}@{name}' is no name of a split", where="command line", fix="--name mysplit")
     if f"{base}@{name}_train" in LAYOUTS:
         raise InvalidInput(f"'{base}@{name}' is built in", where="command line", fix="--name mysplit")
-    place = data_root(root, runs=None, stages=())
+    place = data_root(root)
     if base == "toy":
         make_toy_data(place)
     made = make_split(base, name, place, val_fraction=val_fraction, seed=seed)
@@ -61,7 +61,7 @@ def verify(
     as_json: options.JSON = False,
 ) -> None:
     """Check that no video is on both sides (exit 4 if one is) and that the whole set has them; count classes."""
-    found = read_split(name, data_root(root, runs=None, stages=()))
+    found = read_split(name, data_root(root))
     _tell(found, as_json)
     refuse_leaks(found)
     if not as_json:
@@ -77,10 +77,10 @@ def fetch(
     root: options.ROOT = None,
 ) -> None:
     """Fetch the published oracle split of OVIS and put its annotation files where ovis@oracle finds them."""
-    from idolctl.fetch_folder import fetch_folder
-    from idolctl.progress import Transfer
-    from idolctl.sources import mirrors
-    from idolctl.zoo import ZooFolder, load_zoo
+    from idolctl.terminal.progress import Transfer
+    from idolctl.zoo.entries import ZooFolder, load_zoo
+    from idolctl.zoo.fetch_folder import fetch_folder
+    from idolctl.zoo.sources import mirrors
 
     if name.removeprefix("ovis@") != "oracle":
         raise InvalidInput(f"no published split '{name}'", where="command line", fix="idolctl split fetch oracle")
@@ -88,7 +88,7 @@ def fetch(
     assert isinstance(entry, ZooFolder)
     with Transfer(entry.name) as transfer:
         fetched = fetch_folder(entry, mirrors(mirror or []), offline=offline, timeout=timeout, progress=transfer.update)
-    place = data_root(root, runs=None, stages=())
+    place = data_root(root)
     for side in ("train", "val"):
         target = place / LAYOUTS[f"ovis@oracle_{side}"].annotations[0]
         source = fetched.path / target.name

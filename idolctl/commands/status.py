@@ -10,10 +10,9 @@ from typing import Annotated
 import typer
 
 from idolctl.commands import options
-from idolctl.runs import find_run
-from idolctl.standing import as_json as standing_json
-from idolctl.standing import standing_table, standings
-from idolctl.workspace import RUNS
+from idolctl.runs.find import RUNS, find_run
+from idolctl.runs.status import as_json as standing_json
+from idolctl.runs.status import standing_table, standings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 WATCH_SECONDS = 2.0

@@ -13,13 +13,13 @@ import typer
 from idol_core.data.catalog import find_layout, known_names
 from idol_core.errors import InvalidInput, Missing
 from idolctl.commands import options
-from idolctl.mistakes import suggestion
-from idolctl.progress import Transfer, say
-from idolctl.results_file import read_videos
-from idolctl.runs import FoundStage, find_run, run_folders, stages_of
-from idolctl.servers import Server, find_server
-from idolctl.submission import Package, pack
-from idolctl.workspace import RUNS, data_root
+from idolctl.datasets.root import data_root
+from idolctl.errors import suggestion
+from idolctl.runs.find import RUNS, FoundStage, find_run, run_folders, stages_of
+from idolctl.submission.pack import Package, pack
+from idolctl.submission.results import read_videos
+from idolctl.submission.servers import Server, find_server
+from idolctl.terminal.progress import Transfer, say
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -47,7 +47,7 @@ def submit(
     Results that a run lacks are inferred first."""
     if run is not None and results is not None:
         raise InvalidInput("--run and --results exclude each other", where="command line", fix="give one of them")
-    videos = read_videos(annotations or _annotations(dataset, data_root(root, runs=runs_dir, stages=())))
+    videos = read_videos(annotations or _annotations(dataset, data_root(root)))
     if results is None:
         stage = _stage(dataset, run, runs_dir or RUNS)
         own = stage.validates_on in (f"{dataset}_val", "")
@@ -96,10 +96,10 @@ def _results(stage: FoundStage, dataset: str, runs: Path, root: Path | None) -> 
     own = stage.state.folder / "results.json"
     if own.is_file() and stage.validates_on in (f"{dataset}_val", ""):
         return own
-    from idolctl.evaluation.work import Asked, evaluate
+    from idolctl.evaluation.evaluate import EvalRequest, evaluate
 
     say(f"{stage.state.folder} has no results on {dataset}: inferring")
-    asked = Asked(dataset, runs, root, settings=(), occlusion=False, per_video=False, device=None)
+    asked = EvalRequest(dataset, runs, root, settings=(), occlusion=False, per_video=False, device=None)
     return evaluate(str(stage.state.folder), asked).results
 
 

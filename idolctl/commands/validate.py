@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from idol_core.errors import IdolError
-from idolctl.library import backbone_names, load_recipe
-from idolctl.mistakes import raise_all
-from idolctl.resolve import resolve
+from idolctl.config.library import backbone_names, load_recipe
+from idolctl.config.resolve import resolve
+from idolctl.errors import raise_all
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -1,1 +1,1 @@
-"""What `idolctl eval` does: whose results, on which data, with which tracker settings, and how they score."""
+"""`idolctl eval`: what to score, on what, and the tables it prints."""

@@ -13,12 +13,11 @@ from typing import Any
 from idol_core.config import StageConfig
 from idol_core.data.dataset import Dataset
 from idol_core.errors import InvalidInput
-from idol_core.files import write_json
-from idol_core.threads import configure_threads
-from idolctl.evaluation.progress import counter
+from idol_core.system.cpu import configure_threads
+from idol_core.system.files import write_json
 from idolctl.evaluation.targets import Target
-from idolctl.identity import FileHashes
-from idolctl.progress import say
+from idolctl.runs.fingerprint import FileHashes
+from idolctl.terminal.progress import counter, say
 
 Results = list[dict[str, Any]]
 
@@ -55,7 +54,7 @@ def oracles(
 ) -> dict[str, Results]:
     """Results under "normal", "clip" and "frame"."""
     configure_threads()
-    from idol_core.engine.oracle import oracle_results
+    from idol_core.inference.oracle import oracle_results
 
     records = _records(target, dataset, config, device)
     return oracle_results(records, dataset, config.tracker, clip_length=clip_length)
@@ -64,8 +63,8 @@ def oracles(
 def images(target: Target, dataset: Dataset, config: StageConfig, device: str | None) -> Results:
     """Instances of every image (of a video set: of every frame)."""
     configure_threads()
-    from idol_core.data.stills import as_images
-    from idol_core.engine.infer import infer_images
+    from idol_core.data.images import as_images
+    from idol_core.inference.datasets import infer_images
 
     return infer_images(
         _model(target, config), as_images(dataset), input=config.input, device=device or _device(),
@@ -74,8 +73,8 @@ def images(target: Target, dataset: Dataset, config: StageConfig, device: str | 
 
 
 def _records(target: Target, dataset: Dataset, config: StageConfig, device: str | None) -> Iterator[tuple[int, Any]]:
-    from idol_core.engine.records import video_records
-    from idol_core.streaming import VideoSegmenter
+    from idol_core.inference.kept_detections import video_records
+    from idol_core.inference.streaming import VideoSegmenter
 
     folder = target.folder / "detections" / _key(target, dataset, config)
 
@@ -92,7 +91,7 @@ def _records(target: Target, dataset: Dataset, config: StageConfig, device: str 
 
 def _model(target: Target, config: StageConfig) -> Any:
     from idol_core.build import build_model
-    from idol_core.convert import load_weights
+    from idol_core.weights import load_weights
 
     model = build_model(config.model)
     model.load_state_dict(load_weights(target.weights, config.model))
@@ -113,7 +112,7 @@ def _made_from(target: Target, dataset: Dataset, config: StageConfig) -> dict[st
         "annotations": hashes.of(dataset.source),
         "frames": str(dataset.frames),
         "input": asdict(config.input),
-        "select_score": config.tracker.select_score,
+        "select_threshold": config.tracker.select_threshold,
         "box_nms": config.tracker.box_nms,
     }
 

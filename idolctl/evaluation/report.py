@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from idol_core.evaluation.continuity import MIN_SCORE
-from idolctl.evaluation.scores import METRICS, Figures, Scores, VideoRow
-from idolctl.ui import table
+from idol_core.evaluation import METRICS
+from idol_core.evaluation.id_switches import MIN_SCORE
+from idolctl.evaluation.scores import Figures, Scores, VideoRow
+from idolctl.terminal.table import table
 
 _SIZES = ("APs", "APm", "APl")
 

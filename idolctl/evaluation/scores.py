@@ -8,17 +8,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from idol_core.data.annotations.kind import annotation_kind
 from idol_core.data.dataset import Dataset
-from idol_core.data.kind import annotation_kind
-from idol_core.data.stills import coco_truth
+from idol_core.data.images import coco_truth
 from idol_core.errors import InvalidInput
 from idol_core.evaluation.coco_ap import evaluate_coco
-from idol_core.evaluation.compare import compare
-from idol_core.evaluation.continuity import identity_switches
+from idol_core.evaluation.id_switches import identity_switches
 from idol_core.evaluation.occlusion import occlusion_scores
-from idol_core.evaluation.vis_ap import score as vis_scores
+from idol_core.evaluation.overlaps import compare
+from idol_core.evaluation.video_ap import score as vis_scores
 
-METRICS = ("AP", "AP50", "AP75", "AR1", "AR10")
 Figures = dict[str, float | None]  # 0..100; None where no ground truth defines one
 Results = Path | list[dict[str, Any]]
 

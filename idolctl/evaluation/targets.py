@@ -9,17 +9,16 @@ from pathlib import Path
 
 import safetensors
 
-from idol_core.cache import cache_folder, find_weights
-from idol_core.config import DataSource, StageConfig, stage_from_dict
-from idol_core.data.catalog import find_layout, known_names
+from idol_core.config import StageConfig, stage_from_dict
 from idol_core.errors import Integrity, InvalidInput, Missing
-from idolctl.library import load_recipe, recipe_names
-from idolctl.mistakes import suggestion
-from idolctl.progress import say
-from idolctl.resolve import resolve
-from idolctl.runs import FoundStage, find_run, run_folders, stages_of
-from idolctl.state import WEIGHTS
-from idolctl.zoo import ZooEntry, load_zoo
+from idol_core.system.cache import cache_folder, find_weights
+from idolctl.config.library import load_recipe, recipe_names
+from idolctl.config.resolve import resolve
+from idolctl.errors import suggestion
+from idolctl.runs.find import FoundStage, find_run, run_folders, stages_of
+from idolctl.runs.state import WEIGHTS
+from idolctl.terminal.progress import say
+from idolctl.zoo.entries import ZooEntry, load_zoo
 
 
 @dataclass(frozen=True)
@@ -60,15 +59,6 @@ def find_target(name: str, runs: Path, *, data: str | None) -> Target:
     known = [*(p.name for p in run_folders(runs)), *(e.name for e in load_zoo().weights)]
     what = f"'{name}' is no run, no weights file and no name of the zoo"
     raise InvalidInput(what, where=f"{runs}, idolctl ls zoo", fix=suggestion(name, known))
-
-
-def find_data(name: str, root: Path) -> DataSource:
-    """A data set by its full name (ovis_train), or by its short one, which means the validation part (ovis@oracle)."""
-    for candidate in (name, f"{name}_val"):
-        if find_layout(candidate, root) is not None:
-            return DataSource(candidate)
-    short = [n.removesuffix("_val") for n in known_names(root) if n.endswith("_val")]
-    raise InvalidInput(f"no data set '{name}'", where=f"--data; data root {root}", fix=suggestion(name, short))
 
 
 def published_scores(target: Target, data: str) -> dict[str, dict[str, float]]:
@@ -148,9 +138,9 @@ def _carried_recipe(path: Path) -> StageConfig | None:
 
 def _fitted(recipe: str, path: Path) -> StageConfig:
     """The recipe's settings around the network that the tensors show."""
-    from idol_core.convert import open_weights  # brings torch
-    from idol_core.convert.describe import infer_config
-    from idol_core.convert.published import is_published, rename_published
+    from idol_core.weights import open_weights  # brings torch
+    from idol_core.weights.infer_config import infer_config
+    from idol_core.weights.published import is_published, rename_published
 
     state = open_weights(path).state
     ours = rename_published(state, where=str(path))[0] if is_published(state) else state

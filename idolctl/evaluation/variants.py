@@ -1,4 +1,4 @@
-"""`--set tracker.new_score=.2,.3`: the settings of an evaluation, one configuration for each combination of values."""
+"""Settings that `idolctl eval` tries: one configuration for each combination of `--set KEY=A,B`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 from idol_core.config import StageConfig, stage_to_dict
 from idol_core.errors import IdolError, InvalidInput
-from idolctl.assignments import settings_document
-from idolctl.mistakes import raise_all
-from idolctl.schema import Path, Value, overlay, validated
-from idolctl.semantics import check_stage
-from idolctl.yaml_source import Origin
+from idolctl.config.constraints import check_stage
+from idolctl.config.load_yaml import Origin
+from idolctl.config.overrides import settings_document
+from idolctl.config.schema import Path, Value, overlay, validated
+from idolctl.errors import raise_all
 
 ALLOWED = ("tracker.", "input.test_")  # what acts after training
 
@@ -35,7 +35,7 @@ def variants(config: StageConfig, assignments: Sequence[str]) -> list[Variant]:
         values = [value.strip() for value in given.split(",")]
         if not key.startswith(ALLOWED) or not all(values):
             what = f"'{text}' is no setting of an evaluation (these are {ALLOWED[0]}* and {ALLOWED[1]}*)"
-            mistakes.append(InvalidInput(what, where="--set", fix="--set tracker.new_score=.2,.3,.4"))
+            mistakes.append(InvalidInput(what, where="--set", fix="--set tracker.new_threshold=.2,.3,.4"))
         else:
             choices[key] = values
     raise_all(mistakes)

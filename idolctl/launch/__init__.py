@@ -1,1 +1,1 @@
-"""Ways to start the worker of a stage."""
+"""Carry out a plan: start the workers of each stage, here, in a group of machines or through Slurm."""

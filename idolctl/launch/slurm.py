@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from idol_core.errors import IdolError, InvalidInput, Missing, Preempted
-from idol_core.files import write_json
-from idolctl.chain import Stage
-from idolctl.job import Job
-from idolctl.queue import job_state, queue_state, read_jobs
-from idolctl.runs import JOBS
-from idolctl.state import InUse
-from idolctl.ui import table
+from idol_core.system.files import write_json
+from idolctl.runs.find import JOBS
+from idolctl.runs.run import Run
+from idolctl.runs.slurm_jobs import job_state, queue_state, read_jobs
+from idolctl.runs.stages import Stage
+from idolctl.runs.state import InUse
+from idolctl.terminal.table import table
 
 DEFAULT_MINUTES = 24 * 60
 WARNING_SECONDS = 180  # before the time limit Slurm sends a signal, for the last checkpoint
@@ -72,41 +72,41 @@ class StageCommand:
         return ["--rdzv-endpoint", f"{environment.hostnames[0]}:{port}"]
 
 
-def submit(job: Job, *, cluster: str = "slurm") -> list[dict[str, Any]]:
+def submit(run: Run, *, cluster: str = "slurm") -> list[dict[str, Any]]:
     """Submit a job for every stage that has work left; returns their entries in `jobs.json` of the run.
 
     `cluster` is submitit's: slurm, or local and debug, which run the jobs here.
     """
-    from idolctl.execute import prepared
+    from idolctl.launch.execute import prepared
 
-    _refuse_queued(job)
-    with prepared(job) as actions:
+    _refuse_queued(run)
+    with prepared(run) as actions:
         left = [action.stage for action in actions if action.kind != "skip"]
-    earlier = [e for e in read_jobs(job.folder) if e["stage"] not in {stage.chain for stage in left}]
-    executor = _executor(job, cluster)  # without the folder's lock, which the first job may need at once
+    earlier = [e for e in read_jobs(run.folder) if e["stage"] not in {stage.chain for stage in left}]
+    executor = _executor(run, cluster)  # without the folder's lock, which the first job may need at once
     entries: list[dict[str, Any]] = []
     for stage in left:
-        _set_parameters(executor, job, stage, after=entries[-1]["job"] if entries else None)
+        _set_parameters(executor, run, stage, after=entries[-1]["job"] if entries else None)
         try:
-            submitted = executor.submit(_command(job, stage))
+            submitted = executor.submit(_command(run, stage))
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:
             text = " ".join(str(error).split())
             raise IdolError(f"sbatch refused the job: {text}", where="Slurm", fix="see sinfo and squeue") from error
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         entries.append({"stage": stage.chain, "job": submitted.job_id, "cluster": cluster, "submitted": now})
-        write_json(job.folder / JOBS, [*earlier, *entries])
+        write_json(run.folder / JOBS, [*earlier, *entries])
         if cluster != "slurm":  # those have no dependencies
             submitted.result()
     return entries
 
 
-def _refuse_queued(job: Job) -> None:
+def _refuse_queued(run: Run) -> None:
     """InUse (exit 1) while Slurm holds jobs of these stages: others would write the same folders."""
-    chains = {stage.chain for stage in job.stages}
-    queued = [e["job"] for e in read_jobs(job.folder) if e["stage"] in chains and queue_state(e)]
+    chains = {stage.chain for stage in run.stages}
+    queued = [e["job"] for e in read_jobs(run.folder) if e["stage"] in chains and queue_state(e)]
     if queued:
         what = f"jobs of these steps are still queued or running: {' '.join(queued)}"
-        raise InUse(what, where=str(job.folder / JOBS), fix=f"idolctl status; scancel {' '.join(queued)} ends them")
+        raise InUse(what, where=str(run.folder / JOBS), fix=f"idolctl status; scancel {' '.join(queued)} ends them")
 
 
 def print_jobs(entries: list[dict[str, Any]], folder: Path, as_json: bool) -> None:
@@ -138,21 +138,21 @@ def minutes(text: str) -> int:
     return -(-seconds // 60)
 
 
-def _command(job: Job, stage: Stage) -> StageCommand:
+def _command(run: Run, stage: Stage) -> StageCommand:
     """`idolctl run` of the steps up to `stage`; those before are done by then."""
-    steps = ",".join(str(s.step) for s in job.stages[: job.stages.index(stage) + 1])
-    ranks = job.request.ranks
+    steps = ",".join(str(s.step) for s in run.stages[: run.stages.index(stage) + 1])
+    launch = run.request.launch
     here = dataclasses.replace(
-        ranks, launcher="torchrun" if ranks.world > 1 else "local", partition=None, time=None, slurm=(), torchrun=()
+        launch, launcher="torchrun" if launch.world > 1 else "local", partition=None, time=None, slurm=(), torchrun=()
     )
     request = dataclasses.replace(
-        job.request, steps=steps, name=job.folder.name, runs=job.folder.parent.resolve(), root=job.root.resolve(),
-        ranks=here,
+        run.request, steps=steps, name=run.folder.name, runs=run.folder.parent.resolve(), root=run.root.resolve(),
+        launch=here,
     )  # fmt: skip
-    return StageCommand(request.arguments(), nodes=ranks.nodes, torchrun=ranks.torchrun)
+    return StageCommand(request.arguments(), nodes=launch.nodes, torchrun=launch.torchrun)
 
 
-def _executor(job: Job, cluster: str) -> Any:
+def _executor(run: Run, cluster: str) -> Any:
     try:
         import submitit
     except ImportError:
@@ -163,27 +163,27 @@ def _executor(job: Job, cluster: str) -> Any:
 
     if cluster == "slurm" and shutil.which("sbatch") is None:
         raise Missing("no sbatch here", where="--launcher slurm", fix="run this on a machine of the Slurm cluster")
-    return submitit.AutoExecutor(folder=_logs(job.folder), cluster=cluster, slurm_max_num_timeout=MOST_TIMEOUTS)
+    return submitit.AutoExecutor(folder=_logs(run.folder), cluster=cluster, slurm_max_num_timeout=MOST_TIMEOUTS)
 
 
 def _logs(folder: Path) -> Path:
     return folder.resolve() / "slurm" / "%j"
 
 
-def _set_parameters(executor: Any, job: Job, stage: Stage, *, after: str | None) -> None:
-    ranks = job.request.ranks
-    own: dict[str, Any] = dict(_pair(text) for text in ranks.slurm)
-    gpus = int(own.pop("gpus_per_node", ranks.gpus))
-    cpus = int(own.pop("cpus_per_task", ranks.gpus * (1 + stage.config.data.workers)))
+def _set_parameters(executor: Any, run: Run, stage: Stage, *, after: str | None) -> None:
+    launch = run.request.launch
+    own: dict[str, Any] = dict(_pair(text) for text in launch.slurm)
+    gpus = int(own.pop("gpus_per_node", launch.gpus))
+    cpus = int(own.pop("cpus_per_task", launch.gpus * (1 + stage.config.data.workers)))
     executor.update_parameters(
-        name=f"{job.folder.name}-{stage.chain}",
-        timeout_min=minutes(ranks.time) if ranks.time else DEFAULT_MINUTES,
-        nodes=ranks.nodes,
+        name=f"{run.folder.name}-{stage.chain}",
+        timeout_min=minutes(launch.time) if launch.time else DEFAULT_MINUTES,
+        nodes=launch.nodes,
         tasks_per_node=1,
         cpus_per_task=cpus,
         **({"gpus_per_node": gpus} if gpus else {}),
         slurm_signal_delay_s=WARNING_SECONDS,
-        **({"slurm_partition": ranks.partition} if ranks.partition else {}),
+        **({"slurm_partition": launch.partition} if launch.partition else {}),
         slurm_additional_parameters={
             "requeue": True,
             **({"dependency": f"afterok:{after}", "kill_on_invalid_dep": "yes"} if after else {}),

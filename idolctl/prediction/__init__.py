@@ -1,1 +1,1 @@
-"""Tracking in a clip of one's own: where frames come from, the work, its files."""
+"""`idolctl predict`: sources of frames in, files of tracks out."""

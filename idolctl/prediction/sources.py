@@ -8,8 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from idol_core.camera import camera_device, camera_rate, read_camera
-from idol_core.clips import (
+from idol_core.data.catalog import resolve_source
+from idol_core.data.dataset import open_dataset
+from idol_core.errors import InvalidInput, Missing
+from idol_core.video.camera import camera_device, camera_rate, read_camera
+from idol_core.video.clips import (
     IMAGE_ENDINGS,
     Clip,
     image_clip,
@@ -19,11 +22,7 @@ from idol_core.clips import (
     recorded_clip,
     video_clip,
 )
-from idol_core.data.catalog import resolve_source
-from idol_core.data.dataset import open_dataset
-from idol_core.errors import InvalidInput, Missing
-from idolctl.evaluation.targets import find_data
-from idolctl.workspace import data_root, is_toy, make_toy_data
+from idolctl.datasets.root import data_root, find_data, is_toy, make_toy_data
 
 CAMERA = "camera:"
 
@@ -106,7 +105,7 @@ def _glob(pattern: str) -> Sources:
 
 
 def _data_set(name: str, asked: Path | None) -> Sources:
-    root = data_root(asked, runs=None, stages=())
+    root = data_root(asked)
     try:
         source = find_data(name, root)
     except InvalidInput as error:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from idol_core.cache import find_weights
 from idol_core.errors import InvalidInput, Missing
-from idol_core.threads import configure_threads
-from idolctl.mistakes import suggestion
-from idolctl.zoo import ZooEntry, load_zoo
+from idol_core.system.cache import find_weights
+from idol_core.system.cpu import configure_threads
+from idolctl.errors import suggestion
+from idolctl.zoo.entries import ZooEntry, load_zoo
 
 if TYPE_CHECKING:
-    from idol_core.streaming import VideoSegmenter
+    from idol_core.inference.streaming import VideoSegmenter
 
 
 def check_weights(name: str) -> Path:
@@ -45,7 +45,7 @@ def open_segmenter(path: Path, device: str | None) -> VideoSegmenter:
     configure_threads()
     import torch
 
-    from idol_core.streaming import VideoSegmenter
+    from idol_core.inference.streaming import VideoSegmenter
 
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -26,8 +26,8 @@ solver:
   milestones: []
   warmup_factor: 1.0
   lr: 4.0e-4
-  batch: 2
-  normalise: global
+  batch_size: 2
+  normalize: global
   checkpoint_every: 1
   log_every: 1
 steps:
@@ -82,8 +82,8 @@ def _box(video: int, frame: int, which: int) -> np.ndarray:
 def _save(path: Path, masks: list[np.ndarray]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.full((*SIZE, 3), 90, np.uint8)
-    for mask, colour in zip(masks, ((220, 40, 40), (40, 200, 60)), strict=True):
-        pixels[mask > 0] = colour
+    for mask, color in zip(masks, ((220, 40, 40), (40, 200, 60)), strict=True):
+        pixels[mask > 0] = color
     Image.fromarray(pixels).save(path)
 
 

@@ -11,7 +11,7 @@ import torch
 
 from idol_core.build import build_model
 from idol_core.config import stage_from_dict
-from idol_core.convert import ours_to_published
+from idol_core.weights import ours_to_published
 from idolctl.app import main
 from tests.cli.conftest import blocks
 from tests.unit.tiny import tiny_config

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from idol_core.config import DataSource
+from idol_core.data.annotations.index_store import LARGE_BYTES
 from idol_core.data.catalog import find_layout, known_names, resolve_source
 from idol_core.data.dataset import open_dataset
-from idol_core.data.index_store import LARGE_BYTES
 from idol_core.errors import InvalidInput
 from idolctl.app import main
 from tests.cli.conftest import blocks

@@ -17,13 +17,13 @@ import torch
 from safetensors.torch import load_file
 
 from idol_core.build import build_model
-from idol_core.cache import weights_path
-from idol_core.convert import ours_to_published
 from idol_core.errors import IdolError, NetworkError
-from idolctl import download as downloading
+from idol_core.system.cache import weights_path
+from idol_core.weights import ours_to_published
 from idolctl.app import main
-from idolctl.drive import drive_file
-from idolctl.zoo import load_zoo
+from idolctl.zoo import download as downloading
+from idolctl.zoo.drive import drive_file
+from idolctl.zoo.entries import load_zoo
 from tests.cli.conftest import blocks
 from tests.unit.tiny import tiny_config
 

@@ -16,12 +16,12 @@ from idol_core.config import stage_to_dict
 from idol_core.data.dataset import open_dataset
 from idol_core.errors import Integrity, InvalidInput
 from idolctl.app import main
+from idolctl.config.library import load_recipe
+from idolctl.config.resolve import resolve
 from idolctl.evaluation import infer
 from idolctl.evaluation.scores import METRICS, mean_and_spread
 from idolctl.evaluation.targets import Target, find_target, published_scores
 from idolctl.evaluation.variants import variants
-from idolctl.library import load_recipe
-from idolctl.resolve import resolve
 from tests.cli.conftest import CHECKOUT, blocks
 from tests.unit.tiny import tiny_config
 from tests.unit.vis_sets import HEIGHT, WIDTH, box, result, truth
@@ -199,7 +199,7 @@ def run(tmp_path):
 
 def _keep_detections(name, tmp_path, swap_at):
     from idol_core.data.catalog import resolve_source
-    from idol_core.engine.records import save_record
+    from idol_core.inference.kept_detections import save_record
     from idol_core.tracking.records import FrameRecord, VideoRecord
 
     target = find_target(name, tmp_path / "runs", data=None)
@@ -231,7 +231,7 @@ def test_a_run_is_scored_by_its_own_results(run, call, tmp_path):
 
 def test_tracker_settings_without_the_network(run, call):
     folder = run("a", [], swap_at=FRAMES)
-    code, out, _ = call("eval", "a", "--set", "tracker.new_score=.2", "--json")
+    code, out, _ = call("eval", "a", "--set", "tracker.new_threshold=.2", "--json")
     assert code == 0
     assert last_json(out)["AR10"] == pytest.approx(100)
     results = json.loads((folder / "eval/pair_val/results.json").read_text())
@@ -242,19 +242,19 @@ def test_tracker_settings_without_the_network(run, call):
 
 def test_a_sweep_is_a_table(run, call):
     run("a", [], swap_at=FRAMES)
-    sweep = ["--set", "tracker.init_score=.3", "--set", "tracker.new_score=.2,.3"]
+    sweep = ["--set", "tracker.init_threshold=.3", "--set", "tracker.new_threshold=.2,.3"]
     code, out, _ = call("eval", "a", *sweep, "--json")
     found = last_json(out)
     assert code == 0
     assert [row["AR10"] for row in found["sweep"]] == pytest.approx([90, 50])  # 7 of 8 frames: up to .85
-    sweep = ["--set", "tracker.new_score=.2", "--set", "tracker.init_score=.2,.3"]
+    sweep = ["--set", "tracker.new_threshold=.2", "--set", "tracker.init_threshold=.2,.3"]
     code, out, _ = call("eval", "a", *sweep, "--json")
     found = last_json(out)
-    assert [(r["settings"]["tracker.init_score"], r["AR10"]) for r in found["sweep"]] == [
+    assert [(r["settings"]["tracker.init_threshold"], r["AR10"]) for r in found["sweep"]] == [
         (".2", pytest.approx(100)),
         (".3", pytest.approx(90)),  # it begins a frame later
     ]
-    assert found["settings"] == {"tracker.init_score": ".2", "tracker.new_score": ".2"}
+    assert found["settings"] == {"tracker.init_threshold": ".2", "tracker.new_threshold": ".2"}
     assert found["AP"] == found["sweep"][0]["AP"]
     code, out, _ = call("eval", "a", *sweep)
     assert out.count("best") == 1
@@ -325,8 +325,8 @@ def test_submit_infers_what_a_run_lacks(run, call, tmp_path):
     [
         (["a", "--set", "solver.lr=1"], 2, "no setting of an evaluation"),
         (["a", "--set", "tracker.new_scor=.1"], 2, "unknown key"),
-        (["a", "--set", "tracker.new_score=high"], 2, "expected a valid number"),
-        (["a", "--set", "tracker.new_score=1.5"], 2, "within 0 and 1"),
+        (["a", "--set", "tracker.new_threshold=high"], 2, "expected a valid number"),
+        (["a", "--set", "tracker.new_threshold=1.5"], 2, "within 0 and 1"),
         (["a", "--data", "nosuch"], 2, "no data set"),
         (["a", "--data", "ovis"], 3, "not found"),
         (["nosuch"], 2, "no run"),
@@ -365,8 +365,8 @@ def test_detections_are_those_of_weights_input_and_selection(run, tmp_path):
     def keys(*assignments):
         return [infer._key(target, dataset, v.config) for v in variants(target.config, assignments)]
 
-    assert len(set(keys("tracker.new_score=.1,.2", "tracker.mask_nms=.1,.9"))) == 1
-    assert len(set(keys("tracker.select_score=.1,.2", "input.test_short_side=96,112"))) == 4
+    assert len(set(keys("tracker.new_threshold=.1,.2", "tracker.mask_nms=.1,.9"))) == 1
+    assert len(set(keys("tracker.select_threshold=.1,.2", "input.test_short_side=96,112"))) == 4
     before = keys()
     shutil.copyfile(__file__, target.weights)
     assert keys() != before
@@ -390,7 +390,7 @@ def test_published_figures_stand_beside_what_they_compare_with(recipe, step, bac
 
 def test_weights_that_do_not_say_how_they_were_made(tmp_path):
     from idol_core.build import build_model
-    from idol_core.convert import save_weights
+    from idol_core.weights import save_weights
 
     model = tiny_config(num_classes=5)
     path = tmp_path / "mine.safetensors"

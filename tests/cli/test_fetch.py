@@ -23,14 +23,14 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file, save
 
-from idol_core.cache import weights_path
 from idol_core.errors import IdolError, Integrity, NetworkError
-from idolctl import download as downloading
+from idol_core.system.cache import weights_path
 from idolctl.app import main
-from idolctl.download import download
-from idolctl.parts import private_part
-from idolctl.pins import sha256_of
-from idolctl.zoo import load_zoo
+from idolctl.zoo import download as downloading
+from idolctl.zoo.download import download
+from idolctl.zoo.entries import load_zoo
+from idolctl.zoo.partial_files import private_part
+from idolctl.zoo.pins import sha256_of
 from tests.cli.conftest import CHECKOUT, blocks
 
 NAME = "swinl-imagenet22k"  # an entry without a published hash whose content is not looked into

@@ -15,14 +15,14 @@ import pytest
 import torch
 
 from idol_core.errors import InvalidInput
-from idol_core.threads import usable_cores
-from idolctl.launch.ranks import Ranks
+from idol_core.system.cpu import usable_cores
 from idolctl.launch.slurm import StageCommand, minutes
+from idolctl.runs.processes import LaunchConfig
 from tests.cli.conftest import CHECKOUT, blocks
 from tests.cli.mini import make_mini
 from tests.e2e.stages import ENVIRONMENT
 
-FAST = ("--steps", "1", "--set", "solver.iterations=4", "--set", "solver.batch=4")
+FAST = ("--steps", "1", "--set", "solver.iterations=4", "--set", "solver.batch_size=4")
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_two_machines_are_two_launchers(home):
 @pytest.mark.skipif(Path("/proc/driver/nvidia/gpus").is_dir(), reason="this machine has a GPU: one process unasked")
 @pytest.mark.parametrize(("batch", "divides"), [(4, (4, 2, 1)), (3, (3, 1))])
 def test_without_a_gpu_the_cores_share_the_batch(home, batch, divides):
-    options = ("--steps", "1", "--set", "solver.iterations=2", "--set", f"solver.batch={batch}")
+    options = ("--steps", "1", "--set", "solver.iterations=2", "--set", f"solver.batch_size={batch}")
     (scratch := home / "scratch").mkdir()
     process = start(home, *options, unset=("OMP_NUM_THREADS",), TMPDIR=str(scratch))
     assert process.wait(timeout=300) == 0, process.communicate()
@@ -69,7 +69,7 @@ def test_without_a_gpu_the_cores_share_the_batch(home, batch, divides):
 
 def test_a_stopped_group_is_75_and_a_traceback_is_shown_once(home):
     """Slurm's warning reaches all through torchrun; then a checkpoint of another network fails in all of them."""
-    options = ("--steps", "1", "--gpus", 2, "--set", "solver.batch=4", "--set", "solver.iterations=3000")
+    options = ("--steps", "1", "--gpus", 2, "--set", "solver.batch_size=4", "--set", "solver.iterations=3000")
     process = start(home, *options)
     stage = home / "runs" / "mini-tiny" / "1"
     metrics = stage / "metrics.jsonl"
@@ -106,13 +106,19 @@ def test_a_batch_that_does_not_divide_is_refused(home, idolctl):
 def test_what_follows_the_dashes_goes_to_torchrun():
     from pathlib import Path
 
-    from idolctl.launch.ranks import worker_command
+    from idolctl.launch.worker import worker_command
 
-    command = worker_command(Ranks(gpus=2, torchrun=("--max-restarts", "0")), Path("stage"), key="k", scratch="aside")
+    command = worker_command(
+        LaunchConfig(gpus=2, torchrun=("--max-restarts", "0")), Path("stage"), key="k", scratch="aside"
+    )
     assert command[1:3] == ["-m", "torch.distributed.run"]
     assert command.index("0") > command.index("3")  # the last one counts
     assert command[-3:] == ["-m", "idol_core.worker", "stage"]
-    assert worker_command(Ranks(), Path("stage"), key="", scratch="aside")[1:] == ["-m", "idol_core.worker", "stage"]
+    assert worker_command(LaunchConfig(), Path("stage"), key="", scratch="aside")[1:] == [
+        "-m",
+        "idol_core.worker",
+        "stage",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -132,13 +138,13 @@ def test_other_time_limits_are_refused(text):
 @pytest.mark.parametrize("cluster", ["local", "debug"])
 def test_jobs_run_the_stages_in_order(home, monkeypatch, cluster):
     """Through submitit's executors without Slurm: one job a step, each with the steps before it."""
-    from idolctl.job import Request, make_job
     from idolctl.launch.slurm import submit
+    from idolctl.runs.run import RunRequest, make_run
 
     monkeypatch.chdir(home)
     monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
-    ranks = Ranks("slurm", time="10", slurm=("gpus_per_node=0",))
-    job = make_job(Request("mini.yaml", steps="1,2", ranks=ranks))
+    launch = LaunchConfig("slurm", time="10", slurm=("gpus_per_node=0",))
+    job = make_run(RunRequest("mini.yaml", steps="1,2", launch=launch))
     entries = submit(job, cluster=cluster)
     assert [entry["stage"] for entry in entries] == ["1", "1-2"]
     assert json.loads((job.folder / "jobs.json").read_text()) == entries

@@ -13,9 +13,9 @@ import pytest
 
 from idol_core.data.catalog import LAYOUTS
 from idol_core.errors import IdolError, InvalidInput, Missing
-from idolctl.identity import is_known, stage_key
-from idolctl.job import Job, Request, lacking, make_job, refuse_changes
-from idolctl.state import read_stage, run_lock, stage_lock
+from idolctl.runs.fingerprint import is_known, stage_key
+from idolctl.runs.run import Run, RunRequest, lacking, make_run, refuse_changes
+from idolctl.runs.state import read_stage, run_lock, stage_lock
 from tests.cli.conftest import CHECKOUT
 
 
@@ -30,17 +30,17 @@ def request_of(tmp_path, monkeypatch):
             (root / layout.annotations[0]).parent.mkdir(parents=True, exist_ok=True)
             (root / layout.annotations[0]).write_text(name)
 
-    def make(*settings: str, **options: object) -> Job:
+    def make(*settings: str, **options: object) -> Run:
         known = {"recipe": "toy", "runs": tmp_path / "runs", "root": root, "assignments": settings}
-        return make_job(Request(**(known | options)))
+        return make_run(RunRequest(**(known | options)))
 
     return make
 
 
-def leave(job, chain, *, iteration=0, done=False, weights=b""):
+def leave(run, chain, *, iteration=0, done=False, weights=b""):
     """Put a stage's files there as a worker leaves them."""
-    stage = next(s for s in job.stages if s.chain == chain)
-    folder, identity = job.stage_folder(chain), job.identity(stage)
+    stage = next(s for s in run.stages if s.chain == chain)
+    folder, identity = run.stage_folder(chain), run.identity(stage)
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "stage.json").write_text(json.dumps({"key": "", "identity": identity}))
     if iteration:
@@ -51,12 +51,12 @@ def leave(job, chain, *, iteration=0, done=False, weights=b""):
     (folder / "state.json").write_text(json.dumps(status))
 
 
-def kinds(job):
-    return [action.kind for action in job.plan()]
+def kinds(run):
+    return [action.kind for action in run.plan()]
 
 
-def reasons(job):
-    return [action.reason for action in job.plan()]
+def reasons(run):
+    return [action.reason for action in run.plan()]
 
 
 def test_an_empty_folder_runs_everything_in_order(request_of):
@@ -67,18 +67,18 @@ def test_an_empty_folder_runs_everything_in_order(request_of):
 
 
 def test_done_is_skipped_a_checkpoint_resumed(request_of):
-    job = request_of()
-    leave(job, "1", done=True)
-    leave(job, "1-2", iteration=50)
-    assert kinds(job) == ["skip", "resume", "wait"]
-    assert f"iteration 50 of {job.stages[1].config.solver.iterations}" in reasons(job)[1]
+    run = request_of()
+    leave(run, "1", done=True)
+    leave(run, "1-2", iteration=50)
+    assert kinds(run) == ["skip", "resume", "wait"]
+    assert f"iteration 50 of {run.stages[1].config.solver.iterations}" in reasons(run)[1]
     assert kinds(request_of(steps="1,3")) == ["skip", "run"]
 
 
 def test_a_run_that_has_only_its_evaluation_left(request_of):
-    job = request_of(steps="1")
-    leave(job, "1", iteration=job.stages[0].config.solver.iterations)
-    assert (kinds(job), reasons(job)) == (["resume"], ["trained, evaluation is left"])
+    run = request_of(steps="1")
+    leave(run, "1", iteration=run.stages[0].config.solver.iterations)
+    assert (kinds(run), reasons(run)) == (["resume"], ["trained, evaluation is left"])
 
 
 def test_settings_that_change_nothing_learnt_do_not_matter(request_of):
@@ -107,9 +107,9 @@ def test_a_changed_recipe_over_nothing_worth_keeping_just_runs(request_of):
 
 
 def test_changed_annotations_are_noticed(request_of):
-    job = request_of()
-    leave(job, "1", done=True)
-    annotations = job.root / LAYOUTS["toy_images_val"].annotations[0]
+    run = request_of()
+    leave(run, "1", done=True)
+    annotations = run.root / LAYOUTS["toy_images_val"].annotations[0]
     annotations.write_text("other")
     (action, *_) = request_of().plan()
     assert (action.kind, action.changes) == ("changed", ("data.val's annotations changed",))
@@ -118,20 +118,20 @@ def test_changed_annotations_are_noticed(request_of):
 
 
 def test_other_weights_of_the_parent_are_noticed(request_of):
-    job = request_of(steps="1,3")
-    leave(job, "1", done=True)
-    leave(job, "1-3", iteration=20)
-    assert kinds(job) == ["skip", "resume"]
-    (job.stage_folder("1") / "weights.safetensors").write_bytes(b"trained again")
+    run = request_of(steps="1,3")
+    leave(run, "1", done=True)
+    leave(run, "1-3", iteration=20)
+    assert kinds(run) == ["skip", "resume"]
+    (run.stage_folder("1") / "weights.safetensors").write_bytes(b"trained again")
     (_, action) = request_of(steps="1,3").plan()
     assert (action.kind, action.changes) == ("changed", ("the weights it starts from changed",))
 
 
 def test_forcing_a_step_redoes_what_depends_on_it(request_of):
-    job = request_of()
+    run = request_of()
     for chain in ("1", "1-2", "1-2-3"):
-        leave(job, chain, done=True)
-    assert kinds(job) == ["skip", "skip", "skip"]
+        leave(run, chain, done=True)
+    assert kinds(run) == ["skip", "skip", "skip"]
     forced = request_of(force_step=2).plan()
     assert [a.kind for a in forced] == ["skip", "run", "wait"]
     assert [a.fresh for a in forced] == [False, True, True]
@@ -141,10 +141,10 @@ def test_forcing_a_step_redoes_what_depends_on_it(request_of):
 
 
 def test_keys_are_of_content_not_of_places(request_of, tmp_path):
-    job = request_of(steps="1")
-    identity = job.identity(job.stages[0])
+    run = request_of(steps="1")
+    identity = run.identity(run.stages[0])
     assert is_known(identity)
-    job.root.rename(tmp_path / "moved")
+    run.root.rename(tmp_path / "moved")
     moved = request_of(steps="1", root=tmp_path / "moved", name="elsewhere")
     assert stage_key(moved.identity(moved.stages[0])) == stage_key(identity)
     other = request_of("solver.seed=1", steps="1", root=tmp_path / "moved")
@@ -152,29 +152,29 @@ def test_keys_are_of_content_not_of_places(request_of, tmp_path):
 
 
 def test_a_first_step_starts_from_named_weights(request_of, tmp_path):
-    job = make_job(Request("ytvis19", steps="3", root=tmp_path))
-    missing = lacking(job, job.plan())
+    run = make_run(RunRequest("ytvis19", steps="3", root=tmp_path))
+    missing = lacking(run, run.plan())
     assert all(isinstance(m, Missing) for m in missing)
     assert "idolctl fetch r50-step12" in [m.fix for m in missing]
     cached = tmp_path / "cache" / "weights"
     cached.mkdir(parents=True)
     (cached / "r50-step12.safetensors").write_bytes(b"weights")
-    assert "idolctl fetch r50-step12" not in [m.fix for m in lacking(job, job.plan())]
-    assert make_job(Request("ytvis19", backbone="swinl")).stages[0].config.init == "swinl-imagenet22k"
-    assert [s.config.init for s in make_job(Request("ytvis19")).stages] == ["r50-imagenet", None, None]
+    assert "idolctl fetch r50-step12" not in [m.fix for m in lacking(run, run.plan())]
+    assert make_run(RunRequest("ytvis19", backbone="swinl")).stages[0].config.init == "swinl-imagenet22k"
+    assert [s.config.init for s in make_run(RunRequest("ytvis19")).stages] == ["r50-imagenet", None, None]
     own = tmp_path / "own.pth"
     own.write_bytes(b"own")
-    given = make_job(Request("ytvis19", steps="3", init=str(own), root=tmp_path))
+    given = make_run(RunRequest("ytvis19", steps="3", init=str(own), root=tmp_path))
     assert given.stages[0].config.init == str(own)
     (cached / "r50-step12.safetensors").write_bytes(b"other weights")
-    before = job.identity(job.stages[0])["start"]
+    before = run.identity(run.stages[0])["start"]
     assert before not in (None, given.identity(given.stages[0])["start"])
 
 
 def test_random_layers_are_never_frozen(tmp_path):
     with pytest.raises(InvalidInput, match="random layers"):
-        make_job(Request("ytvis19", init="none"))
-    free = make_job(Request("ytvis19", init="none", assignments=("model.backbone.freeze_at=0",)))
+        make_run(RunRequest("ytvis19", init="none"))
+    free = make_run(RunRequest("ytvis19", init="none", assignments=("model.backbone.freeze_at=0",)))
     assert free.stages[0].config.init is None
 
 
@@ -191,17 +191,17 @@ def test_a_name_is_a_folder_name(request_of, name):
 
 
 def test_files_cut_short_are_as_if_not_there(request_of):
-    job = request_of(steps="1")
-    leave(job, "1", iteration=50)
-    (job.stage_folder("1") / "state.json").write_text('{"status": "do')
-    assert kinds(job) == ["resume"]
-    (job.stage_folder("1") / "stage.json").write_text("")
-    assert read_stage(job.stage_folder("1")).recorded == {}
-    assert kinds(job) == ["changed"]  # never thrown away unasked
+    run = request_of(steps="1")
+    leave(run, "1", iteration=50)
+    (run.stage_folder("1") / "state.json").write_text('{"status": "do')
+    assert kinds(run) == ["resume"]
+    (run.stage_folder("1") / "stage.json").write_text("")
+    assert read_stage(run.stage_folder("1")).recorded == {}
+    assert kinds(run) == ["changed"]  # never thrown away unasked
 
 
 def test_the_command_to_repeat_is_the_command_given():
-    request = Request("toy", steps="1,3", name="a b", assignments=("solver.milestones=[1, 2]",), force_step=1)
+    request = RunRequest("toy", steps="1,3", name="a b", assignments=("solver.milestones=[1, 2]",), force_step=1)
     assert request.command() == "idolctl run toy --steps 1,3 --name 'a b' --set 'solver.milestones=[1, 2]'"
     assert request.command(force_step=3).endswith("--force-step 3 --set 'solver.milestones=[1, 2]'")
     assert dataclasses.replace(request, assignments=()).command().endswith("--name 'a b'")
@@ -209,7 +209,7 @@ def test_the_command_to_repeat_is_the_command_given():
 
 def test_one_run_folder_one_command(tmp_path):
     code = (
-        "import time\nfrom pathlib import Path\nfrom idolctl.state import run_lock\n"
+        "import time\nfrom pathlib import Path\nfrom idolctl.runs.state import run_lock\n"
         f"with run_lock(Path({str(tmp_path)!r})):\n    print('held', flush=True)\n    time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as other:
@@ -234,7 +234,7 @@ def test_a_killed_command_line_takes_its_worker_with_it(tmp_path):
     )
     parent = (
         "import os, subprocess, sys, time\n"
-        "bound = [sys.executable, '-m', 'idolctl.launch.bound', str(os.getpid())]\n"
+        "bound = [sys.executable, '-m', 'idolctl.launch.die_with_parent', str(os.getpid())]\n"
         "command = [*bound, sys.executable, '-c', sys.argv[1]]\n"
         "subprocess.Popen(command, process_group=0)\ntime.sleep(60)"
     )

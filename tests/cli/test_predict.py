@@ -22,8 +22,8 @@ from safetensors.torch import save_file
 
 from idol_core.build import build_model
 from idol_core.config import InputConfig, StageConfig, TrackerConfig, stage_to_dict
-from idol_core.convert import save_weights
-from idol_core.video_io import read_video, write_video
+from idol_core.video.files import read_video, write_video
+from idol_core.weights import save_weights
 from idolctl.app import main
 from tests.cli.conftest import CHECKOUT, blocks
 from tests.cli.mini import make_mini
@@ -206,14 +206,14 @@ def test_a_turned_video_stands_upright(predict, folder, matrix, corner):
 
 
 def test_videos_of_a_data_set(predict, folder, weights):
-    from idol_core.clips import labelled_clip
     from idol_core.config import DataSource
     from idol_core.data.catalog import resolve_source
     from idol_core.data.dataset import open_dataset
+    from idol_core.video.clips import labelled_clip
+    from idolctl.prediction.predict import Save
+    from idolctl.prediction.predict import predict as work
     from idolctl.prediction.sources import Sources
     from idolctl.prediction.weights import open_segmenter
-    from idolctl.prediction.work import Save
-    from idolctl.prediction.work import predict as work
 
     make_mini(folder)
     root = folder / "root" / "ovis"
@@ -370,7 +370,7 @@ def test_a_signal_leaves_no_half_written_file(folder, weights, number, code):
 
 def test_published_weights_serve_by_name_once_fetched(folder, capsys):
     from idol_core import VideoSegmenter
-    from idol_core.convert import ours_to_published
+    from idol_core.weights import ours_to_published
 
     torch.manual_seed(0)
     model = tiny_config(num_classes=25)
@@ -380,7 +380,7 @@ def test_published_weights_serve_by_name_once_fetched(folder, capsys):
     assert main(["fetch", "ovis-r50", "--mirror", str(folder / "mirror"), "--offline"]) == 0, capsys.readouterr().err
     segmenter = VideoSegmenter.from_pretrained("ovis-r50")
     assert segmenter.classes[:3] == ("Person", "Bird", "Cat")
-    assert segmenter.tracker.new_score == 0.3
+    assert segmenter.tracker.new_threshold == 0.3
     assert segmenter.input.test_short_side == 720
     (tracked,) = segmenter.stream(clip(1))
     assert tracked.size == (48, 80)

@@ -10,8 +10,8 @@ import select
 import subprocess
 import sys
 
-from idolctl.launch.local import run_worker
-from idolctl.progress import PlainDisplay
+from idolctl.launch.worker import run_worker
+from idolctl.terminal.stage_display import PlainDisplay
 from tests.cli.conftest import CHECKOUT
 
 TRAINED = {"iteration": 40, "it_per_s": 2.5, "data_wait": 0.031, "memory_mib": 812.4, "lr": 2e-4, "grad_norm": 1.25}

@@ -18,7 +18,7 @@ import av
 import pytest
 from PIL import Image
 
-from idol_core.data.index_store import LARGE_BYTES
+from idol_core.data.annotations.index_store import LARGE_BYTES
 from tests.cli.conftest import CHECKOUT, blocks, processor_seconds
 from tests.cli.mini import make_mini
 

@@ -14,9 +14,9 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from idol_core.errors import IdolError, Integrity, Missing
-from idolctl.mistakes import Mistakes
-from idolctl.results_file import Video, Videos, read_videos, scan
-from idolctl.submission import pack
+from idolctl.errors import Mistakes
+from idolctl.submission.pack import pack
+from idolctl.submission.results import Video, Videos, read_videos, scan
 from tests.cli.conftest import CHECKOUT, blocks
 
 ANNOTATIONS = {

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from idol_core.config import DataSource
-from idol_core.data import rle
-from idol_core.data.toy import make_clip
-from idol_core.data.toy_shapes import SHAPES
+from idol_core.data.annotations import rle
+from idol_core.data.toy.make import make_clip
+from idol_core.data.toy.shapes import SHAPES
 
 SMALL = """
 VERSION: 2

@@ -16,9 +16,9 @@ from detectron2.modeling import build_model
 import idol_core.detectron2 as idol
 from idol_core.build import build_model as build_ours
 from idol_core.config import StageConfig
-from idol_core.convert import convert_file, open_weights, save_weights, start_from
 from idol_core.engine.checkpoint import save_checkpoint
 from idol_core.losses.criterion import Criterion
+from idol_core.weights import convert_file, open_weights, save_weights, start_from
 from tests.unit.tiny import SWIN, tiny_config
 
 pytestmark = pytest.mark.detectron2

@@ -13,7 +13,7 @@ from detectron2.data.datasets import register_coco_instances
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 
 import idol_core.detectron2 as idol
-from idol_core.data import rle
+from idol_core.data.annotations import rle
 from idol_core.data.collate import Sample, collate_frames
 from idol_core.errors import InvalidInput, Missing
 from idol_core.tracking.online import TrackedFrame

@@ -19,16 +19,16 @@ from detectron2.structures import ImageList
 
 import idol_core.detectron2 as idol
 from idol_core.build import build_model as build_ours
-from idol_core.convert import transfer
 from idol_core.data.collate import collate_frames, collate_pairs
 from idol_core.data.frames import read_frame
-from idol_core.data.stills import as_images
+from idol_core.data.images import as_images
 from idol_core.data.transforms import resize_for_test
-from idol_core.engine.infer import infer_images, infer_videos
 from idol_core.errors import InvalidInput
-from idol_core.evaluation.vis_ap import evaluate_vis
+from idol_core.evaluation.video_ap import evaluate_vis
+from idol_core.inference.datasets import infer_images, infer_videos
+from idol_core.inference.streaming import VideoSegmenter
 from idol_core.losses.criterion import Criterion
-from idol_core.streaming import VideoSegmenter
+from idol_core.weights import transfer
 from tests.detectron2.conftest import liven
 
 pytestmark = pytest.mark.detectron2

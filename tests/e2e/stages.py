@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from idol_core.config import CropConfig, DataConfig, DataSource, InputConfig, SolverConfig, StageConfig, stage_to_dict
-from idolctl.launch.ranks import ENVIRONMENT as LAUNCH
+from idolctl.launch.worker import ENVIRONMENT as LAUNCH
 from tests.unit.data_sets import small_videos
 from tests.unit.tiny import tiny_config
 
@@ -47,8 +47,8 @@ def write_data(folder: Path) -> DataSource:
 def stage_config(source: DataSource, *, workers: int = 0, step: int = 3, **solver: Any) -> StageConfig:
     """A stage of 12 iterations with a checkpoint after every second; two micro-batches of two pairs."""
     values = {
-        "iterations": 12, "batch": 4, "micro_batches": 2, "milestones": (8,), "checkpoint_every": 2, "log_every": 1,
-        "lr": 1e-3, "clip_norm": 1.0,
+        "iterations": 12, "batch_size": 4, "micro_batches": 2, "milestones": (8,), "checkpoint_every": 2,
+        "log_every": 1, "lr": 1e-3, "clip_norm": 1.0,
     }  # fmt: skip
     model = dataclasses.replace(tiny_config(num_classes=2, queries=10, hidden_dim=64), embedding=step > 1, dropout=0.1)
     return StageConfig(

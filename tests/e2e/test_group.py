@@ -18,16 +18,16 @@ def source(tmp_path_factory):
     return stages.write_data(tmp_path_factory.mktemp("data"))
 
 
-def config(source, normalise: str):
+def config(source, normalize: str):
     """Four micro-batches of one pair, so that up to four processes share them; without dropout, which is drawn by
     micro-batch."""
-    found = stages.stage_config(source, normalise=normalise, micro_batches=4, iterations=6, checkpoint_every=3, lr=1e-5)
+    found = stages.stage_config(source, normalize=normalize, micro_batches=4, iterations=6, checkpoint_every=3, lr=1e-5)
     return dataclasses.replace(found, model=dataclasses.replace(found.model, dropout=0.0))
 
 
-@pytest.mark.parametrize("normalise", ["micro", "global"])
-def test_one_two_and_four_processes_are_one_run(source, tmp_path, normalise):
-    folders = {n: stages.write_order(tmp_path / str(n), config(source, normalise)) for n in (1, 2, 4)}
+@pytest.mark.parametrize("normalize", ["micro", "global"])
+def test_one_two_and_four_processes_are_one_run(source, tmp_path, normalize):
+    folders = {n: stages.write_order(tmp_path / str(n), config(source, normalize)) for n in (1, 2, 4)}
     for ranks, folder in folders.items():
         assert stages.finish_group(folder, ranks) == [0] * ranks, stages.log(folder)
     one, wanted = folders[1], stages.weights(folders[1])
@@ -44,12 +44,12 @@ def test_one_two_and_four_processes_are_one_run(source, tmp_path, normalise):
         assert not (found / "parts").exists()
 
 
-@pytest.mark.parametrize("normalise", ["micro", "global"])
-def test_the_gradients_are_those_of_one_process(source, tmp_path, normalise):
+@pytest.mark.parametrize("normalize", ["micro", "global"])
+def test_the_gradients_are_those_of_one_process(source, tmp_path, normalize):
     """Of the first iteration, weight by weight: Adam's first moment is then a tenth of the clipped gradient."""
     found = {}
     for ranks in (1, 2, 4):
-        order = config(source, normalise)
+        order = config(source, normalize)
         once = dataclasses.replace(order, solver=dataclasses.replace(order.solver, iterations=1, checkpoint_every=1))
         folder = stages.write_order(tmp_path / str(ranks), once)
         assert stages.finish_group(folder, ranks) == [0] * ranks, stages.log(folder)

@@ -17,10 +17,10 @@ extends: toy
 model: {num_classes: 2, queries: 20, feedforward_dim: 32}
 data: {train: {name: mine_train}, val: {name: mine_val}, workers: 0}
 input: {short_sides: [64], test_short_side: 64, crop: {size: [48, 64], resize: [64]}}
-solver: {iterations: 3, milestones: [2], batch: 2}
+solver: {iterations: 3, milestones: [2], batch_size: 2}
 """
 # So low that a network of three iterations reports something.
-LOW = [f"tracker.{name}=.001" for name in ("select_score", "init_score", "new_score", "class_score")]
+LOW = [f"tracker.{name}=.001" for name in ("select_threshold", "init_threshold", "new_threshold", "class_score")]
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_three_steps_and_their_scores(idolctl, tmp_path):
     (folder,) = (tmp_path / "runs/mine-tiny/1-2-3/detections").iterdir()
     kept = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert set(kept) == {"1.npz", "2.npz", "3.npz", "about.json"}
-    again = idolctl("eval", "mine-tiny", *settings, "--set", "tracker.match_score=.5,.6")
+    again = idolctl("eval", "mine-tiny", *settings, "--set", "tracker.match_threshold=.5,.6")
     assert again["sweep"][0]["AP"] == pytest.approx(first["AP"])
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == kept
 

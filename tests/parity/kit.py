@@ -46,7 +46,7 @@ def make_image(seed: int, height: int, width: int) -> np.ndarray:
     return ((3 * base.astype(np.uint16) + noise.astype(np.uint16)) // 4).astype(np.uint8)
 
 
-def normalised(image: np.ndarray) -> Tensor:
+def normalized(image: np.ndarray) -> Tensor:
     """[3, h, w] float32 network input."""
     mean, std = torch.tensor(PIXEL_MEAN).view(3, 1, 1), torch.tensor(PIXEL_STD).view(3, 1, 1)
     return (torch.from_numpy(image).float() - mean) / std

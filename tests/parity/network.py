@@ -11,9 +11,9 @@ import torch
 
 from idol_core.build import assemble
 from idol_core.config import ModelConfig, ResNetConfig, SwinConfig
-from idol_core.convert.names import published_name
 from idol_core.model.idol import IDOL
 from idol_core.structures import FrameBatch
+from idol_core.weights.names import published_name
 from tests.parity import kit
 from tests.parity.fill import fill_state_dict
 
@@ -38,8 +38,8 @@ def filled_model(manifest: str) -> IDOL:
 
 
 def frame_batch(images: Iterable[np.ndarray]) -> FrameBatch:
-    """uint8 RGB images [3, h, w] -> normalised, padded together to multiples of 32."""
-    frames = [kit.normalised(image) for image in images]
+    """uint8 RGB images [3, h, w] -> normalized, padded together to multiples of 32."""
+    frames = [kit.normalized(image) for image in images]
     height, width = (math.ceil(max(f.shape[axis] for f in frames) / 32) * 32 for axis in (1, 2))
     batch = torch.zeros(len(frames), 3, height, width)
     padding = torch.ones(len(frames), height, width, dtype=torch.bool)

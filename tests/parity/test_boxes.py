@@ -7,7 +7,7 @@ from idol_core.losses.detection import focal_loss, giou_loss
 from idol_core.losses.mask import mask_losses
 from idol_core.model.mask_head import cell_centres, upsample_twice
 from idol_core.ops.boxes import cxcywh_to_xyxy, pairwise_giou, pairwise_iou, xyxy_to_cxcywh
-from idol_core.ops.logit import inverse_sigmoid
+from idol_core.ops.numeric import inverse_sigmoid
 from tests.parity import kit
 from tests.parity.tolerances import LOGIT, LOSS, OVERLAP
 

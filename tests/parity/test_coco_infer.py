@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from idol_core.inference.images import finish_pairs, select_pairs, still_instances
 from idol_core.structures import Decoded
 from idol_core.tracking.masks import decode_masks
-from idol_core.tracking.still import finish_pairs, select_pairs, still_instances
 from tests.parity import kit
 from tests.parity.network import filled_model, frame_batch
 from tests.parity.tolerances import MASK_PIXELS, PIXEL_BOX, STILL_SCORE

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from idol_core.build import assemble
-from idol_core.convert import ours_to_published, published_to_ours
-from idol_core.convert.describe import expected_shapes
-from idol_core.convert.names import our_name
 from idol_core.errors import Integrity, InvalidInput
+from idol_core.weights import ours_to_published, published_to_ours
+from idol_core.weights.infer_config import expected_shapes
+from idol_core.weights.names import our_name
 from tests.parity import kit, network
 
 MANIFESTS = sorted(path.stem.removeprefix("manifest_") for path in kit.DATA.glob("manifest_*.json"))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from idol_core.matching.simota import Assignment, match
+from idol_core.losses.simota import Assignment, match
 from tests.parity import kit
 from tests.parity.padding import pad_targets
 

@@ -6,7 +6,7 @@ import torch
 
 from idol_core.config import TrackerConfig
 from idol_core.structures import Detections
-from idol_core.tracking.associate import Tracker
+from idol_core.tracking.tracker import Tracker
 from tests.parity import kit
 
 ARRAYS, FACTS = kit.arrays("tracker"), kit.document("tracker")
@@ -17,11 +17,11 @@ def config_of(name):
     settings, fixed = FACTS["configs"][name], FACTS["fixed"]
     return TrackerConfig(
         mask_nms=settings["nms_pre"],
-        new_score=settings["add_new"],
+        new_threshold=settings["add_new"],
         frame_weighting=settings["fw"],
         temporal_weighting=settings["tw"],
-        init_score=fixed["init_score_thr"],
-        match_score=fixed["match_score_thr"],
+        init_threshold=fixed["init_score_thr"],
+        match_threshold=fixed["match_score_thr"],
         memory_length=fixed["memory_len"],
         max_missed=fixed["memo_tracklet_frames"],
     )

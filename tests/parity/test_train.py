@@ -13,12 +13,12 @@ from torch import Tensor
 
 from idol_core.build import build_model
 from idol_core.config import InputConfig, LossConfig
-from idol_core.convert.names import published_name
 from idol_core.data.collate import Sample, collate_pairs
 from idol_core.losses.criterion import Criterion
-from idol_core.matching.simota import Assignment, match
+from idol_core.losses.simota import Assignment, match
 from idol_core.model.idol import IDOL
 from idol_core.structures import Batch, Decoded
+from idol_core.weights.names import published_name
 from tests.parity import kit, network
 from tests.parity.fill import canonical
 from tests.parity.tolerances import GRADIENT_ENTRY, GRADIENT_NORM, LOSS

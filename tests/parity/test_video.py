@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from idol_core.config import InputConfig, TrackerConfig
-from idol_core.streaming import VideoSegmenter
+from idol_core.inference.select import select_detections
+from idol_core.inference.streaming import VideoSegmenter
 from idol_core.structures import Decoded
 from idol_core.tracking.online import Observation, OnlineVideo
-from idol_core.tracking.select import select_detections
 from tests.parity import kit
 from tests.parity.tolerances import CLASS_SCORE
 
@@ -77,10 +77,10 @@ def config_of(case, setting):
     tracker = FACTS["tracker_configs"][case["tracker_config"]]
     chosen = dict(part.split("=") for part in setting.split(","))
     return TrackerConfig(
-        select_score=case["inference_select_thres"],
+        select_threshold=case["inference_select_thres"],
         class_score=case["apply_cls_thres"],
         mask_nms=tracker["nms_pre"],
-        new_score=tracker["add_new"],
+        new_threshold=tracker["add_new"],
         frame_weighting=tracker["fw"],
         temporal_weighting=tracker["tw"],
         multi_class=chosen["multi_cls"] == "true",

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from idol_core.evaluation.vis_ap import evaluate_vis
+from idol_core.evaluation.video_ap import evaluate_vis
 from tests.parity import kit
 from tests.parity.tolerances import AVERAGE_PRECISION
 

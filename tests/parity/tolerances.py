@@ -64,7 +64,7 @@ SAMPLING = {  # recorded in float64
 POSITION = Tolerance("sine encoding", absolute=1e-5)
 LOGIT = Tolerance("class logits", absolute=1e-4)
 EMBEDDING = Tolerance("association embeddings", absolute=1e-4)
-BOX = Tolerance("boxes and reference points, normalised", absolute=1e-5)
+BOX = Tolerance("boxes and reference points, normalized", absolute=1e-5)
 MASK_LOGIT = Tolerance("mask logits", absolute=1e-3)
 FACT = Tolerance("values inside the network, their statistics", absolute=1e-4, relative=1e-4)
 LOSS = Tolerance("losses", relative=1e-4)

@@ -12,10 +12,10 @@ from ruamel.yaml import YAML
 from idol_core.config import StageConfig, SwinConfig
 from idol_core.errors import InvalidInput
 from idol_core.yacs import defaults, flatten, translate
-from idolctl.importing import import_config, recipe_text
-from idolctl.library import load_recipe
-from idolctl.mistakes import Mistakes
-from idolctl.resolve import resolve
+from idolctl.config.detectron2_recipe import import_config, recipe_text
+from idolctl.config.library import load_recipe
+from idolctl.config.resolve import resolve
+from idolctl.errors import Mistakes
 from tests.parity import kit
 from tests.recipes.test_published import PUBLISHED, _stages
 
@@ -167,7 +167,7 @@ def test_items_are_grouped_by_aspect_and_nothing_else_can_be_had(tmp_path):
     (mistake,) = caught.value.mistakes
     assert mistake.where == f"{path}:6:DATALOADER.ASPECT_RATIO_GROUPING"
     assert mistake.fix == "DATALOADER.ASPECT_RATIO_GROUPING: True"
-    assert _stage(_minimal(tmp_path), tmp_path).solver.normalise == "micro"  # what the sampler groups by
+    assert _stage(_minimal(tmp_path), tmp_path).solver.normalize == "micro"  # what the sampler groups by
 
 
 def test_bases_must_exist_and_not_turn_in_circles(tmp_path):
@@ -219,7 +219,12 @@ def test_keys_whose_published_values_are_alike_reach_their_own_settings(tmp_path
     assert (loss.contrastive, loss.auxiliary, loss.focal_alpha) == (6.0, 9.0, 0.2)
     assert (model.encoder_layers, model.decoder_layers, model.levels) == (1, 2, 6)
     assert (model.encoder_points, model.decoder_points) == (3, 5)
-    assert (tracker.class_score, tracker.select_score, tracker.mask_nms, tracker.new_score) == (0.11, 0.12, 0.13, 0.14)
+    assert (tracker.class_score, tracker.select_threshold, tracker.mask_nms, tracker.new_threshold) == (
+        0.11,
+        0.12,
+        0.13,
+        0.14,
+    )
     assert (tracker.multi_class, tracker.frame_weighting, tracker.temporal_weighting) == (False, True, False)
     assert (tracker.memory_length, tracker.batch_frames) == (7, 9)
     found = stage.solver

@@ -8,8 +8,8 @@ import pytest
 
 from idol_core.config import StageConfig, stage_to_dict
 from idol_core.yacs import DATA_SETS, FIELDS, flatten, translate
-from idolctl.library import load_recipe
-from idolctl.resolve import resolve
+from idolctl.config.library import load_recipe
+from idolctl.config.resolve import resolve
 from tests.parity import kit
 
 PUBLISHED: dict[str, dict[str, Any]] = {name: dict(flatten(tree)) for name, tree in kit.document("configs").items()}
@@ -75,4 +75,4 @@ def test_step_one_follows_the_deformable_detr_schedule():
     solver = resolve(load_recipe("ytvis19"), steps=[1])[0].config.solver
     assert solver.iterations == 50 * 117266 // 32
     assert solver.milestones == (40 * 117266 // 32,)
-    assert (solver.lr, solver.batch, solver.gamma) == (2e-4, 32, 0.1)
+    assert (solver.lr, solver.batch_size, solver.gamma) == (2e-4, 32, 0.1)

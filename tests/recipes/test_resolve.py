@@ -8,10 +8,10 @@ import pytest
 
 from idol_core.config import ResNetConfig, StageConfig, SwinConfig, stage_from_dict, stage_to_dict
 from idol_core.errors import InvalidInput
-from idolctl import semantics
-from idolctl.library import backbone_names, load_recipe, recipe_names
-from idolctl.mistakes import Mistakes
-from idolctl.resolve import resolve
+from idolctl.config import constraints
+from idolctl.config.library import backbone_names, load_recipe, recipe_names
+from idolctl.config.resolve import resolve
+from idolctl.errors import Mistakes
 
 
 def _one(recipe, step=3, **options):
@@ -33,10 +33,10 @@ def test_every_shipped_recipe_is_valid_with_every_backbone(name, backbone):
 
 def test_later_layers_win(tmp_path):
     own = tmp_path / "own.yaml"
-    own.write_text("extends: ytvis19\nsolver: {batch: 8, seed: 3}\nsteps: {2: {solver: {seed: 4}}}\n")
+    own.write_text("extends: ytvis19\nsolver: {batch_size: 8, seed: 3}\nsteps: {2: {solver: {seed: 4}}}\n")
     assert _one("ytvis19", step=2, backbone="swinl").config.solver.iterations == 148000
     assert _one("ytvis19", step=2, backbone="r50").config.solver.iterations == 59200
-    assert (_one(own, step=2).config.solver.batch, _one(own, step=2).config.solver.seed) == (8, 4)
+    assert (_one(own, step=2).config.solver.batch_size, _one(own, step=2).config.solver.seed) == (8, 4)
     assert _one(own, step=3).config.solver.seed == 3
     assert _one(own, step=2, assignments=["solver.seed=5"]).config.solver.seed == 5
     changed = ["solver.seed=5", "steps.2.solver.seed=6"]
@@ -66,7 +66,7 @@ def test_every_value_knows_its_place(tmp_path):
     assert str(settings[("solver", "lr")].origin) == f"{own}:7"
     assert settings[("solver", "lr")].value == 2e-5
     assert str(settings[("tracker", "mask_nms")].origin) == "--set"
-    place = settings[("tracker", "new_score")].origin
+    place = settings[("tracker", "new_threshold")].origin
     assert place.file.endswith("ovis.yaml")
     assert place.line
     assert settings[("solver", "gamma")].origin.file == "idol_core/config.py"
@@ -115,8 +115,8 @@ def test_all_mistakes_at_once_each_with_its_line(tmp_path):
         ("solver.milestones=[99999]", "solver.milestones"),
         ("solver.micro_batches=3", "solver.micro_batches"),
         ("solver.optimizer=sgd", "solver.optimizer"),
-        ("input.colour.hue=.6", "input.colour.hue"),
-        ("input.colour.probability=2", "input.colour.probability"),
+        ("input.color.hue=.6", "input.color.hue"),
+        ("input.color.probability=2", "input.color.probability"),
         ("model.hidden_dim=80", "model.hidden_dim"),
         ("model.heads=5", "model.heads"),
         ("model.dropout=1.5", "model.dropout"),
@@ -151,9 +151,20 @@ def test_a_typed_but_wrong_setting_does_not_hide_others():
     assert len(found) == 4
 
 
+def test_a_key_that_was_renamed_is_told_its_new_name(tmp_path):
+    (tmp_path / "old.yaml").write_text("extends: toy\nsolver: {batch: 8}\ntracker: {match_score: .4}\n")
+    found = _mistakes(tmp_path / "old.yaml")
+    assert [m.what for m in found] == [
+        "'solver.batch' is called 'batch_size' now",
+        "'tracker.match_score' is called 'match_threshold' now",
+    ]
+    assert found[0].where.endswith("old.yaml:2:solver.batch")
+    assert found[0].fix == "write batch_size"
+
+
 def test_every_number_has_a_range():
     """A number that nobody thought about would reach training unchecked."""
-    ranged = {f"{prefix}{n}" for prefix, names, _, _ in semantics._RANGES for n in names.split()}
+    ranged = {f"{prefix}{n}" for prefix, names, _, _ in constraints._RANGES for n in names.split()}
     known = set()
     for backbone in backbone_names():
         for path, value in _one("toy", backbone=backbone).settings.items():

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from idolctl.zoo import Scores, load_zoo
+from idolctl.zoo.entries import Scores, load_zoo
 
 # name, backbone, steps, Drive id (- where never published)
 PRETRAINED = """

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from idol_core.config import DataSource
-from idol_core.data import rle
+from idol_core.data.annotations import rle
 from idol_core.data.dataset import Dataset, open_dataset
 
 CATEGORIES = [{"id": 9, "name": "second"}, {"id": 4, "name": "first"}]

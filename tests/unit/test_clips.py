@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from idol_core.clips import in_order, recorded_clip
 from idol_core.config import stage_from_dict
 from idol_core.errors import InvalidInput
-from idolctl.carried import class_names, metadata_of
-from idolctl.zoo import load_zoo
+from idol_core.video.clips import in_order, recorded_clip
+from idolctl.zoo.entries import load_zoo
+from idolctl.zoo.metadata import class_names, metadata_of
 
 
 def live(count, height=40, width=56):
@@ -79,8 +79,8 @@ def test_an_unusual_class_count_is_said(capsys):
 
 
 def _model(entry):
-    from idolctl.library import load_recipe
-    from idolctl.resolve import resolve
+    from idolctl.config.library import load_recipe
+    from idolctl.config.resolve import resolve
 
     step = 3 if entry.dataset else 2
     (stage,) = resolve(load_recipe(entry.dataset or "ytvis19"), steps=(step,), backbone=entry.backbone)

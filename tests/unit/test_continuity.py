@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from idol_core.evaluation.continuity import Continuity, identity_switches
+from idol_core.evaluation.id_switches import Continuity, identity_switches
 from tests.unit.vis_sets import box, result, truth
 
 LEFT, RIGHT = box(0, 0, 4, 4), box(8, 0, 4, 4)

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from idol_core.build import build_model
 from idol_core.config import ResNetConfig, SwinConfig
-from idol_core.convert import load_backbone, save_weights, start_from
-from idol_core.convert.describe import expected_shapes
-from idol_core.convert.imagenet import to_backbone
 from idol_core.errors import Integrity, InvalidInput
 from idol_core.model.idol import IDOL
+from idol_core.weights import load_backbone, save_weights, start_from
+from idol_core.weights.imagenet import to_backbone
+from idol_core.weights.infer_config import expected_shapes
 from tests.unit.tiny import RESNET, SWIN, tiny_config
 
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from idol_core.build import build_model
-from idol_core.convert import convert_file, open_weights, ours_to_published, save_weights
 from idol_core.errors import Integrity, InvalidInput, Missing
+from idol_core.weights import convert_file, open_weights, ours_to_published, save_weights
 from tests.unit.tiny import SWIN, tiny_config
 
 CONFIG = tiny_config(backbone=SWIN)

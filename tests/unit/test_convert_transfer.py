@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from idol_core.build import build_model
-from idol_core.convert import load_weights, ours_to_published, save_weights, start_from, transfer
 from idol_core.errors import Integrity, InvalidInput, Missing
 from idol_core.model.idol import IDOL
+from idol_core.weights import load_weights, ours_to_published, save_weights, start_from, transfer
 from tests.unit.tiny import RESNET, SWIN, tiny_config
 
 STEP1, STEP2, STEP3 = (

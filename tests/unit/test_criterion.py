@@ -55,7 +55,7 @@ def objective(losses: dict[str, Tensor]) -> Tensor:
     return torch.stack(list(losses.values())).sum()
 
 
-def test_parts_of_a_batch_with_its_normaliser_add_up_to_the_batch(model):
+def test_parts_of_a_batch_with_its_normalizer_add_up_to_the_batch(model):
     batch = make_batch([3, 1, 0], absent=1)
     seen: list[Tensor] = []
 

@@ -9,8 +9,8 @@ import pickle
 import numpy as np
 import pytest
 
-from idol_core.data.index_store import LARGE_BYTES, open_index
-from idol_core.data.vis import read_vis
+from idol_core.data.annotations.index_store import LARGE_BYTES, open_index
+from idol_core.data.annotations.ytvis import read_vis
 from idol_core.errors import Missing
 from tests.unit.data_sets import small_videos
 

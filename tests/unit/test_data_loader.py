@@ -30,7 +30,7 @@ INPUT = InputConfig(
 
 
 def stage(step: int, **solver) -> StageConfig:
-    values = {"iterations": 6, "batch": 4, "normalise": "global", **solver}
+    values = {"iterations": 6, "batch_size": 4, "normalize": "global", **solver}
     return StageConfig("test", "tiny", step, input=INPUT, solver=SolverConfig(**values))
 
 
@@ -70,7 +70,7 @@ def test_loading_leaves_global_random_state_alone(tmp_path):
 
 @pytest.mark.parametrize("world", [2, 4])
 def test_micro_batches_do_not_depend_on_the_number_of_processes(tmp_path, world):
-    config, dataset = stage(3, normalise="micro", micro_batches=4), small_videos(tmp_path)
+    config, dataset = stage(3, normalize="micro", micro_batches=4), small_videos(tmp_path)
     alone = list(make_loader(config, dataset, workers=0))
     ranks = [list(make_loader(config, dataset, rank=rank, world=world, workers=0)) for rank in range(world)]
     for iteration, batches in enumerate(alone):
@@ -88,9 +88,9 @@ def test_global_items_are_shared_out_in_order(tmp_path):
 def test_indivisible_batches_are_refused(tmp_path):
     dataset = small_videos(tmp_path)
     with pytest.raises(InvalidInput, match="does not divide into 3 parts"):
-        make_loader(stage(3, normalise="micro", micro_batches=3), dataset, workers=0)
+        make_loader(stage(3, normalize="micro", micro_batches=3), dataset, workers=0)
     with pytest.raises(InvalidInput, match="2 micro-batches do not divide into 4 processes"):
-        make_loader(stage(3, normalise="micro", micro_batches=2), dataset, world=4, workers=0)
+        make_loader(stage(3, normalize="micro", micro_batches=2), dataset, world=4, workers=0)
 
 
 def test_every_epoch_visits_each_item_once():
@@ -150,9 +150,9 @@ def check_boxes_hold_masks(targets, sizes):
         assert ((4 * ys + 2.5 - cy).abs() <= bh / 2).all()
 
 
-def test_pixels_are_normalised(tmp_path):
+def test_pixels_are_normalized(tmp_path):
     config = dataclasses.replace(
-        stage(1, batch=1),
+        stage(1, batch_size=1),
         input=dataclasses.replace(INPUT, short_sides=(48,), flip=0.0, crop=CropConfig(probability=0.0)),
     )
     dataset = small_images(tmp_path, height=48, width=64)

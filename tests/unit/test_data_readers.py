@@ -9,11 +9,11 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from idol_core.config import DataSource
-from idol_core.data import rle
+from idol_core.data.annotations import rle
+from idol_core.data.annotations.coco import read_coco
+from idol_core.data.annotations.ytvis import read_vis
 from idol_core.data.catalog import LAYOUTS, resolve_source
-from idol_core.data.coco import read_coco
 from idol_core.data.dataset import open_dataset
-from idol_core.data.vis import read_vis
 from idol_core.errors import Integrity, InvalidInput, Missing
 from tests.unit.data_sets import CATEGORIES, disc, small_images, small_videos, write_set
 

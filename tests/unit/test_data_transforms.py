@@ -13,7 +13,7 @@ from numpy.random import default_rng
 from PIL import Image
 
 from idol_core.config import CropConfig, InputConfig
-from idol_core.data import rle
+from idol_core.data.annotations import rle
 from idol_core.data.collate import Sample, collate_images, collate_pairs
 from idol_core.data.masks import nearest, sample_masks
 from idol_core.data.transforms import (

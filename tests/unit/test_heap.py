@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 import resource, sys
-from idol_core.heap import keep_freed_memory
+from idol_core.system.cpu import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 import ctypes

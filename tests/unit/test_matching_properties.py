@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from idol_core.matching.simota import MAX_ROUNDS, assign, match, pair_costs
+from idol_core.losses.simota import MAX_ROUNDS, assign, match, pair_costs
 from idol_core.structures import Targets
 
 CLASSES = 5

@@ -5,8 +5,9 @@ import math
 import pytest
 
 from idol_core.errors import Integrity, Missing
-from idol_core.evaluation.occlusion import evaluate_occlusion, occlusion
-from idol_core.evaluation.vis_data import Truth
+from idol_core.evaluation.occlusion import occlusion, occlusion_scores
+from idol_core.evaluation.overlaps import compare
+from idol_core.evaluation.ytvis_files import Truth
 from tests.unit.vis_sets import box, result, truth
 
 NO, SLIGHT, SEVERE = "no_occlusion", "slight_occlusion", "severe_occlusion"
@@ -43,7 +44,7 @@ def test_groups():
     ]
     wrong = [box(0, 12, 8, 8)] * 3
     results = [result(1, 4, 0.9, wrong), result(1, 4, 0.8, [A] * 3), result(1, 4, 0.7, [B] * 3)]
-    scores = evaluate_occlusion(truth(annotations), results)
+    scores = occlusion_scores(compare(truth(annotations), results))
     # slight: wrong, right, right of two objects: best precision 2/3 at every recall
     assert scores["slight"]["AP"] == pytest.approx(2 / 3)
     # moderate: wrong, (ignored), right of one object
@@ -55,6 +56,6 @@ def test_groups():
 
 def test_sets_that_do_not_say():
     with pytest.raises(Missing, match="occlusion"):
-        evaluate_occlusion(truth([(1, 4, [A] * 3, {})]), [])
+        occlusion_scores(compare(truth([(1, 4, [A] * 3, {})]), []))
     with pytest.raises(Integrity, match="level 'a lot'"):
-        evaluate_occlusion(truth([(1, 4, [A] * 3, {"occlusion": ["a lot", None, None]})]), [])
+        occlusion_scores(compare(truth([(1, 4, [A] * 3, {"occlusion": ["a lot", None, None]})]), []))

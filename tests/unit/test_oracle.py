@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from idol_core.config import TrackerConfig
-from idol_core.evaluation.oracle import assign, clip_oracle, frame_oracle
-from idol_core.evaluation.vis_ap import evaluate_vis
+from idol_core.evaluation.video_ap import evaluate_vis
+from idol_core.inference.oracle import assign, clip_oracle, frame_oracle
 from idol_core.tracking.records import FrameRecord, VideoRecord, track_record
 from tests.unit.vis_sets import HEIGHT, WIDTH, box, truth
 
@@ -75,7 +75,7 @@ def test_what_matches_nothing_is_dropped():
 
 def test_each_clip_begins_with_an_empty_memory():
     """A weak newcomer starts a track in an empty memory only."""
-    config = TrackerConfig(init_score=0.2, new_score=0.5)
+    config = TrackerConfig(init_threshold=0.2, new_threshold=0.5)
     record = VideoRecord([frame((LEFT, 0, 0.9)), frame((LEFT, 0, 0.9), (RIGHT, 1, 0.3))], (HEIGHT, WIDTH))
     truths = [track[:2] for track in TRUTHS]
     assert [t.id for t in clip_oracle(record, truths, config, clip_length=2).tracks] == [0]

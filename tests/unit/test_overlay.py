@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from idol_core.data import rle
-from idol_core.overlay import Drawn, contour, draw_objects, track_colour
-from idol_core.showcase import write_contact_sheet, write_overlay
-from idol_core.video_io import read_video
+from idol_core.data.annotations import rle
+from idol_core.drawing.frame import Drawn, contour, draw_objects, track_color
+from idol_core.drawing.tracks import write_contact_sheet, write_overlay
+from idol_core.video.files import read_video
 from tests.unit.data_sets import disc, small_videos
 
 
@@ -27,26 +27,26 @@ def results_of(dataset, *, score=0.9):
     return entries
 
 
-def test_colours_are_stable_and_neighbours_differ():
-    colours = [track_colour(k) for k in range(40)]
-    assert colours == [track_colour(k) for k in range(40)]
-    assert len(set(colours)) == 40
-    assert all(np.abs(np.subtract(a, b)).max() > 60 for a, b in itertools.pairwise(colours))
+def test_colors_are_stable_and_neighbours_differ():
+    colors = [track_color(k) for k in range(40)]
+    assert colors == [track_color(k) for k in range(40)]
+    assert len(set(colors)) == 40
+    assert all(np.abs(np.subtract(a, b)).max() > 60 for a, b in itertools.pairwise(colors))
 
 
-def test_a_mask_is_tinted_and_outlined_in_its_colour():
+def test_a_mask_is_tinted_and_outlined_in_its_color():
     frame = np.full((300, 400, 3), 100, np.uint8)
     mask = disc(300, 400, 200, 180, 60)
     drawn = draw_objects(frame, [Drawn(3, "cat 3", mask)])
-    colour = np.array(track_colour(3))
+    color = np.array(track_color(3))
     edge = contour(mask, 1)
-    assert (drawn[edge] == colour).all()
+    assert (drawn[edge] == color).all()
     inside = disc(300, 400, 200, 180, 50)
-    assert np.allclose(drawn[inside], 100 + (colour - 100) * 0.36, atol=1)
+    assert np.allclose(drawn[inside], 100 + (color - 100) * 0.36, atol=1)
     below = np.zeros_like(mask)
     below[250:] = True
     assert (drawn[below & ~mask] == 100).all()
-    assert (drawn[100:120, 130:200] == colour).all(-1).sum() > 100, "no label"
+    assert (drawn[100:120, 130:200] == color).all(-1).sum() > 100, "no label"
     assert (frame == 100).all(), "the frame itself was changed"
 
 

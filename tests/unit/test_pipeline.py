@@ -8,7 +8,7 @@ import time
 import pytest
 
 from idol_core.errors import Missing
-from idol_core.pipeline import background, prefetched
+from idol_core.system.background import background, prefetched
 
 
 def test_a_reader_that_is_left_early_ends():

@@ -8,15 +8,17 @@ import torch
 
 from idol_core.build import build_model
 from idol_core.config import InputConfig, TrackerConfig
-from idol_core.engine.infer import infer_videos
-from idol_core.engine.records import load_record, save_record, video_records
-from idol_core.streaming import VideoSegmenter
+from idol_core.inference.datasets import infer_videos
+from idol_core.inference.kept_detections import load_record, save_record, video_records
+from idol_core.inference.streaming import VideoSegmenter
 from idol_core.tracking.records import track_record
 from tests.unit.data_sets import small_videos
 from tests.unit.tiny import tiny_config
 
 # So low that untrained weights find something; classes on the edge would flip with the order of sums.
-TRACKER = TrackerConfig(select_score=0.001, init_score=0.001, new_score=0.001, class_score=0.001, batch_frames=4)
+TRACKER = TrackerConfig(
+    select_threshold=0.001, init_threshold=0.001, new_threshold=0.001, class_score=0.001, batch_frames=4
+)
 
 
 @pytest.fixture(scope="module")

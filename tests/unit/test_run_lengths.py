@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
-from idol_core.evaluation.run_lengths import check_counts, decode_counts, frame_areas, track_iou
+from idol_core.data.annotations.rle import check_counts, decode_counts
+from idol_core.evaluation.track_iou import frame_areas, track_iou
 
 
 def compress(runs):

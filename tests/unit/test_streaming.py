@@ -14,13 +14,13 @@ from PIL import Image
 from idol_core import VideoSegmenter
 from idol_core.build import build_model
 from idol_core.config import InputConfig, StageConfig, TrackerConfig, stage_to_dict
-from idol_core.convert import save_weights
-from idol_core.engine.infer import infer_images, infer_videos
-from idol_core.engine.oracle import infer_oracles
 from idol_core.errors import Integrity, InvalidInput, Missing
-from idol_core.evaluation.vis_ap import evaluate_vis
-from idol_core.tracking.probe import EmbeddingShuffle
+from idol_core.evaluation.video_ap import evaluate_vis
+from idol_core.inference.datasets import infer_images, infer_videos, read_frames
+from idol_core.inference.oracle import oracle_results
+from idol_core.inference.shuffle import EmbeddingShuffle
 from idol_core.tracking.records import track_record
+from idol_core.weights import save_weights
 from tests.unit.data_sets import small_images, small_videos
 from tests.unit.tiny import tiny_config
 
@@ -295,7 +295,11 @@ def test_recorded_detections_give_the_same_tracks():
 
 def test_oracle_results_of_a_set(tmp_path):
     dataset = small_videos(tmp_path)
-    results = infer_oracles(segmenter(), dataset, clip_length=2, on_progress=lambda *_: None)
+    records = [
+        (row, segmenter().record(read_frames(v.file_names, (v.height, v.width))))
+        for row, v in enumerate(dataset.videos)
+    ]
+    results = oracle_results(records, dataset, segmenter().tracker, clip_length=2)
     assert results["normal"] == infer_videos(segmenter(), dataset, on_progress=lambda *_: None)
     assert set(results) == {"normal", "clip", "frame"}
 

@@ -11,10 +11,11 @@ from numpy.random import default_rng
 from pycocotools.coco import COCO
 
 from idol_core.config import DataSource
-from idol_core.data import rle, toy
+from idol_core.data.annotations import rle
 from idol_core.data.catalog import resolve_source
 from idol_core.data.dataset import open_dataset
 from idol_core.data.frames import read_frame
+from idol_core.data.toy import make as toy
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def test_pycocotools_reads_the_images(toy_root):
 
 
 def test_objects_differ_from_what_is_around_them(toy_root):
-    """Textures must be visible: colours inside masks differ from the background's on average."""
+    """Textures must be visible: colors inside masks differ from the background's on average."""
     dataset = open_dataset(resolve_source(DataSource("toy_images_val"), toy_root))
     contrasts = []
     for row, video in enumerate(dataset.videos):

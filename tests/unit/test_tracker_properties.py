@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from idol_core.config import TrackerConfig
 from idol_core.structures import Detections
-from idol_core.tracking.associate import OVERLAPPING, REMOVED, UNASSIGNED, Tracker, bisoftmax, mask_overlaps, suppress
+from idol_core.tracking.tracker import OVERLAPPING, REMOVED, UNASSIGNED, Tracker, bisoftmax, mask_overlaps, suppress
 
 CONFIGS = [
-    TrackerConfig(frame_weighting=fw, temporal_weighting=tw, new_score=new, mask_nms=iou)
+    TrackerConfig(frame_weighting=fw, temporal_weighting=tw, new_threshold=new, mask_nms=iou)
     for fw, tw, new, iou in ((True, True, 0.2, 0.5), (True, False, 0.3, 0.3), (False, False, 0.2, 0.5))
 ]
 
@@ -45,7 +45,7 @@ def test_invariants_of_every_frame(sequence, config):
         assert len(set(tracked)) == len(tracked)  # no track twice in a frame
         new = [i for i in tracked if i not in known]
         assert new == list(range(len(known), len(known) + len(new)))  # consecutive, in the detections' order
-        starts = config.init_score if empty_memory else config.new_score
+        starts = config.init_threshold if empty_memory else config.new_threshold
         assert all(found.scores[ids.tolist().index(i)] > starts for i in new)
         known |= set(new)
         overlaps = mask_overlaps(found.mask_logits)

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from idol_core.errors import Integrity, Missing
-from idol_core.evaluation.vis_ap import evaluate_vis
+from idol_core.evaluation.video_ap import evaluate_vis
 from tests.unit.vis_sets import HEIGHT, WIDTH, box, result, truth
 
 A, B = box(2, 2, 10, 10), box(14, 4, 8, 8)

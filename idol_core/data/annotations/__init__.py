@@ -1,0 +1,1 @@
+"""Read annotation files: COCO, YouTube-VIS, run-length masks."""

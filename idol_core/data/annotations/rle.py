@@ -1,0 +1,168 @@
+"""Run-length masks: any form of segmentation becomes COCO's compressed RLE (column-major runs, pycocotools)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from idol_core.errors import Integrity
+
+
+class RLE(TypedDict):
+    """A compressed mask: `size` [height, width] and `counts`, COCO's LEB-like string as bytes."""
+
+    size: list[int]
+    counts: bytes
+
+
+def from_annotation(segmentation: Any, height: int, width: int) -> RLE | None:
+    """Compress any form a segmentation takes in COCO and YTVIS files; None for an absent object.
+
+    Args:
+        segmentation: None; {"counts": str | bytes | list of ints, "size": [h, w]}; or a list of polygons, each a flat
+            list x0, y0, x1, y1, ... in pixels. Polygons of fewer than three corners are dropped; none left: absent.
+
+    Raises:
+        Integrity: the RLE's size is not the frame's, its runs don't fill the frame, or the form is none of these.
+    """
+    if segmentation is None:
+        return None
+    if isinstance(segmentation, list):
+        polygons = [p for p in segmentation if isinstance(p, list) and len(p) >= 6]
+        if not polygons:
+            return None
+        compressed: RLE = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+        return compressed
+    if not isinstance(segmentation, dict) or "counts" not in segmentation:
+        raise Integrity(f"a segmentation is neither RLE nor polygons but {type(segmentation).__name__}")
+    size = [int(v) for v in segmentation.get("size", (height, width))]
+    if size != [height, width]:
+        raise Integrity(f"an RLE has size {size}, its frame {[height, width]}")
+    counts = segmentation["counts"]
+    if not isinstance(counts, list | str | bytes):
+        raise Integrity(f"the counts of an RLE are {type(counts).__name__}")
+    if isinstance(counts, list):
+        if sum(counts) != height * width or min(counts, default=0) < 0:
+            raise Integrity(f"the runs of an RLE add up to {sum(counts)}, not to {height} x {width}")
+        compressed = coco_mask.frPyObjects({"counts": counts, "size": size}, height, width)
+        return compressed
+    return RLE(size=size, counts=counts.encode("ascii") if isinstance(counts, str) else counts)
+
+
+def encode(mask: NDArray[np.bool_]) -> RLE:
+    """Compress a mask [h, w]."""
+    compressed: RLE = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return compressed
+
+
+def decode(rles: Sequence[RLE | None], height: int, width: int) -> NDArray[np.uint8]:
+    """[n, h, w] masks of 0 and 1; None gives an empty one. Contiguous along h, as COCO's RLE is column-major."""
+    masks = np.zeros((len(rles), width, height), np.uint8)
+    present = [i for i, r in enumerate(rles) if r is not None]
+    if present:
+        masks[present] = coco_mask.decode([rles[i] for i in present]).transpose(2, 1, 0)
+    return masks.transpose(0, 2, 1)
+
+
+def run_lengths(counts: bytes, size: Sequence[int]) -> NDArray[np.int64]:
+    """Run lengths (zeros first, column-major) of a compressed RLE of a frame of `size` (height, width).
+
+    COCO's string holds numbers as groups of five bits, lowest first, each a character from "0" on: 32 is added where
+    the number goes on, 16 in its last group is the sign; from the fourth on they are differences to the last but one.
+
+    Raises:
+        Integrity: the string is cut, or its runs don't fill the frame.
+    """
+    groups = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
+    last = np.flatnonzero(groups & 32 == 0)
+    runs = np.zeros(0, np.int64)
+    if len(last) and last[-1] == len(groups) - 1:
+        first = np.concatenate(([0], last[:-1] + 1))
+        place = np.arange(len(groups)) - np.repeat(first, last - first + 1)
+        runs = np.add.reduceat((groups & 31) << 5 * place, first)
+        runs -= ((groups[last] & 16) > 0) * (np.int64(1) << 5 * (last - first + 1))
+        runs[1::2] = np.cumsum(runs[1::2])
+        runs[2::2] = np.cumsum(runs[2::2])
+    if not len(runs) or runs.min() < 0 or runs.sum() != size[0] * size[1]:
+        raise Integrity(f"a compressed RLE does not describe {size[0]} x {size[1]} pixels")
+    return runs
+
+
+def uncompressed(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """The YTVIS form of a mask [h, w]: run lengths in column-major order, beginning with zeros."""
+    flat = mask.ravel(order="F")
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    runs = np.diff(np.concatenate(([0], changes, [flat.size]))).tolist()
+    return {"counts": [0, *runs] if flat[0] else runs, "size": list(mask.shape)}
+
+
+def to_json(rle: RLE) -> dict[str, Any]:
+    """The same RLE as JSON holds it, `counts` as text."""
+    return {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
+
+
+_MOST_DIGITS = 7  # 35 bits: more than a frame has pixels
+
+
+def decode_counts(strings: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """Run lengths of compressed RLEs: all of them in one int64 array, and where each string's begin in it.
+
+    The format: 5 bits a character (offset 48) with bit 5 as "more follows", least significant first, bit 4 of the last
+    character as sign; from the fourth number on, the difference to the number two before. Raises ValueError on strings
+    that are empty, hold other characters or end in the middle of a number.
+    """
+    lengths = np.fromiter(map(len, strings), np.int64, len(strings))
+    data = np.frombuffer(b"".join(strings), np.uint8) - np.uint8(48)
+    last = data < 32
+    ends = np.flatnonzero(last)  # of each number
+    tails = np.cumsum(lengths) - 1
+    if not lengths.all() or (data > 63).any() or not last[tails].all():
+        raise ValueError("not a compressed RLE")
+    digits = ends - np.concatenate(([-1], ends[:-1]))
+    if digits.max(initial=0) > _MOST_DIGITS:
+        raise ValueError("not a compressed RLE: a run length of more than 35 bits")
+    top = data[ends].astype(np.int64)
+    values = top - ((top & 16) << 1)
+    for place in range(1, int(digits.max(initial=0))):
+        longer = np.flatnonzero(digits > place)
+        values[longer] = (values[longer] << 5) + (data[ends[longer] - place] & 31)
+    first = np.concatenate(([0], np.searchsorted(ends, tails)[:-1] + 1)) if len(strings) else tails
+    return _undo_differences(values, first), first
+
+
+def _undo_differences(values: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Add to each number the one two before it, from each string's fourth number on."""
+    count = len(values)
+    sums = np.zeros(count + (count & 1) + 2, np.int64)  # two zeros in front, for the strings that have none before them
+    sums[2 : count + 2] = values
+    pairs = sums.reshape(-1, 2)
+    np.cumsum(pairs, axis=0, out=pairs)
+    # The sums run on from string to string: take off what had come up before each string's second and third number.
+    numbers = np.concatenate((first[1:], [count])) - first
+    even, odd = sums[first + 2], sums[first + 1]
+    base = np.empty(count + (count & 1), np.int64)
+    base_pairs = base.reshape(-1, 2)
+    for parity in (0, 1):
+        begins_here = first % 2 == parity
+        members = np.where(begins_here, (numbers + 1) // 2, numbers // 2)
+        column = np.repeat(np.where(begins_here, even, odd), members)
+        base_pairs[: len(column), parity] = column
+    decoded = sums[2 : count + 2] - base[:count]
+    decoded[first] = values[first]
+    return decoded
+
+
+def check_counts(strings: Sequence[bytes], pixels: int) -> None:
+    """Raise ValueError unless each string is a compressed RLE of exactly `pixels` pixels.
+
+    pycocotools does not look, and may never return from comparing masks of different lengths.
+    """
+    if not strings:
+        return
+    runs, first = decode_counts(strings)
+    if (runs < 0).any() or (np.add.reduceat(runs, first) != pixels).any():
+        raise ValueError(f"run lengths that don't add up to the {pixels} pixels of the frame")

@@ -1,0 +1,1 @@
+"""The embedded toy set, drawn from a seed."""

@@ -1,0 +1,1 @@
+"""Draw tracks on frames, and frames on contact sheets."""

@@ -1,0 +1,72 @@
+"""Overlaps of results and ground truth, video by video and class by class: what every video score is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from idol_core.evaluation.protocol import MAX_DETECTIONS
+from idol_core.evaluation.track_iou import frame_areas, track_iou
+from idol_core.evaluation.ytvis_files import GroundTruth, Key, Truth, read_ground_truth, read_results
+
+
+class Pair(NamedTuple):
+    """One category in one video: D results (the 100 best by falling score, ties in file order) and G truths."""
+
+    truths: list[Truth]
+    scores: np.ndarray  # [D] float64
+    areas: np.ndarray  # [D] float64, pixels, mean over the frames where the result has any
+    ious: np.ndarray  # [D, G] float64
+
+
+class Comparison(NamedTuple):
+    """Everything that scoring needs; keys ascend by video, then category."""
+
+    categories: dict[int, str]
+    videos: tuple[int, ...]
+    pairs: dict[Key, Pair]
+
+
+class _Candidate(NamedTuple):
+    score: float
+    area: float  # mean over the frames where it has any
+    masks: list[bytes | None]  # empty where the video has no ground truth of this category
+    areas: np.ndarray  # [frames]; empty likewise
+
+
+def compare(ground_truth: Mapping[str, Any] | Path, results: Iterable[Mapping[str, Any]] | Path) -> Comparison:
+    """Read both, check the results against the ground truth and compute every overlap that can matter.
+
+    Raises Missing and Integrity as `read_ground_truth` and `read_results`.
+    """
+    truth = read_ground_truth(ground_truth)
+    found: dict[Key, list[_Candidate]] = {}
+    for result in read_results(results, truth):
+        key = (result.video, result.category)
+        height, width, _ = truth.videos[result.video]
+        areas = frame_areas(result.masks, height, width)
+        area = float(areas.sum() / max((areas > 0).sum(), 1))
+        kept = (result.masks, areas) if key in truth.truths else ([], areas[:0])
+        found.setdefault(key, []).append(_Candidate(result.score, area, *kept))
+    pairs = {key: _pair(key, found.pop(key, []), truth) for key in sorted({*truth.truths, *found})}
+    return Comparison(truth.categories, tuple(truth.videos), pairs)
+
+
+def _pair(key: Key, candidates: list[_Candidate], truth: GroundTruth) -> Pair:
+    best = sorted(candidates, key=lambda c: -c.score)[: MAX_DETECTIONS[-1]]
+    truths = truth.truths.get(key, [])
+    ious = np.zeros((len(best), len(truths)))
+    if ious.size:
+        height, width, _ = truth.videos[key[0]]
+        ious = track_iou(
+            [c.masks for c in best],
+            [t.masks for t in truths],
+            np.stack([c.areas for c in best]),
+            np.stack([frame_areas(t.masks, height, width) for t in truths]),
+            height=height,
+            width=width,
+        )
+    return Pair(truths, np.array([c.score for c in best]), np.array([c.area for c in best]), ious)

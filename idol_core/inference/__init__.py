@@ -1,0 +1,1 @@
+"""Run a model over frames, clips and whole data sets."""

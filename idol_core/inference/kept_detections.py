@@ -1,0 +1,103 @@
+"""Detections of a data set kept on disk, a file a video, so that tracking can be repeated without the network."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from idol_core.data.dataset import Dataset
+from idol_core.inference.datasets import Progress, read_frames
+from idol_core.inference.streaming import VideoSegmenter
+from idol_core.system.background import prefetched
+from idol_core.system.files import write_aside
+from idol_core.tracking.records import FrameRecord, VideoRecord
+
+
+def video_records(
+    make_segmenter: Callable[[], VideoSegmenter],
+    dataset: Dataset,
+    folder: Path,
+    *,
+    on_progress: Progress,
+    say: Callable[[str], None] = lambda _: None,
+) -> Iterator[tuple[int, VideoRecord]]:
+    """(row, record) of every video, from `folder` where it is there, else from the network and then kept there.
+
+    The network is built when the first video is missing, and not at all if none is. `say` hears how much was kept;
+    where nothing more can be written (a full disk), it hears that, once, and the rest is not kept. Raises as
+    `infer_videos`.
+    """
+    segmenter: VideoSegmenter | None = None
+    kept, keeping = 0, True
+    total = len(dataset.videos)
+    for row in range(total):
+        on_progress(row, total)
+        video = dataset.videos[row]
+        path = folder / f"{video.id}.npz"
+        record = load_record(path)
+        if record is None:
+            segmenter = segmenter or make_segmenter()
+            with prefetched(read_frames(video.file_names, (video.height, video.width))) as frames:
+                record = segmenter.record(frames)
+            if keeping:
+                try:
+                    kept += save_record(path, record)
+                except OSError as error:
+                    keeping = False
+                    say(f"warning: detections are not kept any more ({error.strerror}): {folder}")
+        yield row, record
+    on_progress(total, total)
+    if kept:
+        say(f"detections kept, for other tracker settings without the network: {folder}, {kept / 1e6:.1f} MB")
+
+
+def save_record(path: Path, record: VideoRecord) -> int:
+    """Write a record, atomically; every value is kept exactly. Returns the bytes written. Raises OSError."""
+    frames = record.frames
+    counts = [c for frame in frames for c in frame.counts]
+    packed = io.BytesIO()  # a zip file that breaks off on a full disk cannot be closed in peace
+    np.savez_compressed(
+        packed,
+        size=np.array(record.size, np.int64),
+        detections=np.array([len(frame.scores) for frame in frames], np.int64),
+        scores=np.concatenate([frame.scores for frame in frames]),
+        probs=np.concatenate([frame.probs for frame in frames]),
+        embeddings=np.concatenate([frame.embeddings for frame in frames]),
+        overlaps=np.concatenate([frame.overlaps.ravel() for frame in frames]),
+        lengths=np.array([len(c) for c in counts], np.int64),
+        counts=np.frombuffer(b"".join(counts), np.uint8),
+    )
+    with write_aside(path) as aside:
+        return aside.write_bytes(packed.getbuffer())
+
+
+def load_record(path: Path) -> VideoRecord | None:
+    """Inverse of `save_record`; None where the file is not there or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            parts = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+    detections = parts["detections"].tolist()
+    height, width = parts["size"].tolist()
+    ends = np.cumsum(parts["lengths"]).tolist()
+    text = parts["counts"].tobytes()
+    counts = [text[start:stop] for start, stop in zip([0, *ends], ends, strict=False)]
+    frames, first, square = [], 0, 0
+    for n in detections:
+        rows, area = slice(first, first + n), slice(square, square + n * n)
+        frames.append(
+            FrameRecord(
+                parts["scores"][rows],
+                parts["probs"][rows],
+                parts["embeddings"][rows],
+                parts["overlaps"][area].reshape(n, n),
+                counts[rows],
+            )
+        )
+        first, square = first + n, square + n * n
+    return VideoRecord(frames, (height, width))

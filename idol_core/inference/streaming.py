@@ -1,0 +1,214 @@
+"""Frames in, tracked frames out: the one implementation of video inference in the project.
+
+segmenter = VideoSegmenter.from_pretrained("ovis-r50", device="cuda")
+for frame in segmenter.stream(frames):
+    print(frame.track_ids, frame.labels, frame.scores, frame.boxes)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import chain, islice, zip_longest
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from idol_core.build import build_model
+from idol_core.config import InputConfig, StageConfig, TrackerConfig, stage_from_dict
+from idol_core.data.collate import collate_frames
+from idol_core.data.transforms import resize_for_test
+from idol_core.errors import Integrity, InvalidInput
+from idol_core.inference.select import select_detections
+from idol_core.model.idol import IDOL
+from idol_core.structures import Detections
+from idol_core.system.background import prefetched
+from idol_core.system.cache import find_weights
+from idol_core.tracking.online import Observation, OnlineVideo, TrackedFrame
+from idol_core.tracking.records import FrameRecord, VideoRecord, record_frame
+from idol_core.tracking.tracks import VideoTracks
+from idol_core.weights import open_weights
+from idol_core.weights.infer_config import check_fits
+
+Frame = np.ndarray | Tensor  # [H, W, 3] uint8 RGB
+
+
+class VideoSegmenter:
+    """A trained network with everything around it: test-time resize, selection, tracking, masks in original size.
+
+    Args:
+        model: with an embedding head (steps 2 and 3). It is moved to `device` and put in evaluation mode.
+        tracker, input: thresholds, and the size at which frames go through the network.
+        classes: names of the K classes.
+        device: where the network runs.
+        autocast: bfloat16 or float16 to run the network in mixed precision; None for float32.
+        transform_detections: applied to the detections of each frame before they are tracked, for experiments.
+    """
+
+    def __init__(
+        self,
+        model: IDOL,
+        *,
+        tracker: TrackerConfig,
+        input: InputConfig,
+        classes: Sequence[str],
+        device: torch.device | str = "cpu",
+        autocast: torch.dtype | None = None,
+        transform_detections: Callable[[Detections], Detections] | None = None,
+    ) -> None:
+        if model.embed_head is None:
+            raise InvalidInput(
+                "these weights have no embedding head (step 1), so they cannot track",
+                fix="use the weights of step 2 or 3",
+            )
+        self.device = torch.device(device)
+        self.model = model.to(self.device).eval()
+        self.tracker, self.input, self.classes = tracker, input, tuple(classes)
+        self.autocast = autocast
+        self.transform_detections = transform_detections
+
+    @classmethod
+    def from_pretrained(
+        cls, weights: str | os.PathLike[str], *, device: torch.device | str = "cpu", **options: Any
+    ) -> VideoSegmenter:
+        """Open weights that carry their recipe: a file, or a name of the cache (without network).
+
+        `options` go to the constructor, where they replace what the recipe says. Raises Missing with the fetch command
+        where the name is not in the cache, InvalidInput where the file does not say what it was built from.
+        """
+        path = find_weights(os.fspath(weights))
+        state, metadata = open_weights(path)
+        if "recipe" not in metadata:
+            stem = f"{path.stem}-idolctl" if path.suffix == ".safetensors" else path.stem
+            raise InvalidInput(
+                "the file does not carry the recipe it was built from",
+                where=str(path),
+                fix=f"idolctl convert {path} --to idolctl --out {stem}.safetensors",
+            )
+        config = _carried(metadata["recipe"], where=str(path))
+        check_fits(state, config.model, where=str(path))
+        model = build_model(config.model)
+        model.load_state_dict(state)
+        numbers = [str(i) for i in range(config.model.num_classes)]
+        found = {
+            "tracker": config.tracker,
+            "input": config.input,
+            "classes": json.loads(metadata.get("classes", json.dumps(numbers))),
+        }
+        return cls(model, device=device, **(found | options))
+
+    def start(self, *, keep: bool = False) -> OnlineVideo:
+        """The state of a new stream: for `stream(..., video=)`, to save and restore in the middle."""
+        return OnlineVideo(self.tracker, keep=keep)
+
+    def stream(
+        self, frames: Iterable[Frame], *, video: OnlineVideo | None = None, batch: int = 1, overlap: bool = False
+    ) -> Generator[TrackedFrame, None, None]:
+        """Track frames one after another; each comes out as soon as it is done.
+
+        Args:
+            frames: any iterable of [H, W, 3] uint8 RGB arrays or tensors, all of one size.
+            video: the state to go on from; a new one by default.
+            batch: frames sent through the network at once. More delays what comes out, and changes nothing else.
+            overlap: while frames are tracked and their masks encoded, the next `batch` goes through the network, in a
+                thread that takes them from `frames`. Faster, but `frames` is ahead of what comes out.
+
+        Raises:
+            InvalidInput: a frame is not of that form, or not of the first one's size.
+        """
+        video = video or self.start()
+        with self._observed(frames, batch, overlap=overlap) as observations:
+            for seen in observations:
+                yield video.step(seen)
+
+    def segment(
+        self, frames: Iterable[Frame], *, on_frame: Callable[[TrackedFrame], None] | None = None
+    ) -> VideoTracks:
+        """Whole-video tracks. Frames are consumed as they come, `tracker.batch_frames` at once; none is kept."""
+        video = self.start(keep=True)
+        with self._observed(frames, self.tracker.batch_frames, overlap=True) as observations:
+            for seen in observations:
+                tracked = video.step(seen)
+                if on_frame is not None:
+                    on_frame(tracked)
+        return video.tracks()
+
+    def record(self, frames: Iterable[Frame]) -> VideoRecord:
+        """The detections of a video, to be tracked by `track_record` under one setting after another."""
+        kept: list[FrameRecord] = []
+        size = (0, 0)
+        with self._observed(frames, self.tracker.batch_frames, overlap=True) as observations:
+            for seen in observations:
+                kept.append(record_frame(seen))
+                size = seen.original
+        return VideoRecord(kept, size)
+
+    def stream_together(
+        self, sources: Sequence[Iterable[Frame]], *, videos: Sequence[OnlineVideo] | None = None
+    ) -> Iterator[list[TrackedFrame | None]]:
+        """Several streams side by side, one frame of each at a time in one batch; None where a stream has ended.
+
+        `videos` are the states to go on from, one a stream; new ones by default.
+        """
+        videos = videos or [self.start() for _ in sources]
+        for frames in zip_longest(*sources):
+            present = [i for i, frame in enumerate(frames) if frame is not None]
+            tracked: list[TrackedFrame | None] = [None] * len(frames)
+            for i, seen in zip(present, self.observe([frames[i] for i in present]), strict=True):
+                tracked[i] = videos[i].step(seen)
+            yield tracked
+
+    @torch.inference_mode()
+    def observe(self, frames: Sequence[Frame]) -> list[Observation]:
+        """The network's part, for frames of any streams: those of equal size go through at once."""
+        arrays = [_as_array(frame) for frame in frames]
+        seen: dict[int, Observation] = {}
+        for shape in dict.fromkeys(array.shape for array in arrays):
+            rows = [i for i, array in enumerate(arrays) if array.shape == shape]
+            seen |= zip(rows, self._observe_alike([arrays[i] for i in rows]), strict=True)
+        return [seen[i] for i in range(len(arrays))]
+
+    @contextlib.contextmanager
+    def _observed(self, frames: Iterable[Frame], batch: int, *, overlap: bool) -> Iterator[Iterator[Observation]]:
+        """The network's part, frame by frame; with `overlap` the next group is on its way meanwhile."""
+        groups = map(self.observe, _groups(frames, batch))
+        with prefetched(groups, ahead=1) if overlap else contextlib.nullcontext(groups) as seen:
+            yield chain.from_iterable(seen)
+
+    def _observe_alike(self, arrays: Sequence[np.ndarray]) -> list[Observation]:
+        images = [resize_for_test(array, self.input) for array in arrays]
+        batch = collate_frames(images, config=self.input).to(self.device)
+        kind, dtype = self.device.type, self.autocast
+        with torch.autocast(kind, dtype) if dtype is not None else contextlib.nullcontext():
+            detections = select_detections(self.model, self.model(batch), self.tracker)
+        if self.transform_detections is not None:
+            detections = [self.transform_detections(found) for found in detections]
+        height, width = images[0].shape[-2:]
+        return [Observation(found, (height, width), arrays[0].shape[:2]) for found in detections]
+
+
+def _carried(recipe: str, *, where: str) -> StageConfig:
+    try:
+        return stage_from_dict(json.loads(recipe))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"the recipe in the file can't be understood: {error}"
+        raise Integrity(what, where=where, fix="fetch or train the weights again") from error
+
+
+def _groups(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
+    waiting = iter(frames)
+    while group := list(islice(waiting, size)):
+        yield group
+
+
+def _as_array(frame: Frame) -> np.ndarray:
+    array = frame.cpu().numpy() if isinstance(frame, Tensor) else np.asarray(frame)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        raise InvalidInput(
+            f"a frame is {array.dtype} of shape {tuple(array.shape)}", fix="give uint8 RGB frames of shape H x W x 3"
+        )
+    return np.require(array, requirements=("C", "W"))  # torch takes no negative strides: frame[..., ::-1] of BGR

@@ -1,0 +1,1 @@
+"""The machine: threads, background work, files written whole, the cache folder."""

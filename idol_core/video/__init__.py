@@ -1,0 +1,1 @@
+"""Frames in and out of video files, cameras and folders of pictures."""

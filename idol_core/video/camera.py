@@ -1,0 +1,55 @@
+"""Frames of a camera through Video4Linux, by way of PyAV."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+from av.error import FFmpegError
+
+from idol_core.errors import Missing
+from idol_core.video.files import USUAL_RATE, Frame, upright
+
+
+def read_camera(number: int, *, stop: Callable[[], bool]) -> Iterator[Frame]:
+    """Frames [H, W, 3] RGB of camera `number` (/dev/videoN), as they come, until `stop` says so or the camera ends.
+
+    Raises Missing: no such camera, or it can't be opened.
+    """
+    device = camera_device(number)
+    try:
+        with av.open(str(device), format="video4linux2") as container:
+            for frame in container.decode(video=0):
+                yield upright(frame)
+                if stop():
+                    return
+    except FFmpegError as error:
+        raise _unreadable(number, device, error) from None
+
+
+def camera_rate(number: int) -> float:
+    """Frames a second that the camera promises. Raises as `read_camera`."""
+    device = camera_device(number)
+    try:
+        with av.open(str(device), format="video4linux2") as container:
+            return float(container.streams.video[0].average_rate or USUAL_RATE)
+    except (FFmpegError, IndexError) as error:
+        raise _unreadable(number, device, error) from None
+
+
+def camera_device(number: int) -> Path:
+    """The device file of a camera. Raises Missing, naming the cameras that there are, where it is not there."""
+    device = Path(f"/dev/video{number}")
+    if device.exists():
+        return device
+    there = sorted(int(p.name.removeprefix("video")) for p in Path("/dev").glob("video*") if p.name[5:].isdigit())
+    fix = f"idolctl predict camera:{there[0]}" if there else "plug one in, or name a video file or a folder of frames"
+    system = "" if sys.platform == "linux" else "; cameras are read through Video4Linux, which this system lacks"
+    raise Missing(f"there is no camera {number}{system}", where=str(device), fix=fix)
+
+
+def _unreadable(number: int, device: Path, error: Exception) -> Missing:
+    fix = "close what else uses it, or name a video file or a folder of frames"
+    return Missing(f"camera {number} cannot be read: {error}", where=str(device), fix=fix)

@@ -1,0 +1,21 @@
+"""Weights files, theirs and ours: read, write, convert names, start a model from another's weights."""
+
+from idol_core.weights.convert import Conversion, convert_file
+from idol_core.weights.files import Weights, open_weights, save_weights
+from idol_core.weights.published import ours_to_published, published_to_ours
+from idol_core.weights.start_from import Transfer, load_backbone, load_weights, start_from, transfer
+
+__all__ = [
+    "Conversion",
+    "Transfer",
+    "Weights",
+    "convert_file",
+    "load_backbone",
+    "load_weights",
+    "open_weights",
+    "ours_to_published",
+    "published_to_ours",
+    "save_weights",
+    "start_from",
+    "transfer",
+]

@@ -1,0 +1,129 @@
+"""Weight files: safetensors with metadata (ours), torch's zip and pickle files, detectron2's `.pkl`.
+
+Whatever a file holds, reading it runs nothing of it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from idol_core.errors import Integrity, InvalidInput, Missing
+from idol_core.system.files import write_aside
+from idol_core.weights.pickles import load_arrays
+
+TORCH_ENDINGS = (".pth", ".pt", ".bin")
+
+
+class Weights(NamedTuple):
+    """What a weights file holds."""
+
+    state: dict[str, Tensor]
+    metadata: dict[str, str]  # of safetensors; empty for other formats
+
+
+def open_weights(path: Path) -> Weights:
+    """Read .safetensors, .pth/.pt/.bin (a state dict, or a checkpoint with one under "model") or detectron2's .pkl.
+
+    Raises Missing, InvalidInput for another ending, Integrity for a corrupt or hostile file.
+    """
+    if not path.is_file():
+        raise Missing("there is no such weights file", where=str(path), fix="check the path, or idolctl fetch NAME")
+    if path.suffix == ".safetensors":
+        return _open_safetensors(path)
+    if path.suffix in TORCH_ENDINGS:
+        return Weights(_tensors(_open_torch(path), path), {})
+    if path.suffix == ".pkl":
+        return Weights(_tensors(_open_pickle(path), path), {})
+    endings = ", ".join((".safetensors", *TORCH_ENDINGS, ".pkl"))
+    raise InvalidInput(f"weights files end in {endings}", where=str(path), fix="give the file its right ending")
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write our format, atomically: safetensors with `metadata` (such as the recipe's JSON under "recipe")."""
+    content = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in state.items()}, dict(metadata))
+    with write_aside(path) as aside:
+        aside.write_bytes(content)
+
+
+def _open_safetensors(path: Path) -> Weights:
+    try:
+        with safetensors.safe_open(path, framework="pt") as stored:
+            state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            return Weights(state, stored.metadata() or {})
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _open_torch(path: Path) -> Any:
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:  # torch itself does not verify checksums
+                if damaged := archive.testzip():
+                    raise zipfile.BadZipFile(f"bad checksum of {damaged}")
+        with torch.serialization.safe_globals(_NUMPY_SCALARS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise _hostile(path, error) from error
+    except Exception as error:  # a damaged file fails in torch's reader in many ways
+        raise _unreadable(path, error) from error
+
+
+# Schedules in detectron2's checkpoints may carry numpy numbers. Old and new numpy name their module differently.
+_NUMPY_SCALARS: list[Any] = [
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
+    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *{type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")},
+]
+
+
+def _open_pickle(path: Path) -> Any:
+    try:
+        return load_arrays(path)
+    except pickle.UnpicklingError as error:
+        raise _hostile(path, error) from error
+    except Exception as error:  # a damaged pickle fails in many ways
+        raise _unreadable(path, error) from error
+
+
+def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
+    """The state dict of a checkpoint; arrays become tensors."""
+    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
+        content = content["model"]
+    if not isinstance(content, Mapping) or not content:
+        raise Integrity("the file holds no weights", where=str(path), fix="fetch it again")
+    state = {}
+    for name, value in content.items():
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+            value = torch.from_numpy(np.ascontiguousarray(value).reshape(value.shape))
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise Integrity(f"{name!r} is no tensor", where=str(path), fix="fetch the file again")
+        state[name] = value
+    return state
+
+
+def _unreadable(path: Path, error: Exception) -> Integrity:
+    return Integrity(f"the weights can't be read: {_first_line(error)}", where=str(path), fix="fetch the file again")
+
+
+def _hostile(path: Path, error: Exception) -> Integrity:
+    text = str(error).rpartition("WeightsUnpickler error: ")[2].strip()  # before that, torch's advice to trust the file
+    asked = re.search(r"GLOBAL (\S+)", text)
+    reason = f"it asks for {asked[1]}" if asked else (text or "no reason given").splitlines()[0]
+    what = f"the file is damaged or asks for more than arrays, and was not loaded: {reason}"
+    return Integrity(what, where=str(path), fix="fetch it again from a source that you trust")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

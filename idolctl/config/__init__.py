@@ -1,0 +1,1 @@
+"""Recipes: YAML to one validated StageConfig for each step."""

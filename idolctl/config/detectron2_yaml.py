@@ -1,0 +1,121 @@
+"""A YAML configuration in detectron2's form, with what it is based on and overrides, every value with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from idol_core.errors import IdolError, InvalidInput
+from idol_core.yacs import FIELDS, FOREIGN_SECTIONS, defaults, parse_text
+from idol_core.yacs.translate import coerced
+from idolctl.config.load_yaml import Entry, Mapping, Origin, read_yaml, shown_path
+from idolctl.errors import nearest, suggestion
+
+BASE = "_BASE_"
+_COMMAND_LINE = Origin("command line")
+
+
+@dataclass
+class ConfigFile:
+    """What a file and its bases say: `given` values by dotted key, and the complete `config`, defaults included."""
+
+    path: Path
+    given: dict[str, Origin] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=defaults)
+    mistakes: list[IdolError] = field(default_factory=list)
+
+    def where(self, key: str) -> str:
+        """`file:line:key`; of a key that nobody gives, the file that could."""
+        return self.given.get(key, Origin(shown_path(self.path))).key(key)
+
+
+def read_config_file(path: Path, overrides: Sequence[str] = ()) -> ConfigFile:
+    """Read a file, what `_BASE_` names before it, and `overrides` (KEY VALUE KEY VALUE ...) over it.
+
+    Unknown keys and values of the wrong type go to `mistakes`. Raises InvalidInput where a file is no YAML or not
+    there, or an override has no value.
+    """
+    if len(overrides) % 2:
+        raise InvalidInput(
+            f"'{overrides[-1]}' has no value",
+            where="command line",
+            fix="give pairs: SOLVER.BASE_LR 1e-4 SOLVER.MAX_ITER 900",
+        )
+    found = ConfigFile(path)
+    for entry in _entries(path, found.mistakes, seen=()):
+        _put(found, entry)
+    for key, text in zip(overrides[::2], overrides[1::2], strict=True):
+        _put(found, Entry(key, text.strip(), _COMMAND_LINE))
+    return found
+
+
+def _entries(path: Path, mistakes: list[IdolError], seen: tuple[Path, ...]) -> Iterator[Entry]:
+    """Dotted keys of the bases, then of the file itself."""
+    if not path.is_file():
+        raise InvalidInput(f"no configuration file {shown_path(path)}", where=str(path), fix="check the path")
+    mapping = read_yaml(path)
+    base = mapping.get(BASE)
+    for name in _names(base):
+        inner = _beside(path, name)
+        if inner is None or inner in (*seen, path.resolve()):
+            problem = "is not there" if inner is None else "is based on this file in turn"
+            what, where = f"{BASE} names {name}, which {problem}", base.origin.key(BASE) if base else ""
+            mistakes.append(InvalidInput(what, where=where, fix="give a file, relative to this one"))
+        else:
+            yield from _entries(inner, mistakes, (*seen, path.resolve()))
+    yield from (entry for entry in _leaves(mapping, "") if entry.key != BASE)
+
+
+def _names(base: Entry | None) -> list[str]:
+    if base is None:
+        return []
+    return [str(name) for name in base.value] if isinstance(base.value, list) else [str(base.value)]
+
+
+def _beside(path: Path, name: str) -> Path | None:
+    base = path.parent / Path(name).expanduser()
+    return base.resolve() if base.is_file() else None
+
+
+def _leaves(mapping: Mapping, prefix: str) -> Iterator[Entry]:
+    for entry in mapping:
+        key = prefix + entry.key
+        if isinstance(entry.value, Mapping):
+            yield from _leaves(entry.value, f"{key}.")
+        else:
+            yield Entry(key, entry.value, entry.origin)
+
+
+def _put(found: ConfigFile, entry: Entry) -> None:
+    key, where = entry.key, entry.origin.key(entry.key)
+    if key.startswith(FOREIGN_SECTIONS):
+        return
+    if key not in FIELDS:
+        below = [name for name in FIELDS if name.startswith(f"{key}.")]
+        if not below:
+            found.mistakes.append(InvalidInput(f"unknown key '{key}'", where=where, fix=_known(key)))
+        elif entry.value is not None:
+            what = f"'{key}' holds {entry.value!r}, settings are expected"
+            found.mistakes.append(InvalidInput(what, where=where, fix=f"write settings below it, such as {below[0]}"))
+        return
+    value = parse_text(entry.value)
+    try:
+        found.config[key] = coerced(key, value)
+    except ValueError as error:
+        fix = f"give a value such as {FIELDS[key].default!r}"
+        found.mistakes.append(InvalidInput(f"'{key}' is {value!r}; {error}", where=where, fix=fix))
+        return
+    found.given[key] = entry.origin
+
+
+def _known(key: str) -> str:
+    close = nearest(key, FIELDS)
+    if close:
+        return f"did you mean '{close}'?"
+    section = key.rpartition(".")[0]
+    prefix = f"{section}." if any(name.startswith(f"{section}.") for name in FIELDS) else ""
+    return suggestion(
+        key, {prefix + name.removeprefix(prefix).split(".")[0] for name in FIELDS if name.startswith(prefix)}
+    )

@@ -1,0 +1,54 @@
+"""Settings as YAML that people read: every value with the place it comes from beside it."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+
+from idol_core.config import stage_to_dict
+from idolctl.config.resolve import Resolved
+
+Line = tuple[str, str]  # text, and the note behind it
+
+
+def as_yaml(stage: Resolved) -> str:
+    """YAML text of one step, with `# file:line` behind every value and the note on top if it is inferred."""
+    config = stage.config
+    lines = [(f"# {config.recipe}, backbone {config.backbone}, step {config.step}", "")]
+    if stage.inferred:
+        lines += [(f"# {part}", "") for part in textwrap.wrap(f"inferred: {stage.inferred}", 100)]
+    values: dict[tuple[str, ...], tuple[object, str]] = {}
+    tree = stage_to_dict(config)
+    for path, setting in stage.settings.items():
+        value = tree
+        for key in path:
+            value = value[key]
+        values[path] = (value, f"# {setting.origin}")
+    return aligned(lines + nested(values))
+
+
+def nested(values: Mapping[tuple[str, ...], tuple[object, str]], *, depth: int = 0) -> list[Line]:
+    """Lines of settings by path, `depth` levels deep; those of a section must stand together."""
+    lines: list[Line] = []
+    open_at: tuple[str, ...] = ()
+    for path, (value, note) in values.items():
+        for level, key in enumerate(path[:-1]):
+            if path[: level + 1] != open_at[: level + 1]:
+                lines.append((f"{'  ' * (depth + level)}{key}:", ""))
+                open_at = path[: level + 1]
+        open_at = path[:-1]
+        lines.append((f"{'  ' * (depth + len(path) - 1)}{path[-1]}: {_scalar(value)}", note))
+    return lines
+
+
+def aligned(lines: Sequence[Line]) -> str:
+    """One text, the notes in a column."""
+    width = min(64, max((len(text) for text, note in lines if note), default=0))
+    return "".join(f"{text.ljust(width)}  {note}".rstrip() + "\n" for text, note in lines)
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, str):
+        return value if value.replace("_", "").replace("-", "").isalnum() else json.dumps(value)
+    return json.dumps(value)

@@ -1,0 +1,112 @@
+"""The recipes and backbones that ship with idolctl, and a user's own beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from idol_core.errors import InvalidInput
+from idolctl.config.load_yaml import Entry, read_yaml, shown_path
+from idolctl.config.recipe_file import RecipeFile, parse_document
+from idolctl.errors import suggestion
+
+_LISTS = ("zoo", "servers", "classes")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe with all that it extends: `documents` from the base to the recipe's own file."""
+
+    name: str
+    path: Path
+    documents: tuple[RecipeFile, ...]
+
+    @property
+    def about(self) -> str:
+        """The last description given."""
+        return next((d.about for d in reversed(self.documents) if d.about), "")
+
+    @property
+    def backbone(self) -> str:
+        """The backbone used if none is asked for."""
+        named = next((d.backbone for d in reversed(self.documents) if d.backbone), None)
+        return str(named.value) if named else "r50"
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The steps that the recipe has settings for; all three if it names none."""
+        return tuple(sorted({s for d in self.documents for s in d.scope.steps})) or (1, 2, 3)
+
+
+def recipes_folder() -> Path:
+    """Inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "recipes"
+    return installed if installed.is_dir() else package.parent / "recipes"
+
+
+def recipe_names() -> list[str]:
+    """The shipped recipes: every file of the folder that is one (the other lists beside them are none)."""
+    return sorted(p.stem for p in recipes_folder().glob("*.yaml") if p.stem not in _LISTS)
+
+
+def backbone_names() -> list[str]:
+    """The shipped backbones."""
+    return sorted(p.stem for p in (recipes_folder() / "backbones").glob("*.yaml"))
+
+
+def load_recipe(name: str) -> Recipe:
+    """A shipped recipe by name, or any YAML file by path, with what it extends.
+
+    Raises InvalidInput if there is no such recipe or it is no YAML. Unknown keys are kept in the documents' `mistakes`
+    until the recipe is resolved, so that they are reported together with all others.
+    """
+    path = find_recipe(name)
+    return Recipe(path.stem, path, tuple(_documents(path, seen=())))
+
+
+def load_backbone(name: str) -> RecipeFile:
+    """A shipped backbone by name, or a YAML file by path."""
+    path = Path(name) if _is_path(name) else recipes_folder() / "backbones" / f"{name}.yaml"
+    if not path.is_file():
+        fix = suggestion(name, backbone_names())
+        raise InvalidInput(f"no backbone '{name}'", where=shown_path(path), fix=fix)
+    return parse_document(read_yaml(path))
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe. InvalidInput with the nearest name if there is none."""
+    path = Path(name).expanduser() if _is_path(name) else recipes_folder() / f"{name}.yaml"
+    if not _is_path(name) and name not in recipe_names():
+        raise InvalidInput(
+            f"no recipe '{name}'", where=shown_path(recipes_folder()), fix=suggestion(name, recipe_names())
+        )
+    if not path.is_file():
+        raise InvalidInput(f"no recipe file {name}", where=str(path), fix="idolctl ls recipes")
+    return path
+
+
+def _documents(path: Path, seen: tuple[Path, ...]) -> list[RecipeFile]:
+    document = parse_document(read_yaml(path))
+    if document.extends is None:
+        return [document]
+    base = _extended(document.extends, path)
+    if base is None or base.resolve() in (p.resolve() for p in (*seen, path)):
+        problem = "is not there" if base is None else "extends this one in turn"
+        what = f"'extends: {document.extends.value}': that recipe {problem}"
+        where = document.extends.origin.key("extends")
+        fix = suggestion(str(document.extends.value), recipe_names())
+        document.mistakes.append(InvalidInput(what, where=where, fix=fix))
+        return [document]
+    return [*_documents(base, (*seen, path)), document]
+
+
+def _extended(entry: Entry, path: Path) -> Path | None:
+    """A file beside the recipe, or a shipped one by name or file."""
+    value = str(entry.value)
+    candidates = [path.parent / value, recipes_folder() / value, recipes_folder() / f"{value}.yaml"]
+    return next((c for c in candidates if c.is_file()), None)
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith((".yaml", ".yml")) or "/" in name

@@ -1,0 +1,38 @@
+"""Settings given on the command line: `--set solver.lr=1e-4 --set steps.2.solver.batch_size=16`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from idol_core.errors import IdolError, InvalidInput
+from idolctl.config.load_yaml import COMMAND_LINE, Entry, Mapping, parse_value
+from idolctl.config.recipe_file import RecipeFile, parse_document
+
+
+def settings_document(assignments: Sequence[str]) -> RecipeFile:
+    """A document that lies over the recipe; malformed options are among its `mistakes`."""
+    mistakes: list[IdolError] = []
+    tree: dict[str, object] = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if equals and all(key.strip().split(".")):
+            _put(tree, key.strip().split("."), parse_value(value))
+        else:
+            mistakes.append(InvalidInput(f"'{text}' sets nothing", where="--set", fix="--set solver.lr=1e-4"))
+    document = parse_document(_as_mapping(tree))
+    document.mistakes.extend(mistakes)
+    return document
+
+
+def _put(tree: dict[str, object], keys: list[str], value: object) -> None:
+    for key in keys[:-1]:
+        inner = tree.get(key)
+        if not isinstance(inner, dict):
+            inner = tree[key] = {}
+        tree = inner
+    tree[keys[-1]] = value
+
+
+def _as_mapping(tree: dict[str, object]) -> Mapping:
+    entries = (Entry(k, _as_mapping(v) if isinstance(v, dict) else v, COMMAND_LINE) for k, v in tree.items())
+    return Mapping(tuple(entries), COMMAND_LINE)

@@ -1,0 +1,1 @@
+"""Data sets below the data root: check, add, split."""

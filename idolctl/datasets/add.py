@@ -1,0 +1,99 @@
+"""A user's own data set: one small YAML file below the data root, so that its name works like a built-in one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from idol_core.config import DataSource
+from idol_core.data.annotations.kind import annotation_kind
+from idol_core.data.catalog import LAYOUTS
+from idol_core.data.dataset import Dataset, open_dataset
+from idol_core.errors import Integrity, InvalidInput, Missing
+from idol_core.system.files import write_aside
+from idolctl.terminal.progress import Transfer
+
+
+@dataclass(frozen=True)
+class Part:
+    """Frames and annotations of the training or the validation part."""
+
+    frames: Path
+    annotations: Path
+
+
+def add_set(
+    name: str, root: Path, *, kind: str | None, train: Part, val: Part | None, force: bool
+) -> tuple[Path, dict[str, Dataset]]:
+    """Open both parts, then write ROOT/NAME.yaml. `kind` is what the annotation file says where it is None.
+
+    Raises InvalidInput for a name that is taken or no name, Missing and Integrity for what can't be opened, Integrity
+    where the parts differ in their classes.
+    """
+    if not name.replace("-", "").replace(".", "").isalnum() or name.startswith((".", "-")):
+        what = f"'{name}' is no name of a data set (letters, digits, '-' and '.')"
+        raise InvalidInput(what, where="command line", fix="idolctl data add mine ...")
+    if f"{name}_train" in LAYOUTS:
+        raise InvalidInput(f"'{name}' is built in", where="command line", fix="choose another name")
+    path = root / f"{name}.yaml"
+    if path.exists() and not force:
+        raise InvalidInput(f"{path} is there already", where=str(path), fix="--force replaces it")
+    opened: dict[str, Dataset] = {}
+    kind = kind or annotation_kind(train.annotations)
+    content: dict[str, object] = {"kind": kind}
+    for side, part in (("train", train), ("val", val)):
+        if part is not None:
+            opened[f"{name}_{side}"] = _open(part, kind)
+            content[side] = {"frames": _shown(part.frames, root), "annotations": _shown(part.annotations, root)}
+    _check_classes(opened)
+    text = StringIO()
+    YAML().dump(content, text)
+    with write_aside(path) as aside:
+        aside.write_text(f"# A data set of idolctl: {', '.join(opened)}.\n{text.getvalue()}", encoding="utf-8")
+    return path, opened
+
+
+def example_recipe(name: str, kind: str, *, has_val: bool, classes: int) -> str:
+    """A recipe that trains on the set, as YAML."""
+    val = f"{name}_val" if has_val else f"{name}@val20-seed0_val"
+    train = f"{name}_train" if has_val else f"{name}@val20-seed0_train"
+    lines = [
+        "extends: bases/published.yaml",
+        f"model: {{num_classes: {classes}}}",
+        f"data: {{train: {{name: {train}}}, val: {{name: {val}}}}}",
+    ]
+    return "\n".join(lines if kind == "vis" else [*lines, "# of images: run it with --steps 1,2"])
+
+
+def _open(part: Part, kind: str) -> Dataset:
+    if not part.frames.is_dir():
+        raise Missing("there is no such frames folder", where=str(part.frames), fix="check the path")
+    if not part.annotations.is_file():
+        raise Missing("there is no such annotation file", where=str(part.annotations), fix="check the path")
+    source = DataSource(kind=kind, frames=str(part.frames), annotations=str(part.annotations))  # type: ignore[arg-type]
+    with Transfer(f"reading {part.annotations.name}") as reading:
+        dataset = open_dataset(source, on_read=reading.update)
+    first = Path(dataset.videos[0].file_names[0]) if len(dataset.videos) else None
+    if first is None or not first.is_file():
+        what = f"the first frame of the annotations is not there: {first}" if first else "the file has no videos"
+        raise Integrity(what, where=str(part.annotations), fix="--frames is the folder that the frame names start from")
+    return dataset
+
+
+def _check_classes(opened: dict[str, Dataset]) -> None:
+    classes = {name: list(zip(d.category_ids, d.category_names, strict=True)) for name, d in opened.items()}
+    if len({str(c) for c in classes.values()}) > 1:
+        told = "; ".join(f"{name} has {len(c)}" for name, c in classes.items())
+        where = " and ".join(str(d.source) for d in opened.values())
+        raise Integrity(f"the parts differ in their classes: {told}", where=where, fix="give both the same categories")
+
+
+def _shown(path: Path, root: Path) -> str:
+    """Relative where it lies below the root, so that the root may move."""
+    try:
+        return str(path.resolve().relative_to(root.resolve()))
+    except ValueError:
+        return str(path.resolve())

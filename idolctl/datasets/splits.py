@@ -1,0 +1,196 @@
+"""Splits of a labelled set by video: made, written where the catalog finds them, and checked for leaks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from idol_core.config import DataSource
+from idol_core.data.annotations.json_stream import JsonStream
+from idol_core.data.catalog import LAYOUTS, SIDES, find_layout, known_names, resolve_source
+from idol_core.data.dataset import Dataset, open_dataset
+from idol_core.data.own_sets import split_folder, split_names
+from idol_core.data.stratify import stratify
+from idol_core.errors import Integrity, InvalidInput, Missing
+from idol_core.system.files import write_aside, write_json
+from idolctl.errors import suggestion
+
+_LISTS = {"vis": ("videos", "video_id"), "coco": ("images", "image_id")}
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a split: videos (images), and in how many of them each class is."""
+
+    videos: int
+    tracks: int
+    per_class: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split as it is on disk. `digest` is over the ids of both sides."""
+
+    name: str
+    train: Side
+    val: Side
+    digest: str
+    files: tuple[Path, Path]
+    leaks: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SplitRow:
+    """One line of `idolctl ls splits`: numbers of videos where they are known without reading the files."""
+
+    name: str
+    made: str
+    train: int | None
+    val: int | None
+    sha256: str | None
+    folder: str
+
+
+def split_rows(root: Path) -> list[SplitRow]:
+    """The published split and those made below `root`."""
+    place = Path(LAYOUTS["ovis@oracle_val"].annotations[0])
+    there = all((root / LAYOUTS[f"ovis@oracle_{side}"].annotations[0]).is_file() for side in SIDES)
+    made = "published" if there else "published, not there: idolctl split fetch oracle"
+    rows = [SplitRow("ovis@oracle", made, None, None, None, str(root / place.parent))]
+    for name in split_names(root):
+        folder = split_folder(root, name)
+        about = json.loads((folder / "split.json").read_text(encoding="utf-8"))
+        made = f"--val-fraction {about['val_fraction']} --seed {about['seed']}"
+        rows.append(SplitRow(name, made, about["train"], about["val"], about["sha256"], str(folder)))
+    return rows
+
+
+def make_split(base: str, split: str, root: Path, *, val_fraction: float, seed: int) -> Split:
+    """Divide BASE_train into BASE@SPLIT_train and BASE@SPLIT_val. Raises IdolError where BASE_train is not there.
+
+    The same annotations, fraction and seed give the same files.
+    """
+    parent = _open(f"{base}_train", root)
+    if not parent.has_ground_truth:
+        raise Missing(f"{base}_train has no annotations to split", where=str(parent.source), fix="split a labelled set")
+    ids = parent.index.video_ids.tolist()
+    if len(ids) < 2:
+        raise InvalidInput(f"{base}_train has one video only", where=str(parent.source), fix="split a larger set")
+    val = stratify(dict(zip(ids, _classes(parent), strict=True)), val_fraction=val_fraction, seed=seed)
+    name = f"{base}@{split}"
+    folder = split_folder(root, name)
+    (folder / "split.json").unlink(missing_ok=True)
+    document, kind = JsonStream(parent.source), parent.kind
+    annotations = document.walk("annotations", after={_LISTS[kind][0], "categories"})
+    with write_aside(folder / "train.json") as train_file, write_aside(folder / "val.json") as val_file:
+        _write_sides(document, annotations, kind, val, (train_file, val_file))
+    made = read_split(name, root)
+    about = {"base": base, "val_fraction": val_fraction, "seed": seed, "sha256": made.digest}
+    write_json(folder / "split.json", about | {"train": made.train.videos, "val": made.val.videos})
+    return made
+
+
+def read_split(name: str, root: Path) -> Split:
+    """Read both sides of NAME (BASE@SPLIT, or any name with NAME_train and NAME_val) and compare them."""
+    train, val = (_open(f"{name}_{side}", root) for side in SIDES)
+    leaks = _leaks(train, val)
+    faults: list[str] = []
+    if "@" in name:
+        parent = _open(f"{name.partition('@')[0]}_train", root)
+        # A published split may number its videos anew.
+        faults = _strangers(train, val, parent, by_id=f"{name}_train" not in LAYOUTS)
+    digest = hashlib.sha256(json.dumps([sorted(d.index.video_ids.tolist()) for d in (train, val)]).encode()).hexdigest()
+    return Split(name, _side(train), _side(val), digest, (train.source, val.source), tuple(leaks), tuple(faults))
+
+
+def refuse_leaks(split: Split) -> None:
+    """Raise Integrity (exit 4) where a video is on both sides, or a side holds what the whole set does not."""
+    where = f"{split.files[0]} and {split.files[1]}"
+    if split.leaks:
+        what = f"{split.name} leaks: {_told(split.leaks, 'on both sides')}"
+        raise Integrity(what, where=where, fix=f"idolctl split make {split.name.partition('@')[0]}")
+    if split.faults:
+        what = f"{split.name} holds what the whole set does not: {_told(split.faults, 'unknown')}"
+        raise Integrity(what, where=where, fix="use the split with the set that it was made from")
+
+
+def _open(name: str, root: Path) -> Dataset:
+    if find_layout(name, root) is None:
+        known = sorted({n.rpartition("_")[0] for n in known_names(root)})
+        base = name.rpartition("_")[0]
+        raise InvalidInput(f"no data set '{base}'", where=f"data root {root}", fix=suggestion(base, known))
+    return open_dataset(resolve_source(DataSource(name), root))
+
+
+def _classes(dataset: Dataset) -> list[set[int]]:
+    """The class indices in each video, crowds left out."""
+    index = dataset.index
+    found = []
+    for first, stop in zip(index.first_track[:-1].tolist(), index.first_track[1:].tolist(), strict=True):
+        kept = index.track_categories[first:stop][~index.track_crowd[first:stop]]
+        found.append(set(kept.tolist()))
+    return found
+
+
+def _write_sides(
+    document: JsonStream, annotations: Iterator[Any], kind: str, val: set[int], files: tuple[Path, Path]
+) -> None:
+    """Both annotation files, one annotation at a time."""
+    entries, key = _LISTS[kind]
+    with open(files[0], "w", encoding="utf-8") as train_out, open(files[1], "w", encoding="utf-8") as val_out:
+        outs, written = (train_out, val_out), [0, 0]
+        for out in outs:
+            out.write('{"annotations": [')
+        for annotation in annotations:
+            side = int(annotation[key] in val)
+            outs[side].write((",\n" if written[side] else "\n") + json.dumps(annotation))
+            written[side] += 1
+        for side, out in enumerate(outs):
+            out.write("\n]")
+            kept = [v for v in document.value(entries) if (v["id"] in val) == bool(side)]
+            rest = {k: document.value(k) for k in ("info", "licenses", "categories") if document.value(k) is not None}
+            for name, value in {entries: kept, **rest}.items():
+                out.write(f",\n{json.dumps(name)}: {json.dumps(value)}")
+            out.write("}\n")
+
+
+def _side(dataset: Dataset) -> Side:
+    counts: Counter[int] = Counter()
+    for found in _classes(dataset):
+        counts.update(found)
+    names = dataset.category_names
+    return Side(len(dataset.videos), len(dataset.index.track_ids), {n: counts[i] for i, n in enumerate(names)})
+
+
+def _first_frame(dataset: Dataset, row: int) -> str:
+    return str(dataset.frames / dataset.frame_name(row, 0))
+
+
+def _leaks(train: Dataset, val: Dataset) -> list[str]:
+    """Videos with a frame file that is on both sides."""
+    seen = {name for video in train.videos for name in video.file_names}
+    leaking = [video for video in val.videos if not seen.isdisjoint(video.file_names)]
+    return [f"video {video.id} ({Path(video.file_names[0]).parent.name})" for video in leaking]
+
+
+def _strangers(train: Dataset, val: Dataset, parent: Dataset, *, by_id: bool) -> list[str]:
+    """Videos of either side that the whole set lacks, by their frames and, if asked, by id too."""
+    known = {_first_frame(parent, row): video.id for row, video in enumerate(parent.videos)}
+    found = []
+    for side in (train, val):
+        for row, video in enumerate(side.videos):
+            number = known.get(_first_frame(side, row))
+            if number is None or (by_id and number != video.id):
+                found.append(f"video {video.id}")
+    return found
+
+
+def _told(items: Iterable[str], what: str) -> str:
+    found = list(items)
+    return f"{len(found)} {what}, {', '.join(found[:3])}" + (", ..." if len(found) > 3 else "")

@@ -1,0 +1,182 @@
+"""One evaluation from request to figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from idol_core.config import DataSource, StageConfig
+from idol_core.data.catalog import resolve_source
+from idol_core.data.dataset import Dataset, open_dataset
+from idol_core.errors import InvalidInput, Missing
+from idol_core.evaluation import METRICS
+from idol_core.system.files import write_json
+from idolctl.datasets.root import data_root, find_data, is_toy, make_toy_data
+from idolctl.evaluation import infer
+from idolctl.evaluation.scores import Figures, Scores, mean_and_spread, score_dataset
+from idolctl.evaluation.targets import Target, find_target, published_scores
+from idolctl.evaluation.variants import Variant, variants
+from idolctl.runs.state import read_stage
+from idolctl.terminal.progress import Transfer
+
+
+@dataclass(frozen=True)
+class EvalRequest:
+    """The options of `idolctl eval`."""
+
+    data: str | None
+    runs: Path
+    root: Path | None
+    settings: tuple[str, ...]
+    occlusion: bool
+    per_video: bool
+    device: str | None
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """One target on one data set; `scores` is None where that has no ground truth."""
+
+    name: str
+    data: str
+    annotations: Path
+    results: Path
+    scores: Scores | None
+    published: dict[str, Figures] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready, the main figures first (null without ground truth)."""
+        scores = self.scores.as_dict() if self.scores else dict.fromkeys(METRICS)
+        names = {"name": self.name, "data": self.data, "results": str(self.results)}
+        return {**scores, **names, "published": self.published}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Figures of each combination of settings, and which has the best AP."""
+
+    data: str
+    settings: list[dict[str, str]]
+    figures: list[Figures]
+    best: int
+
+
+@dataclass(frozen=True)
+class OracleRows:
+    """Figures under "normal", "clip" and "frame"."""
+
+    data: str
+    rows: dict[str, Figures]
+
+
+@dataclass(frozen=True)
+class _Subject:
+    target: Target
+    source: DataSource
+    dataset: Dataset
+    variants: list[Variant]
+    video: bool  # tracks of videos, or instances of images
+
+    @property
+    def data(self) -> str:
+        return self.source.name or str(self.dataset.source)
+
+    @property
+    def config(self) -> StageConfig:
+        return self.variants[0].config
+
+
+def evaluate(name: str, asked: EvalRequest) -> EvalResult:
+    """Infer (unless the run's own results answer the question) and score. Results stay on disk."""
+    subject = _subject(name, asked)
+    if len(subject.variants) > 1:
+        raise InvalidInput("several values of a setting go with one target", where="--set", fix=f"name only {name}")
+    results = _own_results(subject, asked)
+    if results is None:
+        folder = infer.results_folder(subject.target, subject.data)
+        results = folder / "results.json"
+        infer.check_classes(subject.target, subject.dataset)
+        if subject.video:
+            (found,) = infer.track(subject.target, subject.dataset, [subject.config], asked.device)
+        else:
+            found = infer.images(subject.target, subject.dataset, subject.config, asked.device)
+        write_json(results, found, indent=None)
+    scores = None
+    if subject.dataset.has_ground_truth:
+        wanted = {"occlusion": asked.occlusion, "per_video": asked.per_video}
+        scores = score_dataset(subject.dataset, results, video=subject.video, **wanted)
+    published: dict[str, Figures] = {k: dict(v) for k, v in published_scores(subject.target, subject.data).items()}
+    done = EvalResult(name, subject.data, subject.dataset.source, results, scores, published)
+    if results.parent != subject.target.stage:
+        settings = {"settings": subject.variants[0].settings}
+        write_json(results.with_name("evaluation.json"), done.as_dict() | settings)
+    return done
+
+
+def evaluate_sweep(name: str, asked: EvalRequest) -> Sweep | None:
+    """Figures of every combination of several values; None where no setting has several."""
+    if not any("," in text for text in asked.settings):
+        return None
+    subject = _subject(name, asked)
+    _need_truth(subject, "a table of settings")
+    configs = [variant.config for variant in subject.variants]
+    figures = [
+        score_dataset(subject.dataset, results, video=True).stats
+        for results in infer.track(subject.target, subject.dataset, configs, asked.device)
+    ]
+    best = max(range(len(figures)), key=lambda i: figures[i]["AP"] or 0.0)
+    return Sweep(subject.data, [variant.settings for variant in subject.variants], figures, best)
+
+
+def evaluate_oracle(name: str, asked: EvalRequest, *, clip_length: int) -> OracleRows:
+    """Normal tracking and both oracles (paper section 3), from the same detections."""
+    subject = _subject(name, asked)
+    if len(subject.variants) > 1:
+        raise InvalidInput("--oracle goes with one value of each setting", where="--set", fix="give one value")
+    _need_truth(subject, "an oracle")
+    found = infer.oracles(subject.target, subject.dataset, subject.config, asked.device, clip_length=clip_length)
+    rows = {key: score_dataset(subject.dataset, results, video=True).stats for key, results in found.items()}
+    return OracleRows(subject.data, rows)
+
+
+def mean_of(found: Sequence[EvalResult]) -> tuple[Figures, Figures]:
+    """Mean and standard deviation over targets that were scored on the same data."""
+    data = {one.data for one in found}
+    if len(data) > 1:
+        what = f"the runs are scored on different data: {', '.join(sorted(data))}"
+        raise InvalidInput(what, where="--data", fix=f"--data {sorted(data)[0]}")
+    return mean_and_spread([one.scores.stats for one in found if one.scores])
+
+
+def _subject(name: str, asked: EvalRequest) -> _Subject:
+    target = find_target(name, asked.runs, data=asked.data)
+    root = asked.root or target.root or data_root(None)
+    source = find_data(asked.data, root) if asked.data else target.config.data.val
+    if is_toy(source):
+        make_toy_data(root)
+    with Transfer(f"reading annotations of {source.name or name}") as reading:
+        dataset = open_dataset(resolve_source(source, root), on_read=reading.update)
+    step = target.config.step
+    video = dataset.kind == "vis" and (step == 3 or (step == 2 and asked.data is not None))
+    return _Subject(target, source, dataset, variants(target.config, asked.settings), video)
+
+
+def _own_results(subject: _Subject, asked: EvalRequest) -> Path | None:
+    """The results that the run itself wrote, where they are what is asked for."""
+    stage = subject.target.stage
+    if stage is None or asked.settings or subject.source != subject.target.config.data.val:
+        return None
+    path, same_root = stage / "results.json", asked.root in (None, subject.target.root)
+    return path if read_stage(stage).done and same_root and path.is_file() else None
+
+
+def _need_truth(subject: _Subject, what: str) -> None:
+    infer.check_classes(subject.target, subject.dataset)
+    if not subject.video:
+        raise InvalidInput(f"{what} is about videos; {subject.data} is scored as images", where="--data",
+                           fix="name a video set and weights of step 2 or 3")  # fmt: skip
+    if not subject.dataset.has_ground_truth:
+        raise Missing(f"{subject.data} has no ground truth", where=str(subject.dataset.source),
+                      fix="--data SET@SPLIT with ground truth, such as ovis@oracle")  # fmt: skip

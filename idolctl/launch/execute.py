@@ -1,0 +1,149 @@
+"""Walk the plan: put a stage's folder in order, start its worker, follow it, go on with the next."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from idol_core.config import stage_to_dict
+from idol_core.system.files import write_aside, write_json
+from idolctl.config.dump_yaml import as_yaml
+from idolctl.datasets.root import make_toy_data
+from idolctl.errors import raise_all
+from idolctl.launch.failure import raise_failure
+from idolctl.launch.group import follow, launch, leads_us
+from idolctl.runs.environment import describe_environment
+from idolctl.runs.fingerprint import stage_key
+from idolctl.runs.outputs import make_outputs
+from idolctl.runs.plan import Action, make_plan
+from idolctl.runs.report import plan_table
+from idolctl.runs.run import Run, lacking, refuse_changes, uses_toy
+from idolctl.runs.stages import Stage
+from idolctl.runs.state import WEIGHTS, InUse, StageState, clear_stage, mark_starting, read_stage, run_lock, stage_lock
+from idolctl.signals import stoppable
+from idolctl.terminal.progress import clock
+from idolctl.terminal.stage_display import make_display
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did: whether any stage had work left, and the files the run has now."""
+
+    worked: bool
+    outputs: dict[str, Path]
+
+
+def execute(run: Run) -> Outcome:
+    """Bring every stage of the run to its end and make the run's files.
+
+    Raises IdolError with the exit code of what went wrong; KeyboardInterrupt after Ctrl-C, Preempted after SIGTERM and
+    after SIGUSR1, both when the worker has its checkpoint.
+    """
+    try:
+        with prepared(run) as actions:
+            left = [a for a in actions if a.kind != "skip"]
+            for action in left:
+                _run_stage(run, action.stage)
+            return Outcome(bool(left), make_outputs(run))
+    except InUse:
+        if not leads_us(run.folder, run.request.launch):
+            raise
+    with stoppable():
+        follow(run)
+    return Outcome(True, {})
+
+
+@contextmanager
+def prepared(run: Run) -> Iterator[list[Action]]:
+    """Hold the run folder with everything in place for the plan that is yielded: data made, forced stages cleared."""
+    _refuse(run, run.plan())
+    with run_lock(run.folder, endpoint=run.request.launch.endpoint), stoppable():
+        for stage in run.stages:
+            _settle(run, stage)
+        if uses_toy(run.stages):
+            make_toy_data(run.root)
+        actions = run.plan()
+        _refuse(run, actions)
+        if any(a.kind != "skip" for a in actions):
+            print(plan_table(actions), file=sys.stderr)
+            write_json(run.folder / "environment.json", describe_environment())
+        for action in actions:
+            if action.fresh:
+                _clear(run, action.stage)
+        yield actions
+
+
+def _refuse(run: Run, actions: list[Action]) -> None:
+    """Exit 2 over a changed recipe, exit 3 over missing data or weights, before anything is touched."""
+    refuse_changes(run, actions)
+    raise_all(lacking(run, actions))
+
+
+def _run_stage(run: Run, stage: Stage) -> None:
+    """Run one stage whose parent is done."""
+    found = run.state(stage)
+    action = _action_now(run, stage)
+    refuse_changes(run, [action])
+    if action.kind == "skip":
+        return
+    if action.kind == "run":
+        _clear(run, stage)
+        found = StageState(found.folder)
+    folder = run.stage_folder(stage.chain)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_order(run, stage)
+    mark_starting(folder)
+    display = make_display(stage.step, start=found.iteration, iterations=stage.config.solver.iterations)
+    try:
+        code, received = launch(run.request.launch, folder, on_report=display.report)
+    finally:
+        display.close()
+    state = read_stage(folder)
+    if code == 0 and state.done:
+        print(f"step {stage.step}  done in {clock(state.seconds)}{_scores(state)}", file=sys.stderr)
+        return
+    state = replace(state, iterations=stage.config.solver.iterations)
+    raise_failure(state, code, received, resume=run.request.command())
+
+
+def _action_now(run: Run, stage: Stage) -> Action:
+    """What to do now that the parent is done; what --force-step names has been cleared already."""
+    return make_plan([stage], {stage.chain: run.state(stage)}, {stage.chain: run.identity(stage)})[0]
+
+
+def _write_order(run: Run, stage: Stage) -> None:
+    folder, identity = run.stage_folder(stage.chain), run.identity(stage)
+    order: dict[str, Any] = {
+        "key": stage_key(identity),
+        "identity": identity,
+        "config": stage_to_dict(stage.config),
+        "parent": str((run.stage_folder(stage.parent) / WEIGHTS).resolve()) if stage.parent else None,
+        "root": str(run.root.resolve()),
+        "outputs": stage is run.stages[-1],
+    }
+    write_json(folder / "stage.json", order)
+    with write_aside(folder / "recipe.yaml") as aside:
+        aside.write_text(as_yaml(stage.resolved), encoding="utf-8")
+
+
+def _settle(run: Run, stage: Stage) -> None:
+    """Wait for a worker whose command line was killed: it is writing its last checkpoint."""
+    folder = run.stage_folder(stage.chain)
+    if folder.is_dir():
+        with stage_lock(folder):
+            pass
+
+
+def _clear(run: Run, stage: Stage) -> None:
+    folder = run.stage_folder(stage.chain)
+    if folder.is_dir():
+        with stage_lock(folder):
+            clear_stage(folder)
+
+
+def _scores(state: StageState) -> str:
+    return "".join(f"  {name} {value:.1f}" for name, value in (state.metrics or {}).items())

@@ -1,0 +1,1 @@
+"""Runs on disk: their stages, state, plan, status and scores."""

@@ -1,0 +1,58 @@
+"""Two runs side by side: settings that differ, and what each step scored."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from idol_core.evaluation import METRICS
+from idolctl.runs.find import FoundStage, stages_of
+from idolctl.runs.fingerprint import flat_settings
+from idolctl.terminal.table import table
+
+
+def compare_runs(first: Path, second: Path) -> list[dict[str, Any]]:
+    """An entry for every step that either run has: differing settings {key: [a, b]} and metrics {name: [a, b]}."""
+    sides = [_by_step(first), _by_step(second)]
+    return [_compare_step(step, *(side.get(step) for side in sides)) for step in sorted(sides[0].keys() | sides[1])]
+
+
+def comparison_text(entries: list[dict[str, Any]], first: str, second: str) -> str:
+    """The same as tables."""
+    settings = [(e["step"], key, _text(a), _text(b)) for e in entries for key, (a, b) in sorted(e["settings"].items())]
+    scores = [
+        (e["step"], name, a, b, None if a is None or b is None else f"{b - a:+.1f}")
+        for e in entries
+        for name, (a, b) in e["metrics"].items()
+    ]
+    parts = [table(("step", "setting", first, second), settings) if settings else "the settings are the same"]
+    if scores:
+        parts.append(table(("step", "metric", first, second, "difference"), scores))
+    parts += [f"step {e['step']}: only in {first if e['only'] == 0 else second}" for e in entries if "only" in e]
+    return "\n\n".join(parts)
+
+
+def _compare_step(step: int, first: FoundStage | None, second: FoundStage | None) -> dict[str, Any]:
+    if first is None or second is None:
+        return {"step": step, "settings": {}, "metrics": {}, "only": 0 if second is None else 1}
+    a, b = (flat_settings(stage.order["config"]) for stage in (first, second))
+    for values, stage in ((a, first), (b, second)):
+        identity = stage.order.get("identity") or {}
+        values["starts from"] = stage.order["config"].get("init") or (
+            "a step before" if stage.order["parent"] else None
+        )
+        values |= {f"annotations of {part}": identity.get(part) for part in ("train", "val")}
+    differing = {key: [a.get(key), b.get(key)] for key in a.keys() | b.keys() if a.get(key) != b.get(key)}
+    scores = [stage.state.metrics or {} for stage in (first, second)]
+    metrics = {name: [s.get(name) for s in scores] for name in METRICS if any(name in s for s in scores)}
+    return {"step": step, "settings": differing, "metrics": metrics}
+
+
+def _by_step(run: Path) -> dict[int, FoundStage]:
+    """The newest stage of every step."""
+    return {stage.step: stage for stage in reversed(stages_of(run))}
+
+
+def _text(value: object) -> str:
+    return "-" if value is None else value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,47 @@
+"""What a run was made with: versions, machine, the state of the checkout. Nothing is imported to find out."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "torchvision", "numpy", "pycocotools", "pillow", "simplejpeg", "av", "pydantic", "typer")
+
+
+def describe_environment() -> dict[str, Any]:
+    """JSON-ready: time, command, Python, platform, versions and git commit (None outside a checkout)."""
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "git": _git(Path(__file__).resolve().parents[2]),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(folder: Path) -> dict[str, Any] | None:
+    if not (folder / ".git").exists():
+        return None
+    try:
+        commit = _ask(folder, "rev-parse", "HEAD")
+        return {"commit": commit, "changed": _ask(folder, "status", "--porcelain", "--untracked-files=no").splitlines()}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _ask(folder: Path, *args: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *args], capture_output=True, text=True, timeout=10, check=True)
+    return done.stdout.rstrip()

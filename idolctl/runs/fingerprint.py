@@ -1,0 +1,105 @@
+"""What makes a stage the same stage: its settings, what it starts from, the annotations it reads."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from idol_core.config import DataSource, StageConfig, stage_to_dict
+from idol_core.data.catalog import resolve_source
+from idol_core.errors import Missing
+from idol_core.system.cache import cache_folder
+from idol_core.system.files import write_json
+
+SCRATCH = "scratch"
+# How a stage is run, not what it learns: such settings may change between a start and its resumption.
+_NOT_LEARNT = {
+    ("recipe",),
+    ("backbone",),
+    ("init",),
+    ("data", "train"),
+    ("data", "val"),
+    ("data", "workers"),
+    ("solver", "log_every"),
+    ("solver", "checkpoint_every"),
+    ("solver", "keep_checkpoints"),
+    ("solver", "evaluate_every"),
+}
+_NAMES = {"start": "the weights it starts from", "train": "data.train's annotations", "val": "data.val's annotations"}
+
+
+def stage_identity(config: StageConfig, *, start: str | None, train: str | None, val: str | None) -> dict[str, Any]:
+    """Settings and content hashes. `start` is SCRATCH or the hash of weights; None stands for not known yet."""
+    return {"settings": flat_settings(stage_to_dict(config)), "start": start, "train": train, "val": val}
+
+
+def stage_key(identity: dict[str, Any]) -> str:
+    """Hex digest over a known identity."""
+    text = json.dumps(identity, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def differences(recorded: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """What changed, a line each; parts of `wanted` that are not known are taken to be unchanged."""
+    old, new = recorded.get("settings", {}), wanted["settings"]
+    lines = [
+        f"{k}: {_text(old, k)} -> {_text(new, k)}" for k in sorted(old.keys() | new.keys()) if _differ(old, new, k)
+    ]
+    for part, name in _NAMES.items():
+        if wanted[part] is not None and recorded.get(part) != wanted[part]:
+            lines.append(f"{name} changed")
+    return lines
+
+
+def _differ(old: dict[str, Any], new: dict[str, Any], key: str) -> bool:
+    return key not in old or key not in new or bool(old[key] != new[key])
+
+
+def _text(values: dict[str, Any], key: str) -> str:
+    return json.dumps(values[key]) if key in values else "(none)"
+
+
+def flat_settings(tree: dict[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The settings that decide what a stage learns, as {dotted key: value}, of its config as a dict."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        inner = (*path, key)
+        if inner in _NOT_LEARNT:
+            continue
+        flat |= flat_settings(value, inner) if isinstance(value, dict) else {".".join(inner): value}
+    return flat
+
+
+class FileHashes:
+    """SHA-256 of files, remembered in the cache folder by path, size and time of change."""
+
+    def __init__(self) -> None:
+        self._path = cache_folder() / "hashes.json"
+        self._known: dict[str, list[Any]] = {}
+        with contextlib.suppress(OSError, ValueError):
+            self._known = dict(json.loads(self._path.read_text(encoding="utf-8")))
+
+    def of(self, path: Path) -> str:
+        """The hex digest of the content of `path`. Raises OSError where it can't be read."""
+        stat = path.stat()
+        stamp = [stat.st_size, stat.st_mtime_ns]
+        known = self._known.get(str(path.resolve()))
+        if known is None or known[:2] != stamp:
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            known = self._known[str(path.resolve())] = [*stamp, digest]
+            with contextlib.suppress(OSError):  # a read-only cache only costs time
+                write_json(self._path, self._known)
+        return str(known[2])
+
+
+def annotations_hash(source: DataSource, root: Path, hashes: FileHashes) -> str | None:
+    """Content hash of a source's annotation file; None where the data is not there."""
+    try:
+        annotations = resolve_source(source, root).annotations
+    except Missing:
+        return None
+    return hashes.of(Path(annotations)) if annotations else None

@@ -1,0 +1,90 @@
+"""What a run says about itself: its plan before, its scores, files and next steps after."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from idol_core.evaluation import METRICS
+from idolctl.runs.plan import Action
+from idolctl.runs.run import Run
+from idolctl.terminal.progress import clock
+from idolctl.terminal.table import table
+
+
+def plan_table(actions: Sequence[Action]) -> str:
+    """A line a step: what happens and why, what it starts from and learns from."""
+    rows = []
+    for action in actions:
+        config = action.stage.config
+        start = f"step {action.stage.parent.rsplit('-', 1)[-1]}" if action.stage.parent else config.init or "scratch"
+        solver = config.solver
+        work = f"{solver.iterations} x {solver.batch_size}"
+        data = config.data.train.name or config.data.train.annotations
+        rows.append((action.stage.step, action.kind, action.reason, start, data, work))
+    text = table(("step", "action", "reason", "starts from", "learns from", "iterations x batch"), rows)
+    notes = [
+        f"step {a.stage.step} is inferred: {a.stage.resolved.inferred}" for a in actions if a.stage.resolved.inferred
+    ]
+    changes = [f"step {a.stage.step} changed: {change}" for a in actions for change in a.changes]
+    return "\n".join([text, *notes, *changes])
+
+
+def score_table(run: Run) -> str:
+    """A line a step: what it was scored on, its metrics (0..100) and how long it took."""
+    rows = []
+    for stage in run.stages:
+        state = run.state(stage)
+        scored = "masks in images" if stage.step < 3 else "tracks in videos"
+        data = stage.config.data.val.name or stage.config.data.val.annotations
+        metrics = [(state.metrics or {}).get(name) for name in METRICS]
+        rows.append((stage.step, f"{data} ({scored})", *metrics, clock(state.seconds)))
+    text = table(("step", "scored on", *METRICS, "time"), rows)
+    unscored = [s.step for s in run.stages if run.state(s).metrics is None]
+    note = "\nStep {}: no ground truth here, so no score; the server has it.".format(" and ".join(map(str, unscored)))
+    return text + (note if unscored else "")
+
+
+def file_list(outputs: dict[str, Path]) -> str:
+    """The run's files, a line each."""
+    return table(("file", "path"), [(name, str(path)) for name, path in outputs.items()])
+
+
+def next_steps(run: Run, outputs: dict[str, Path]) -> list[str]:
+    """What is useful now, as commands or files to look at."""
+    last, recipe = run.stages[-1], shlex.join(run.request.subject)
+    steps = []
+    if "contact" in outputs:
+        steps.append(f"look at {outputs['contact']}" + (f" and {outputs['overlay']}" if "overlay" in outputs else ""))
+    data = last.config.data.val.name
+    if "submission" in outputs and run.state(last).metrics is None and data:
+        steps.append(f"idolctl submit {data.removesuffix('_val')} --run {run.folder} (what is known of its server)")
+    following = [s for s in (1, 2, 3) if s > last.step and run.request.config_file is None]
+    if following:
+        steps.append(f"idolctl run {recipe} --steps {_joined([s.step for s in run.stages] + following[:1])}")
+    else:
+        steps.append(f"idolctl run {recipe} --set solver.lr=2e-4 --name other")
+    return steps
+
+
+def as_json(run: Run, outputs: dict[str, Path], seconds: float) -> dict[str, Any]:
+    """Metrics by step, paths of all files, seconds of this command and of each step's training."""
+    states = [(str(stage.step), run.state(stage)) for stage in run.stages]
+    paths = {"run": str(run.folder.resolve()), **{name: str(path.resolve()) for name, path in outputs.items()}}
+    stages = {str(s.step): str(run.stage_folder(s.chain).resolve()) for s in run.stages}
+    return {
+        "metrics": {step: _metrics(state.metrics) for step, state in states},
+        "paths": {**paths, "stages": stages},
+        "seconds": round(seconds, 2),
+        "stage_seconds": {step: state.seconds for step, state in states},
+    }
+
+
+def _metrics(found: dict[str, float] | None) -> dict[str, float] | None:
+    return None if found is None else {name: found[name] for name in METRICS if name in found}
+
+
+def _joined(steps: Sequence[int]) -> str:
+    return ",".join(map(str, steps))

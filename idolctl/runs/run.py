@@ -1,0 +1,199 @@
+"""What was asked for, made ready: stages, the run's folder, the data root and what is known of every stage."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from idol_core.data.catalog import find_layout, known_names, resolve_source
+from idol_core.errors import IdolError, InvalidInput, Missing
+from idol_core.system.cache import find_weights
+from idolctl.config.detectron2_recipe import import_config
+from idolctl.config.library import load_recipe
+from idolctl.datasets.root import DATASETS, TOY, data_root, is_toy
+from idolctl.errors import raise_all, suggestion
+from idolctl.runs.find import RUNS
+from idolctl.runs.fingerprint import SCRATCH, FileHashes, annotations_hash, stage_identity
+from idolctl.runs.plan import Action, make_plan
+from idolctl.runs.processes import LaunchConfig, check_launch
+from idolctl.runs.stages import Stage, make_stages, parse_steps
+from idolctl.runs.state import WEIGHTS, StageState, read_stage
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """The options of `idolctl run` and `idolctl plan`. With a `config_file`, `recipe` is ''."""
+
+    recipe: str
+    backbone: str | None = None
+    steps: str | None = None
+    assignments: tuple[str, ...] = ()
+    runs: Path | None = None
+    name: str | None = None
+    root: Path | None = None
+    init: str | None = None
+    force_step: int | None = None
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
+    config_file: Path | None = None  # in detectron2's form, instead of a recipe
+    overrides: tuple[str, ...] = ()  # of its keys: KEY, VALUE, KEY, VALUE, ...
+
+    @property
+    def subject(self) -> tuple[str, ...]:
+        """What is to be run, as words of a command line."""
+        if self.config_file is None:
+            return (self.recipe,)
+        return ("--config-file", str(self.config_file), *self.overrides)
+
+    def command(self, *, force_step: int | None = None) -> str:
+        """The same request as a command line, without --force-step unless one is given here."""
+        further = ["--", *self.launch.torchrun] if self.launch.torchrun else []
+        return shlex.join(["idolctl", *self.arguments(force_step=force_step), *further])
+
+    def arguments(self, *, force_step: int | None = None) -> list[str]:
+        """The arguments of `idolctl` that ask for the same, without --force-step unless one is given here."""
+        given = {
+            "--backbone": self.backbone,
+            "--steps": self.steps,
+            "--runs-dir": self.runs,
+            "--name": self.name,
+            "--root": self.root,
+            "--init": self.init,
+            "--force-step": force_step,
+            **self.launch.options(),
+        }
+        options = [part for name, value in given.items() if value is not None for part in (name, str(value))]
+        options += [part for setting in self.assignments for part in ("--set", setting)]
+        options += [part for setting in self.launch.slurm for part in ("--slurm", setting)]
+        return ["run", *self.subject, *options]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Stages in order, and where they and their data lie."""
+
+    request: RunRequest
+    stages: tuple[Stage, ...]
+    folder: Path
+    root: Path
+    hashes: FileHashes = dataclasses.field(default_factory=FileHashes)
+
+    def stage_folder(self, chain: str) -> Path:
+        """The folder of one stage."""
+        return self.folder / chain
+
+    def state(self, stage: Stage) -> StageState:
+        """What is on disk of a stage now."""
+        return read_stage(self.stage_folder(stage.chain))
+
+    def identity(self, stage: Stage) -> dict[str, Any]:
+        """What the stage would be now; parts are None where the parent is not done or files are missing."""
+        data = stage.config.data
+        return stage_identity(
+            stage.config,
+            start=self._start(stage),
+            train=annotations_hash(data.train, self.root, self.hashes),
+            val=annotations_hash(data.val, self.root, self.hashes),
+        )
+
+    def plan(self) -> list[Action]:
+        """What is to be done now."""
+        found = {s.chain: self.state(s) for s in self.stages}
+        wanted = {s.chain: self.identity(s) for s in self.stages}
+        return make_plan(self.stages, found, wanted, force_step=self.request.force_step)
+
+    def _start(self, stage: Stage) -> str | None:
+        if stage.parent:
+            folder = self.stage_folder(stage.parent)
+            return self.hashes.of(folder / WEIGHTS) if read_stage(folder).done else None
+        if stage.config.init is None:
+            return SCRATCH
+        try:
+            return self.hashes.of(find_weights(stage.config.init))
+        except Missing:
+            return None
+
+
+def make_run(request: RunRequest) -> Run:
+    """Resolve a request. Raises IdolError (exit 2) for anything that is wrong with the recipe or the options."""
+    if request.config_file is None:
+        recipe = load_recipe(request.recipe)
+    else:
+        recipe = import_config(request.config_file, request.overrides).recipe
+        if request.backbone is not None:
+            what = "the configuration file says which backbone; --backbone can't change it"
+            raise InvalidInput(what, where="--backbone", fix="change MODEL.BACKBONE and what belongs to it")
+    steps = parse_steps(request.steps, recipe)
+    stages = make_stages(
+        recipe, steps=steps, backbone=request.backbone, assignments=request.assignments, init=request.init
+    )
+    check_launch(request.launch, [stage.config for stage in stages])
+    if request.force_step is not None and request.force_step not in steps:
+        what = f"--force-step {request.force_step} is none of the steps {','.join(map(str, steps))}"
+        raise InvalidInput(what, where="--force-step", fix=f"--force-step {steps[-1]}")
+    name = request.name or f"{recipe.name}-{stages[0].config.backbone}"
+    if name in (".", "..") or Path(name).name != name:
+        raise InvalidInput(f"'{name}' is no name of a folder", where="--name", fix="--runs-dir says where it lies")
+    root = _data_root(request, stages)
+    raise_all([*_unknown_sets(stages, root)])
+    return Run(request, tuple(stages), (request.runs or RUNS) / name, root)
+
+
+def _data_root(request: RunRequest, stages: Sequence[Stage]) -> Path:
+    """The data root of a run. Where only --runs-dir is given and the toy set has yet to be made, it goes below that."""
+    asked = request.root
+    root = data_root(asked)
+    if asked is None and root == DATASETS and request.runs and uses_toy(stages) and not (DATASETS / TOY).is_dir():
+        return request.runs / DATASETS
+    return root
+
+
+def _unknown_sets(stages: Sequence[Stage], root: Path) -> Iterator[InvalidInput]:
+    """Names of data sets that neither idolctl nor the data root knows."""
+    for stage in stages:
+        for side, source in (("train", stage.config.data.train), ("val", stage.config.data.val)):
+            if source.name and find_layout(source.name, root) is None:
+                where = stage.resolved.settings[("data", side, "name")].where
+                fix = suggestion(source.name, known_names(root))
+                yield InvalidInput(f"no data set '{source.name}', built in or in {root}", where=where, fix=fix)
+
+
+def refuse_changes(run: Run, actions: list[Action]) -> None:
+    """Raise InvalidInput (exit 2), showing what changed, if weights on disk belong to other settings."""
+    changed = next((a for a in actions if a.kind == "changed"), None)
+    if changed is None:
+        return
+    raise InvalidInput(
+        f"step {changed.stage.step} has weights of other settings: {'; '.join(changed.changes)}",
+        where=str(run.stage_folder(changed.stage.chain)),
+        fix=f"{run.request.command(force_step=changed.stage.step)}   (trains it again; --name NAME keeps both)",
+    )
+
+
+def lacking(run: Run, actions: Sequence[Action]) -> list[IdolError]:
+    """What is not there for the stages that are left: data (with the expected places), weights to start from."""
+    found: list[IdolError] = []
+    for action in actions:
+        stage = action.stage
+        if action.kind == "skip":
+            continue
+        for source in (stage.config.data.train, stage.config.data.val):
+            try:
+                if not is_toy(source):
+                    resolve_source(source, run.root)
+            except Missing as error:
+                found.append(error)
+        if stage.config.init is not None and action.kind != "resume":
+            try:
+                find_weights(stage.config.init)
+            except Missing as error:
+                found.append(error)
+    return found
+
+
+def uses_toy(stages: Iterable[Stage]) -> bool:
+    """Whether any stage reads the embedded set."""
+    return any(is_toy(s) for stage in stages for s in (stage.config.data.train, stage.config.data.val))

@@ -1,0 +1,85 @@
+"""The stages of a run: which steps, each from the one before, the first from weights or from scratch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from idol_core.config import ResNetConfig, StageConfig
+from idol_core.errors import InvalidInput
+from idolctl.config.library import Recipe
+from idolctl.config.resolve import Resolved, resolve
+
+SCRATCH = "none"  # `--init none`
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a run. `chain` names its folder by all steps up to it ('1-2'): plans share what they can."""
+
+    chain: str
+    config: StageConfig  # init is None where there is a parent
+    parent: str | None  # the chain of the stage it starts from
+    resolved: Resolved  # with the place of every setting
+
+    @property
+    def step(self) -> int:
+        """1, 2 or 3."""
+        return self.config.step
+
+
+def parse_steps(text: str | None, recipe: Recipe) -> tuple[int, ...]:
+    """'1,3' -> (1, 3); None: all steps of the recipe. InvalidInput unless ascending and among the recipe's."""
+    if text is None:
+        return recipe.steps
+    try:
+        steps = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        steps = ()
+    if not steps or list(steps) != sorted(set(steps)) or not set(steps) <= set(recipe.steps):
+        fix = f"--steps {','.join(map(str, recipe.steps))}"
+        raise InvalidInput(f"--steps {text}: name steps of the recipe in ascending order", where="--steps", fix=fix)
+    return steps
+
+
+def make_stages(
+    recipe: Recipe,
+    *,
+    steps: Sequence[int],
+    backbone: str | None = None,
+    assignments: Sequence[str] = (),
+    init: str | None = None,
+) -> list[Stage]:
+    """The chain of stages. `init` (a zoo name, a file, or 'none') replaces the recipe's start of the first one.
+
+    Raises Mistakes, and InvalidInput where layers that nothing ever trained would stay frozen.
+    """
+    stages: list[Stage] = []
+    for resolved in resolve(recipe, steps=steps, backbone=backbone, assignments=assignments):
+        parent = stages[-1].chain if stages else None
+        chain = f"{parent}-{resolved.config.step}" if parent else str(resolved.config.step)
+        start = None if parent else _start(init, resolved.config.init)
+        config = dataclasses.replace(resolved.config, init=start)
+        stages.append(Stage(chain, config, parent, resolved))
+    _check_frozen(stages[0])
+    return stages
+
+
+def _start(asked: str | None, by_recipe: str | None) -> str | None:
+    if asked == SCRATCH:
+        return None
+    if asked and Path(asked).expanduser().is_file():
+        return str(Path(asked).expanduser().resolve())
+    return asked or by_recipe
+
+
+def _check_frozen(first: Stage) -> None:
+    backbone = first.config.model.backbone
+    if first.config.init is None and isinstance(backbone, ResNetConfig) and backbone.freeze_at > 0:
+        raise InvalidInput(
+            f"step {first.step} starts from scratch and freeze_at {backbone.freeze_at} would keep random layers",
+            where="model.backbone.freeze_at",
+            fix="--set model.backbone.freeze_at=0, or --init NAME",
+        )

@@ -1,0 +1,155 @@
+"""How the stages of a run stand: from its files, whoever writes them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from idolctl.runs.find import FoundStage, run_folders, stages_of
+from idolctl.runs.slurm_jobs import queue_state, read_jobs
+from idolctl.runs.state import read_holder
+from idolctl.terminal.progress import clock
+from idolctl.terminal.table import table
+
+TAIL_BYTES = 2**16
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A stage as `idolctl status` shows it."""
+
+    run: str
+    stage: str
+    status: str  # as in state.json; killed: its processes ended without a word; job states of Slurm before it starts
+    phase: str
+    iteration: int
+    iterations: int
+    loss: float | None
+    it_per_s: float | None
+    data_wait: float | None
+    left: str | None
+    AP: float | None
+    seconds: float
+    job: str | None
+    error: str | None
+
+
+def standings(runs: Path, names: Sequence[Path] = ()) -> list[Standing]:
+    """All stages of the run folders `names` (none: all below `runs`), in the order of their steps."""
+    return [stage for run in names or run_folders(runs) for stage in _of_run(run)]
+
+
+def standing_table(found: Sequence[Standing]) -> str:
+    """A line a stage, and below what went wrong."""
+    headers = ("run", "stage", "status", "iteration", "loss", "it/s", "wait %", "left", "AP", "time", "job")
+    rows = []
+    for s in found:
+        wait = None if s.data_wait is None else 100 * s.data_wait
+        doing = f"{s.status} ({s.phase})" if s.status == "running" and s.phase else s.status
+        at = f"{s.iteration}/{s.iterations}"
+        speed = None if s.it_per_s is None else f"{s.it_per_s:.2f}"
+        rows.append((s.run, s.stage, doing, at, s.loss, speed, wait, s.left, s.AP, clock(s.seconds), s.job))
+    errors = [f"{s.run}/{s.stage}: {s.error}" for s in found if s.error]
+    return "\n".join([table(headers, rows), *errors])
+
+
+def as_json(found: Sequence[Standing]) -> dict[str, Any]:
+    """One JSON-ready object."""
+    return {"stages": [asdict(s) for s in found]}
+
+
+def _of_run(run: Path) -> Iterator[Standing]:
+    jobs = {entry["stage"]: entry for entry in read_jobs(run)}
+    alive = _is_held(run)
+    started = sorted(stages_of(run), key=lambda s: (len(s.state.folder.name), s.state.folder.name))
+    for stage in started:
+        yield _of_stage(stage, jobs.pop(stage.state.folder.name, None), alive)
+    for chain, entry in jobs.items():
+        status = queue_state(entry) or "submitted"
+        yield Standing(run.name, chain, status, "", 0, 0, None, None, None, None, None, 0.0, entry["job"], None)
+
+
+def _of_stage(stage: FoundStage, job: dict[str, Any] | None, alive: bool) -> Standing:
+    state = stage.state
+    total = int(stage.order["config"]["solver"]["iterations"])
+    line = last_report(state.folder)
+    status = state.status or "not started"
+    if status in ("running", "starting", "stopped") and not alive:
+        status = (queue_state(job) if job else None) or ("stopped" if status == "stopped" else "killed")
+    running = status == "running"
+    speed = float(line["it_per_s"]) if running and line.get("it_per_s") else None
+    iteration = total if state.done else max(state.iteration, int(line.get("iteration", 0)))
+    left = clock((total - iteration) / speed) if speed and state.phase == "train" else None
+    return Standing(
+        run=stage.run.name,
+        stage=state.folder.name,
+        status=status,
+        phase=state.phase,
+        iteration=iteration,
+        iterations=total,
+        loss=line.get("loss"),
+        it_per_s=speed,
+        data_wait=line.get("data_wait") if running else None,
+        left=left,
+        AP=(state.metrics or {}).get("AP"),
+        seconds=state.seconds,
+        job=job["job"] if job else None,
+        error=state.error["what"] if state.error and status == "failed" else None,
+    )
+
+
+def list_runs(runs: Path, as_json: bool) -> None:
+    """Print a line for every run below `runs`: its steps and how they stand."""
+    rows = []
+    for run in run_folders(runs):
+        found = list(_of_run(run))
+        steps = ", ".join(f"{s.stage.rsplit('-', 1)[-1]} {s.status}" for s in found)
+        changed = max((s.changed for s in stages_of(run)), default=0.0)
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(changed)) if changed else None
+        rows.append({"run": run.name, "steps": steps, "AP": found[-1].AP if found else None, "changed": when})
+    if as_json:
+        print(json.dumps({"runs": rows}))
+    elif rows:
+        print(table(tuple(rows[0]), [tuple(row.values()) for row in rows]))
+        print("\nNext: idolctl status, idolctl compare A B")
+    else:
+        print(f"no runs below {runs}\n\nNext: idolctl run toy")
+
+
+def last_report(folder: Path) -> dict[str, Any]:
+    """The newest training line of a stage's metrics.jsonl, {} where there is none."""
+    try:
+        with open(folder / "metrics.jsonl", "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            lines = file.read().splitlines()
+    except OSError:
+        return {}
+    for text in reversed(lines):
+        with contextlib.suppress(ValueError):
+            line = json.loads(text)
+            if "loss" in line:
+                return dict(line)
+    return {}
+
+
+def _is_held(run: Path) -> bool:
+    """Whether a command runs in the folder; of another machine's we believe it."""
+    holder = read_holder(run)
+    if not holder:
+        return False
+    if holder.get("host") != socket.gethostname():
+        return True
+    try:
+        os.kill(int(holder["pid"]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -1,0 +1,1 @@
+"""Check results files and zip them for a CodaLab server."""

@@ -1,0 +1,168 @@
+"""One file over HTTP(S): resumed over ranges, retried with growing pauses, never mistaken for a web page."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import re
+import shutil
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from idol_core.errors import IdolError, NetworkError
+from idolctl.terminal.progress import say
+
+CHUNK = 1 << 18
+RETRIES = 5
+PAUSE = 0.5  # seconds before the first retry; doubles, with some chance
+SPARE = 64 << 20  # bytes that stay free
+_PASSING = {408, 425, 429, 500, 502, 503, 504}
+_DRIVE_QUOTA = re.compile(rb"quota exceeded|too many users have viewed", re.IGNORECASE)
+
+Progress = Callable[[int, int | None], None]
+
+
+class TransientError(Exception):
+    """What may be otherwise the next time: a cut connection, a server that is busy."""
+
+
+def download(url: str, part: Path, *, timeout: float, progress: Progress, retries: int = RETRIES) -> None:
+    """Bring `url` to `part`, going on behind what `part` holds already.
+
+    Args:
+        timeout: seconds without a byte after which an attempt ends.
+        progress: called with (bytes there, bytes in all or None).
+
+    Raises:
+        NetworkError: not found, refused, a web page instead of a file, or still failing after `retries` retries.
+        IdolError: the disk has not the room that the server announces.
+    """
+
+    def attempt() -> None:
+        try:
+            _attempt(url, part, timeout, progress)
+        except urllib.error.HTTPError as error:
+            said = f"HTTP {error.code} {error.reason}"
+            if error.code == 416:  # what is there does not fit what the server has now
+                part.unlink(missing_ok=True)
+            elif not passes(error.code):
+                raise NetworkError(f"the server says {said}", where=url, fix="--mirror URL|DIR") from error
+            raise TransientError(said) from error
+        except urllib.error.URLError as error:
+            unknown_host(error, url)
+            raise TransientError(error.reason) from error
+        except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
+            raise TransientError(str(error) or type(error).__name__) from error
+
+    retry(attempt, where=url, retries=retries)
+
+
+def retry(attempt: Callable[[], None], *, where: str, retries: int = RETRIES) -> None:
+    """Call `attempt` until it raises no TransientError, saying so and pausing longer each time. Raises NetworkError."""
+    for left in range(retries, -1, -1):
+        try:
+            attempt()
+            return
+        except TransientError as error:
+            reason = error
+        if left:
+            pause = min(30.0, PAUSE * 2 ** (retries - left)) * random.uniform(0.75, 1.25)
+            say(f"{where}: {reason}; once more in {pause:.1f} s ({left} left)")
+            time.sleep(pause)
+    what = f"the transfer failed {retries + 1} times, last: {reason}"
+    raise NetworkError(what, where=where, fix="the same command resumes; or --mirror URL|DIR")
+
+
+def passes(status: int) -> bool:
+    """Whether an HTTP status is worth another attempt."""
+    return status in _PASSING
+
+
+def unknown_host(error: BaseException, where: str) -> None:
+    """Raise NetworkError where a nested error comes from a host name that nobody knows: without a network, mostly."""
+    inner: object = error
+    while inner is not None:
+        if isinstance(inner, socket.gaierror) and inner.errno == socket.EAI_NONAME:
+            what = "the server's name is not known here: is there a network?"
+            raise NetworkError(what, where=where, fix="--mirror URL|DIR") from error
+        inner = _inner(inner)
+
+
+def innermost(error: BaseException) -> str:
+    """What lies at the bottom of a nested error, in words."""
+    deepest: object = error
+    while (inner := _inner(deepest)) is not None:
+        deepest = inner
+    return " ".join(str(deepest).split())[:100] or type(deepest).__name__
+
+
+def _inner(error: object) -> object:
+    within = (getattr(error, "reason", None), *getattr(error, "args", ()), getattr(error, "__cause__", None))
+    return next((e for e in within if isinstance(e, BaseException)), None)
+
+
+def _attempt(url: str, part: Path, timeout: float, progress: Progress) -> None:
+    there = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"User-Agent": "idolctl", "Accept-Encoding": "identity"})
+    if there:
+        request.add_header("Range", f"bytes={there}-")
+    with urllib.request.urlopen(request, timeout=timeout) as response:
+        there, total = _position(response, there)
+        _refuse_page(response.headers.get_content_type(), b"", url)
+        require_room(part, None if total is None else total - there)
+        with open(part, "r+b" if there else "wb") as file:
+            file.seek(there)
+            file.truncate()
+            _copy(response, file, there, total, url, progress)
+
+
+def _position(response: Any, there: int) -> tuple[int, int | None]:
+    """Where the body begins, and the size of the whole file if it is told."""
+    if response.status == 206:
+        told = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+        if told is None or int(told[1]) != there:
+            raise TransientError("the server answered with another range than asked for")
+        return there, None if told[2] == "*" else int(told[2])
+    length = response.headers.get("Content-Length")
+    return 0, int(length) if length else None
+
+
+def _copy(response: Any, file: IO[bytes], there: int, total: int | None, url: str, progress: Progress) -> None:
+    progress(there, total)
+    first = there == 0
+    while chunk := response.read1(CHUNK):
+        if first:
+            _refuse_page("", chunk, url)
+            first = False
+        file.write(chunk)
+        there += len(chunk)
+        progress(there, total)
+    if total is not None and there < total:
+        raise TransientError(f"cut after {there} of {total} bytes")
+
+
+def _refuse_page(content_type: str, start: bytes, url: str) -> None:
+    if content_type == "text/html" or start.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+        raise web_page(start, url)
+
+
+def web_page(content: bytes, where: str) -> NetworkError:
+    """The error of a page that came instead of a file; Google Drive's quota page is named as such."""
+    quota = bool(_DRIVE_QUOTA.search(content))
+    why = (
+        "Google Drive's quota for this file is used up" if quota else "it is a web page (a login, quota or error page?)"
+    )
+    return NetworkError(f"no file came: {why}", where=where, fix="try again tomorrow, or --mirror URL|DIR")
+
+
+def require_room(part: Path, needed: int | None) -> None:
+    """Raise IdolError where the disk of `part` has no `needed` bytes free."""
+    free = shutil.disk_usage(part.parent).free
+    if needed is not None and needed + SPARE > free:
+        what = f"{needed / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free"
+        raise IdolError(what, where=str(part.parent), fix="make room, or set IDOLCTL_CACHE to another disk")

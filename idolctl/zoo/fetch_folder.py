@@ -1,0 +1,90 @@
+"""A folder of the zoo (the oracle split's annotation files) into the cache, whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from idol_core.errors import IdolError, Integrity, Missing, NetworkError
+from idol_core.system.cache import cache_folder
+from idolctl.zoo.download import Progress, download
+from idolctl.zoo.drive import drive_folder
+from idolctl.zoo.entries import ZooFolder
+from idolctl.zoo.fetch import Fetched, none_worked
+from idolctl.zoo.partial_files import one_at_a_time
+from idolctl.zoo.pins import check, pin, pinned, sha256_of
+from idolctl.zoo.sources import copy
+
+
+def fetch_folder(
+    entry: ZooFolder, mirrors: Sequence[str], *, offline: bool, timeout: float, progress: Progress
+) -> Fetched:
+    """Bring all files of the folder into the cache. Raises as `fetch` does."""
+    final = cache_folder() / entry.name
+    if final.is_dir():
+        return Fetched(entry.name, final, "there already", None)
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with one_at_a_time(cache_folder() / f".{entry.name}.lock", entry.name):
+        if final.is_dir():
+            return Fetched(entry.name, final, "there already", None)
+        tried: list[IdolError] = []
+        for source in _sources(entry, mirrors, offline):
+            aside = cache_folder() / f".{entry.name}.{uuid.uuid4().hex[:8]}.part"
+            try:
+                aside.mkdir()
+                _obtain(source, entry, aside, timeout, progress)
+                _check(entry, aside, source)
+                aside.rename(final)
+                for path in sorted(final.glob("*.json")):
+                    pin(f"{entry.name}/{path.name}", sha256_of(path), source)
+                return Fetched(entry.name, final, source, None)
+            except (NetworkError, Integrity) as error:
+                tried.append(error)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+    raise none_worked(entry.name, tried, offline=offline, holds=f"{entry.name}/")
+
+
+def verify_folder(entry: ZooFolder) -> Fetched:
+    """Hash the cached files again. Raises Missing or Integrity."""
+    final = cache_folder() / entry.name
+    if not final.is_dir():
+        raise Missing(f"{entry.name} is not in the cache", where=str(final), fix=f"idolctl fetch {entry.name}")
+    _check(entry, final, str(final))
+    return Fetched(entry.name, final, "there already", None)
+
+
+def _sources(entry: ZooFolder, mirrors: Sequence[str], offline: bool) -> list[str]:
+    folders = [m for m in mirrors if "://" not in m and (Path(m).expanduser() / entry.name).is_dir()]
+    far = [m for m in mirrors if "://" in m]
+    return [m for m in mirrors if m in folders or (m in far and not offline)] + ([] if offline else [entry.source])
+
+
+def _obtain(source: str, entry: ZooFolder, aside: Path, timeout: float, progress: Progress) -> None:
+    """Bring the folder's annotation files to `aside`, without the folders that they may be in."""
+    if source.startswith("drive:"):
+        drive_folder(source.removeprefix("drive:"), aside, timeout=timeout, progress=progress)
+        for path in sorted(aside.glob("*/**/*.json")):
+            path.rename(aside / path.name)
+    elif "://" in source:
+        for name in entry.files:
+            download(f"{source.rstrip('/')}/{entry.name}/{name}", aside / name, timeout=timeout, progress=progress)
+    else:
+        for path in sorted((Path(source).expanduser() / entry.name).rglob("*.json")):
+            copy(path, aside / path.name, progress=progress)
+
+
+def _check(entry: ZooFolder, folder: Path, source: str) -> None:
+    found = sorted(folder.glob("*.json"))
+    lacking = [name for name in entry.files if not (folder / name).is_file()]
+    if lacking:
+        there = ", ".join(p.name for p in found) or "no annotation file"
+        what = f"{entry.name} lacks {', '.join(lacking)}; it holds {there}"
+        raise Integrity(what, where=source, fix="try another --mirror URL|DIR")
+    for path in found:
+        check(sha256_of(path), pinned(f"{entry.name}/{path.name}"), name=path.name, where=source)
+        with open(path, "rb") as file:
+            if not file.read(256).lstrip().startswith(b"{"):
+                raise Integrity(f"{path.name} is no annotation file", where=source, fix="try another --mirror URL|DIR")

@@ -1,0 +1,54 @@
+"""Hashes of what was fetched: trusted on first use, checked ever after."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from pathlib import Path
+
+from filelock import FileLock
+
+from idol_core.errors import Integrity
+from idol_core.system.cache import cache_folder
+from idol_core.system.files import write_json
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def pinned(name: str) -> str | None:
+    """The digest that `name` had when it was first fetched into this cache; None if it never was."""
+    entry = _read().get(name)
+    return entry["sha256"] if entry else None
+
+
+def pin(name: str, digest: str, source: str, *, anew: bool = False) -> None:
+    """Remember the digest of `name`. The first one stays, unless `anew`: for what is made here."""
+    with FileLock(cache_folder() / "pins.lock"):
+        pins = _read()
+        if anew or name not in pins:
+            pins[name] = {"sha256": digest, "source": source, "date": time.strftime("%Y-%m-%d")}
+            write_json(cache_folder() / "pins.json", pins)
+
+
+def check(digest: str, expected: str | None, *, name: str, where: str) -> None:
+    """Raise Integrity (exit 4) unless `digest` begins with what is expected (None: nothing is)."""
+    if expected is not None and not digest.startswith(expected):
+        what = f"{name} has sha256 {digest[:16]}..., pinned is {expected[:16]}..."
+        raise Integrity(what, where=where, fix="get it from a source that you trust; nothing was kept")
+
+
+def _read() -> dict[str, dict[str, str]]:
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            pins: dict[str, dict[str, str]] = json.loads((cache_folder() / "pins.json").read_text(encoding="utf-8"))
+            return pins
+        except ValueError as error:
+            where = str(cache_folder() / "pins.json")
+            raise Integrity("the pins can't be read", where=where, fix=f"look at {where}, or remove it") from error
+    return {}

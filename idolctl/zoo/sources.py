@@ -1,0 +1,83 @@
+"""Where a file of the zoo may come from: a folder, an HTTP address, Google Drive."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from idol_core.errors import InvalidInput
+from idolctl.zoo.download import CHUNK, Progress, download, require_room, web_page
+from idolctl.zoo.drive import drive_file
+from idolctl.zoo.entries import ZooEntry
+
+ENDINGS = (".pth", ".safetensors")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place: `kind` folder (a file's path), http or drive (a file's id), and the ending of what comes."""
+
+    kind: str
+    place: str
+    ending: str = ".pth"
+
+    def __str__(self) -> str:
+        return f"drive:{self.place}" if self.kind == "drive" else self.place
+
+
+def sources_of(entry: ZooEntry, mirrors: Sequence[str], *, offline: bool) -> list[Source]:
+    """All places to try, in order: mirrors first. Offline only those on disk."""
+    found = [s for mirror in mirrors for s in mirrored(mirror, entry.name)]
+    for text in entry.sources:
+        if text.startswith("drive:"):
+            found.append(Source("drive", text.removeprefix("drive:")))
+        else:
+            found.append(Source("http", text, Path(urlsplit(text).path).suffix))
+    return [s for s in found if s.kind == "folder" or not offline]
+
+
+def mirrored(mirror: str, name: str, endings: Sequence[str] = ENDINGS) -> Iterator[Source]:
+    """`name` with each ending below a mirror, which is an address or a folder (files that are there only)."""
+    for ending in endings:
+        if "://" in mirror:
+            yield Source("http", f"{mirror.rstrip('/')}/{name}{ending}", ending)
+        elif (path := Path(mirror).expanduser() / f"{name}{ending}").is_file():
+            yield Source("folder", str(path), ending)
+
+
+def mirrors(asked: Sequence[str]) -> list[str]:
+    """The ones asked for, then $IDOLCTL_MIRROR. Raises InvalidInput for a folder that is not there."""
+    found = [("--mirror", m) for m in asked] + [("IDOLCTL_MIRROR", os.environ.get("IDOLCTL_MIRROR", ""))]
+    for where, mirror in found:
+        if mirror and "://" not in mirror and not Path(mirror).expanduser().is_dir():
+            raise InvalidInput(f"there is no mirror folder {mirror}", where=where, fix="give a folder or an address")
+    return [mirror for _, mirror in found if mirror]
+
+
+def obtain(source: Source, part: Path, *, timeout: float, progress: Progress) -> None:
+    """Bring the file of `source` to `part`. Raises NetworkError, or OSError from the disk."""
+    if source.kind == "folder":
+        copy(Path(source.place), part, progress=progress)
+    elif source.kind == "http":
+        download(source.place, part, timeout=timeout, progress=progress)
+    else:
+        drive_file(source.place, part, timeout=timeout, progress=progress)
+    with open(part, "rb") as file:
+        start = file.read(4096)
+    if start.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+        part.unlink()
+        raise web_page(start, str(source))
+
+
+def copy(path: Path, part: Path, *, progress: Progress) -> None:
+    """Copy a file of a mirror folder. Raises IdolError where the disk has not the room, OSError from the disk."""
+    done, total = 0, path.stat().st_size
+    require_room(part, total)
+    with open(path, "rb") as source, open(part, "wb") as target:
+        while chunk := source.read(CHUNK):
+            target.write(chunk)
+            done += len(chunk)
+            progress(done, total)
