@@ -63,12 +63,8 @@ _RANGES: list[tuple[str, str, float, float]] = [
     ("input.color.", "hue", 0, 0.5),
     ("input.", "pixel_std", 1e-12, math.inf),
     ("data.", "workers", 0, math.inf),
-    (
-        "solver.",
-        "iterations batch_size milestones micro_batches checkpoint_every keep_checkpoints log_every",
-        1,
-        math.inf,
-    ),
+    ("solver.", "iterations batch_size micro_batches milestones", 1, math.inf),
+    ("solver.", "checkpoint_every keep_checkpoints log_every", 1, math.inf),
     ("solver.", "backbone_lr_factor weight_decay warmup_iterations warmup_factor seed evaluate_every", 0, math.inf),
     ("solver.", "lr gamma clip_norm", 1e-12, math.inf),
 ]

@@ -15,11 +15,12 @@ import pytest
 from idol_core.config import stage_to_dict
 from idol_core.data.dataset import open_dataset
 from idol_core.errors import Integrity, InvalidInput
+from idol_core.evaluation import METRICS
 from idolctl.app import main
 from idolctl.config.library import load_recipe
 from idolctl.config.resolve import resolve
 from idolctl.evaluation import infer
-from idolctl.evaluation.scores import METRICS, mean_and_spread
+from idolctl.evaluation.scores import mean_and_spread
 from idolctl.evaluation.targets import Target, find_target, published_scores
 from idolctl.evaluation.variants import variants
 from tests.cli.conftest import CHECKOUT, blocks
