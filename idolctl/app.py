@@ -14,26 +14,35 @@ from idol_core.errors import IdolError, InvalidInput
 from idolctl import __version__
 from idolctl.errors import INTERRUPTED, report, suggestion
 
-COMMANDS = {
-    "run": "Train and evaluate the steps of a recipe; resume where it stopped.",
-    "plan": "Show what run would do, and why.",
-    "status": "Show how far the steps of runs are.",
-    "logs": "Print what the processes of a step wrote.",
-    "compare": "Show in what two runs differ.",
-    "doctor": "Show what is installed and found here; --smoke trains a little.",
-    "predict": "Track the objects of a video of your own.",
-    "convert": "Convert weights from the original's layout to ours, or back.",
-    "fetch": "Bring published weights into the cache.",
-    "submit": "Check results and package them for the evaluation server.",
-    "eval": "Score runs, weights or results; try tracker settings; oracle experiments.",
-    "data": "Check a data set on disk; add your own.",
-    "split": "Divide a labelled set by video; check or fetch a split.",
-    "ls": "List recipes, zoo weights, runs.",
-    "show": "Print a recipe as resolved, and where each value comes from.",
-    "cp": "Copy a recipe to a file of your own.",
-    "import": "Turn a detectron2-style YAML configuration into a recipe.",
-    "validate": "Check recipes; report every mistake at once.",
+GROUPS = {
+    "Train": {
+        "run": "Train and evaluate the steps of a recipe; resume where it stopped.",
+        "plan": "Show what run would do, and why.",
+        "show": "Print a recipe as resolved, and where each value comes from.",
+        "cp": "Copy a recipe to a file of your own.",
+        "validate": "Check recipes; report every mistake at once.",
+        "import": "Turn a detectron2-style YAML configuration into a recipe.",
+        "doctor": "Show what is installed and found here; --smoke trains a little.",
+    },
+    "Look": {
+        "status": "Show how far the steps of runs are.",
+        "logs": "Print what the processes of a step wrote.",
+        "eval": "Score runs, weights or results; try tracker settings; oracle experiments.",
+        "compare": "Show in what two runs differ.",
+        "predict": "Track the objects of a video of your own.",
+        "submit": "Check results and package them for the evaluation server.",
+    },
+    "Data": {
+        "data": "Check a data set on disk; add your own.",
+        "split": "Divide a labelled set by video; check or fetch a split.",
+        "ls": "List recipes, zoo weights, data sets, splits or runs.",
+    },
+    "Weights": {
+        "fetch": "Bring published weights into the cache.",
+        "convert": "Convert weights from the original's layout to ours, or back.",
+    },
 }
+COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer has its own copy of click in some versions
 
 
@@ -48,6 +57,8 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name = args[0]
+        if name not in COMMANDS and ctx.resilient_parsing:  # a shell asks for completions: there are none
+            return None, None, []
         if name not in COMMANDS:
             raise InvalidInput(f"no command '{name}'", where="command line", fix=suggestion(name, COMMANDS))
         module = importlib.import_module(f"idolctl.commands.{name}")
@@ -55,11 +66,20 @@ class LazyGroup(TyperGroup):
         command.name = name
         return name, command, args[1:]
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for title, commands in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()))
+
 
 app = typer.Typer(
     cls=LazyGroup,
     help=f"IDOL, online video instance segmentation: train, evaluate, run, submit. Version {__version__}.",
-    add_completion=False,
+    epilog=(
+        "\b\nStart here:\n"
+        "  idolctl run toy          train and evaluate on the embedded data set\n"
+        "  idolctl COMMAND --help   options and examples"
+    ),
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

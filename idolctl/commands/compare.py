@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
-from idolctl.commands import options
+from idolctl.commands import complete, options
 from idolctl.runs.compare import compare_runs, comparison_text
 from idolctl.runs.find import RUNS, find_run
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(epilog=options.examples("idolctl compare toy-tiny other"))
 def compare(
-    first: Annotated[str, typer.Argument(help="A run's name or folder.")],
-    second: Annotated[str, typer.Argument(help="Another one's.")],
+    first: Annotated[str, typer.Argument(help="A run's name or folder.", autocompletion=complete.runs)],
+    second: Annotated[str, typer.Argument(help="Another one's.", autocompletion=complete.runs)],
     runs_dir: options.RUNS = None,
     as_json: options.JSON = False,
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from idol_core.errors import Integrity, InvalidInput
+from idolctl.commands import complete, options
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -21,14 +22,22 @@ class Layout(StrEnum):
     vnext = "vnext"
 
 
-@app.command()
+@app.command(
+    epilog=options.examples(
+        "idolctl convert model_final.pth --to idolctl --out mine.safetensors",
+        "idolctl convert runs/toy-tiny/weights.safetensors --to vnext --out toy.pth",
+    )
+)
 def convert(
     file: Annotated[Path, typer.Argument(help="Weights of IDOL, the authors' (.pth) or ours (.safetensors).")],
     to: Annotated[Layout, typer.Option(help="idolctl: our safetensors; vnext: a checkpoint that the original loads.")],
     out: Annotated[Path, typer.Option(help="The file to write.")],
     recipe: Annotated[
         str | None,
-        typer.Option(help="The recipe that trained it, for its settings and classes; default: the published one."),
+        typer.Option(
+            help="The recipe that trained it, for its settings and classes; default: the published one.",
+            autocompletion=complete.recipes,
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:

@@ -9,14 +9,17 @@ import typer
 
 from idol_core.errors import InvalidInput
 from idol_core.system.files import write_aside
+from idolctl.commands import complete, options
 from idolctl.config.library import find_recipe
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(epilog=options.examples("idolctl cp toy mine.yaml"))
 def cp(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a YAML file.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A shipped recipe's name, or a YAML file.", autocompletion=complete.recipes)
+    ],
     dest: Annotated[Path, typer.Argument(help="A file or a folder.")],
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:

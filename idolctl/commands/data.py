@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from idol_core.errors import IdolError, InvalidInput
-from idolctl.commands import options
+from idolctl.commands import complete, options
 from idolctl.datasets.add import Part, add_set, example_recipe
 from idolctl.datasets.check import PartReport, check_part, describe, parts_of
 from idolctl.datasets.root import data_root, make_toy_data
@@ -34,10 +34,14 @@ def data() -> None:
     """Data sets on disk."""
 
 
-@app.command()
+@app.command(epilog=options.examples("idolctl data check toy", "idolctl data check toy --deep"))
 def check(
     name: Annotated[
-        str, typer.Argument(help="ytvis19, ovis, ovis@oracle, coco, toy, your own, or one part: ovis_val.")
+        str,
+        typer.Argument(
+            help="ytvis19, ovis, ovis@oracle, coco, toy, your own, or one part: ovis_val.",
+            autocompletion=complete.data_sets,
+        ),
     ],
     deep: Annotated[bool, typer.Option("--deep", help="Open every frame and every mask.")] = False,
     root: options.ROOT = None,
@@ -61,7 +65,7 @@ def check(
     raise_all(errors)
 
 
-@app.command()
+@app.command(epilog=options.examples("idolctl data add mine --frames frames --annotations instances.json"))
 def add(
     name: Annotated[str, typer.Argument(help="The new set; recipes use NAME_train and NAME_val.")],
     frames: Annotated[Path, typer.Option(help="The folder that the frame names in the annotations start from.")],

@@ -24,7 +24,7 @@ SMOKE = (
 )  # fmt: skip
 
 
-@app.command()
+@app.command(epilog=options.examples("idolctl doctor", "idolctl doctor --smoke"))
 def doctor(
     smoke: Annotated[bool, typer.Option("--smoke", help="Train 20 iterations in 2 processes, then evaluate.")] = False,
     root: options.ROOT = None,

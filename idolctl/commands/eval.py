@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from idol_core.errors import InvalidInput
-from idolctl.commands import options
+from idolctl.commands import complete, options
 from idolctl.evaluation.evaluate import EvalRequest, EvalResult, evaluate, evaluate_oracle, evaluate_sweep, mean_of
 from idolctl.evaluation.report import rows_report, score_report, sweep_report
 from idolctl.evaluation.scores import Scores, score_files
@@ -27,12 +27,25 @@ class Oracle(StrEnum):
     clip = "clip"
 
 
-@app.command(name="eval")
+@app.command(
+    name="eval",
+    epilog=options.examples(
+        "idolctl eval toy-tiny",
+        "idolctl eval toy-tiny --set tracker.new_threshold=.2,.3,.4",
+        "idolctl eval toy-tiny --oracle clip --clip-length 5",
+    ),
+)
 def eval_command(
     targets: Annotated[
-        list[str] | None, typer.Argument(help="Runs, weights files, names of the zoo; several: mean and spread.")
+        list[str] | None,
+        typer.Argument(
+            help="Runs, weights files, names of the zoo; several: mean and spread.", autocompletion=complete.targets
+        ),
     ] = None,
-    data: Annotated[str | None, typer.Option(help="SET or SET@SPLIT; default: what the run is scored on.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="SET or SET@SPLIT; default: what the run is scored on.", autocompletion=complete.data_sets),
+    ] = None,
     results: Annotated[Path | None, typer.Option(help="Score this results file instead.")] = None,
     annotations: Annotated[Path | None, typer.Option(help="The ground truth of --results.")] = None,
     occlusion: Annotated[bool, typer.Option("--occlusion", help="By OVIS's occlusion groups too.")] = False,

@@ -10,7 +10,7 @@ import typer
 
 from idol_core.errors import IdolError, InvalidInput
 from idol_core.system.cache import cache_folder
-from idolctl.commands import options
+from idolctl.commands import complete, options
 from idolctl.errors import raise_all
 from idolctl.terminal.progress import Transfer
 from idolctl.zoo.entries import Zoo, ZooEntry, ZooFolder, load_zoo
@@ -22,9 +22,11 @@ from idolctl.zoo.sources import sources_of
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command(name="fetch")
+@app.command(name="fetch", epilog=options.examples("idolctl fetch ovis-r50", "idolctl fetch ovis-r50 --dry-run"))
 def fetch_command(
-    names: Annotated[list[str] | None, typer.Argument(help="Names of the zoo (idolctl ls zoo).")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names of the zoo (idolctl ls zoo).", autocompletion=complete.zoo)
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that was published.")] = False,
     mirror: Annotated[list[str] | None, typer.Option(help="An address or folder that holds NAME.pth; first.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Use the cache and mirror folders only.")] = False,

@@ -16,7 +16,12 @@ from idolctl.config.detectron2_recipe import import_config, recipe_text
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command(cls=options.Overridable)
+@app.command(
+    cls=options.Overridable,
+    epilog=options.examples(
+        "idolctl import ytvis19_r50.yaml -o recipe.yaml", "idolctl import ytvis19_r50.yaml SOLVER.MAX_ITER 6000"
+    ),
+)
 def import_(
     config_file: Annotated[Path, typer.Argument(metavar="FILE", help="A YAML configuration in detectron2's form.")],
     overrides: Annotated[

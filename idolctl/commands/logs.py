@@ -10,16 +10,16 @@ from typing import Annotated
 import typer
 
 from idol_core.errors import InvalidInput, Missing
-from idolctl.commands import options
+from idolctl.commands import complete, options
 from idolctl.runs.find import RUNS, find_run, stages_of
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 POLL_SECONDS = 0.3
 
 
-@app.command()
+@app.command(epilog=options.examples("idolctl logs toy-tiny", "idolctl logs toy-tiny --step 3 --lines 100"))
 def logs(
-    run: Annotated[str, typer.Argument(help="A run's name or folder.")],
+    run: Annotated[str, typer.Argument(help="A run's name or folder.", autocompletion=complete.runs)],
     step: Annotated[int | None, typer.Option(help="Of this step; default: the one that was written last.")] = None,
     rank: Annotated[str, typer.Option(help="Of this process of the group, or launcher.")] = "0",
     lines: Annotated[int, typer.Option(help="So many of the last lines; 0: all.")] = 40,

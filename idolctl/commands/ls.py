@@ -34,7 +34,7 @@ class What(StrEnum):
     runs = "runs"
 
 
-@app.command()
+@app.command(epilog=options.examples("idolctl ls zoo", "idolctl ls runs --json"))
 def ls(
     what: Annotated[What, typer.Argument(help="What to list.")] = What.recipes,
     root: options.ROOT = None,

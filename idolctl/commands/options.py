@@ -2,61 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from idol_core.errors import InvalidInput
-from idolctl.runs.processes import Launcher
+from idolctl.commands import complete
 
-RECIPE = Annotated[
+BACKBONE = Annotated[
     str | None,
-    typer.Argument(
-        metavar="RECIPE",
-        help="A shipped recipe's name (idolctl ls recipes), or a YAML file; with --config-file: KEY VALUE ... over it.",
-        show_default=False,
+    typer.Option(
+        help="r50, r101, swinl, tiny or a YAML file; default: the recipe's.", autocompletion=complete.backbones
     ),
-]
-CONFIG = Annotated[
-    Path | None, typer.Option("--config-file", help="A YAML configuration in detectron2's form instead of a recipe.")
-]
-BACKBONE = Annotated[str | None, typer.Option(help="r50, r101, swinl, tiny or a YAML file; default: the recipe's.")]
-STEPS = Annotated[str | None, typer.Option(help="For instance 1,2,3 or 1,3 or 3; default: all of the recipe's.")]
-SET = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: solver.lr=1e-4, steps.2.solver.batch_size=8."),
 ]
 RUNS = Annotated[Path | None, typer.Option("--runs-dir", help="Where runs go; default: runs/.")]
-NAME = Annotated[str | None, typer.Option(help="The run's name; default: RECIPE-BACKBONE.")]
 ROOT = Annotated[Path | None, typer.Option(help="Data root; default: $DETECTRON2_DATASETS, else datasets/.")]
-INIT = Annotated[
-    str | None,
-    typer.Option(help="What the first step starts from: a name of the zoo, a file, or none (from scratch)."),
-]
-FORCE = Annotated[int | None, typer.Option("--force-step", help="Train this step again, and those after it.")]
-LAUNCHER = Annotated[
-    Launcher | None, typer.Option(help="What starts the processes; default: torchrun for several, else none.")
-]
-GPUS = Annotated[
-    int | None,
-    typer.Option(
-        help="Processes on each machine, each with a GPU where there are any. [default: 1; without a GPU one per core]",
-        show_default=False,
-    ),
-]
-NODES = Annotated[int, typer.Option(help="Machines; the same command runs on each of them (slurm does that).")]
-ENDPOINT = Annotated[
-    str | None, typer.Option("--rdzv-endpoint", metavar="HOST:PORT", help="Where several machines meet.")
-]
-PARTITION = Annotated[str | None, typer.Option(help="Slurm's partition.")]
-SLURM = Annotated[
-    list[str] | None,
-    typer.Option(metavar="KEY=VALUE", help="Anything for sbatch: account=NAME, qos=NAME, gpus_per_node=0 (none)."),
-]
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
 
 
@@ -73,23 +38,32 @@ class Overridable(TyperCommand):
 _KEY, _NEGATIVE = re.compile(r"[A-Z][A-Z0-9_.]*"), re.compile(r"-[.\d]")
 
 
-class Words(NamedTuple):
-    """Arguments without a name: a recipe ('' where a configuration file stands for it), overrides, what followed --."""
-
-    recipe: str
-    overrides: tuple[str, ...]
-    further: tuple[str, ...]
+def examples(*lines: str) -> str:
+    """The end of a command's help: command lines that work as they stand."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def sort_words(recipe: str | None, extra: Sequence[str], config_file: Path | None) -> Words:
-    """Tell apart what stands on the command line. InvalidInput unless it is one recipe, or a file and overrides."""
-    words = [*([] if recipe is None else [recipe]), *extra]
-    own = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
-    plain, further = tuple(words[:own]), tuple(words[own:])
-    if config_file is not None:
-        return Words("", plain, further)
-    if len(plain) > 1:
-        raise InvalidInput(f"unexpected argument '{plain[1]}'", where="command line", fix="idolctl run --help")
-    if not plain:
-        raise InvalidInput("no recipe is named", where="command line", fix="idolctl ls recipes")
-    return Words(plain[0], (), further)
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command declare one parameter whose type is a dataclass of options; its fields become the options.
+
+    Typer reads options from a function's signature only, so a signature with the fields in place of the parameter is
+    made here.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    declared = signature.parameters.items()
+    name, kind = next(
+        (n, p.annotation) for n, p in declared if isinstance(p.annotation, type) and is_dataclass(p.annotation)
+    )
+    fields = inspect.signature(kind, eval_str=True).parameters
+
+    def spread_out(**values: Any) -> None:
+        command(**{name: kind(**{field: values.pop(field) for field in fields})}, **values)
+
+    parameters: list[inspect.Parameter] = []
+    for parameter in signature.parameters.values():
+        parameters += fields.values() if parameter.name == name else [parameter]
+    keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    spread_out.__signature__ = signature.replace(parameters=keyword)  # type: ignore[attr-defined]
+    spread_out.__annotations__ = {p.name: p.annotation for p in keyword}
+    spread_out.__name__, spread_out.__doc__ = command.__name__, command.__doc__
+    return spread_out

@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import typer
 
 from idolctl.commands import options
+from idolctl.commands.run_options import WhatToRun, sort_words
 from idolctl.errors import Mistakes
 from idolctl.runs.plan import Action
+from idolctl.runs.processes import LaunchConfig
 from idolctl.runs.report import plan_table
-from idolctl.runs.run import Run, RunRequest, lacking, make_run, refuse_changes
+from idolctl.runs.run import Run, lacking, make_run, refuse_changes
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command(cls=options.Overridable, context_settings={"allow_extra_args": True})
-def plan(
-    context: typer.Context,
-    recipe: options.RECIPE = None,
-    config_file: options.CONFIG = None,
-    backbone: options.BACKBONE = None,
-    steps: options.STEPS = None,
-    settings: options.SET = None,
-    runs_dir: options.RUNS = None,
-    name: options.NAME = None,
-    root: options.ROOT = None,
-    init: options.INIT = None,
-    force_step: options.FORCE = None,
-    as_json: options.JSON = False,
-) -> None:
+@app.command(
+    cls=options.Overridable,
+    context_settings={"allow_extra_args": True},
+    epilog=options.examples("idolctl plan toy", "idolctl plan ovis --backbone swinl --steps 3"),
+)
+@options.spread
+def plan(context: typer.Context, what: WhatToRun, as_json: options.JSON = False) -> None:
     """Show what `run` with the same options would do, and why. Writes nothing."""
-    named, overrides, _ = options.sort_words(recipe, context.args, config_file)
-    request = RunRequest(named, backbone, steps, tuple(settings or ()), runs_dir, name, root, init, force_step)
-    show_plan(make_run(replace(request, config_file=config_file, overrides=overrides)), as_json)
+    words = sort_words(what.recipe, context.args, what.config_file)
+    show_plan(make_run(what.request(LaunchConfig(), words)), as_json)
 
 
 def show_plan(run: Run, as_json: bool) -> None:

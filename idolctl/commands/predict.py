@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from idol_core.errors import InvalidInput
-from idolctl.commands import options
+from idolctl.commands import complete, options
 from idolctl.errors import suggestion
 from idolctl.signals import stoppable
 
@@ -23,12 +23,20 @@ _FORMS = ("mp4", "json", "png", "csv")
 OUT = Path("predictions")
 
 
-@app.command()
+@app.command(
+    epilog=options.examples(
+        "idolctl fetch ovis-r50 && idolctl predict clip.mp4 --weights ovis-r50",
+        "idolctl predict runs/toy-tiny/overlay.mp4 --weights runs/toy-tiny/weights.safetensors",
+    )
+)
 def predict(
     source: Annotated[
         str, typer.Argument(help="A video, a folder of frames, a 'glob*.png', a data set (ovis_val), or camera:0.")
     ],
-    weights: Annotated[str, typer.Option(help="A name of the zoo (idolctl ls zoo), or a weights file.")],
+    weights: Annotated[
+        str,
+        typer.Option(help="A name of the zoo (idolctl ls zoo), or a weights file.", autocompletion=complete.weights),
+    ],
     out: Annotated[Path | None, typer.Option(help="Where the files go; default: predictions/SOURCE.")] = None,
     threshold: Annotated[float, typer.Option(min=0.0, max=1.0, help="Least score of a track that is reported.")] = 0.3,
     save: Annotated[str, typer.Option(help="Which files: some of mp4,json,png,csv.")] = ",".join(_FORMS),

@@ -12,36 +12,32 @@ import typer
 
 from idolctl.commands import options
 from idolctl.commands.plan import show_plan
+from idolctl.commands.run_options import HowToRun, WhatToRun, sort_words
 from idolctl.launch.execute import execute
 from idolctl.launch.slurm import print_jobs, submit
-from idolctl.runs.processes import LaunchConfig, processes_here
+from idolctl.runs.processes import processes_here
 from idolctl.runs.report import as_json as summary_json
 from idolctl.runs.report import file_list, next_steps, score_table
-from idolctl.runs.run import RunRequest, make_run
+from idolctl.runs.run import make_run
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command(cls=options.Overridable, context_settings={"allow_extra_args": True})
+@app.command(
+    cls=options.Overridable,
+    context_settings={"allow_extra_args": True},
+    epilog=options.examples(
+        "idolctl run toy",
+        "idolctl run toy --steps 1,3 --set solver.seed=1 --name other",
+        "idolctl run ytvis19 --backbone r50 --steps 1,2,3 --dry-run",
+    ),
+)
+@options.spread
+@options.spread
 def run(
     context: typer.Context,
-    recipe: options.RECIPE = None,
-    config_file: options.CONFIG = None,
-    backbone: options.BACKBONE = None,
-    steps: options.STEPS = None,
-    settings: options.SET = None,
-    runs_dir: options.RUNS = None,
-    name: options.NAME = None,
-    root: options.ROOT = None,
-    init: options.INIT = None,
-    force_step: options.FORCE = None,
-    launcher: options.LAUNCHER = None,
-    gpus: options.GPUS = None,
-    nodes: options.NODES = 1,
-    rdzv_endpoint: options.ENDPOINT = None,
-    partition: options.PARTITION = None,
-    time_limit: Annotated[str | None, typer.Option("--time", help="Slurm's time limit of a job.")] = None,
-    slurm: options.SLURM = None,
+    what: WhatToRun,
+    how: HowToRun,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan only; write nothing.")] = False,
     as_json: options.JSON = False,
 ) -> None:
@@ -50,17 +46,13 @@ def run(
     What stands after -- goes to torchrun.
     """
     started = time.monotonic()
-    named, overrides, further = options.sort_words(recipe, context.args, config_file)
-    processes, settings_of_slurm = 1 if gpus is None else gpus, tuple(slurm or ())
-    launch = LaunchConfig(
-        launcher or "local", processes, nodes, rdzv_endpoint, further, partition, time_limit, settings_of_slurm
-    )
-    request = RunRequest(named, backbone, steps, tuple(settings or ()), runs_dir, name, root, init, force_step, launch)
-    made = make_run(replace(request, config_file=config_file, overrides=overrides))
+    words = sort_words(what.recipe, context.args, what.config_file)
+    launch = how.launch(words.further)
+    made = make_run(what.request(launch, words))
     if dry_run:
         show_plan(made, as_json)
         return
-    if gpus is None and not launch.grouped and launch.launcher == "local":
+    if how.gpus is None and not launch.grouped and launch.launcher == "local":
         launch = replace(launch, gpus=processes_here([stage.config for stage in made.stages]))
         made = replace(made, request=replace(made.request, launch=launch))
     if launch.launcher == "slurm":

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from idol_core.config import stage_to_dict
+from idolctl.commands import complete, options
 from idolctl.config.dump_yaml import as_yaml
 from idolctl.config.library import load_recipe
 from idolctl.config.resolve import Resolved, resolve
@@ -15,10 +16,14 @@ from idolctl.config.resolve import Resolved, resolve
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(
+    epilog=options.examples("idolctl show toy --step 3", "idolctl show ytvis19 --backbone swinl --set solver.lr=5e-5")
+)
 def show(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a YAML file.")],
-    backbone: Annotated[str | None, typer.Option(help="r50, r101, swinl, tiny or a YAML file.")] = None,
+    recipe: Annotated[
+        str, typer.Argument(help="A shipped recipe's name, or a YAML file.", autocompletion=complete.recipes)
+    ],
+    backbone: options.BACKBONE = None,
     step: Annotated[int | None, typer.Option(help="1, 2 or 3; all of the recipe's if not given.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

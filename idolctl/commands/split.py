@@ -13,7 +13,7 @@ import typer
 from idol_core.data.catalog import LAYOUTS
 from idol_core.errors import InvalidInput
 from idol_core.system.files import write_aside
-from idolctl.commands import options
+from idolctl.commands import complete, options
 from idolctl.datasets.root import data_root, make_toy_data
 from idolctl.datasets.splits import Split, make_split, read_split, refuse_leaks
 from idolctl.terminal.table import table
@@ -26,9 +26,19 @@ def split() -> None:
     """Divide labelled sets by video; check and fetch splits."""
 
 
-@app.command()
+@app.command(
+    epilog=options.examples(
+        "idolctl split make toy --val-fraction .25", "idolctl split make mine --seed 1 --name second"
+    )
+)
 def make(
-    base: Annotated[str, typer.Argument(help="The set whose training part is divided: ovis, ytvis19, toy, your own.")],
+    base: Annotated[
+        str,
+        typer.Argument(
+            help="The set whose training part is divided: ovis, ytvis19, toy, your own.",
+            autocompletion=complete.data_sets,
+        ),
+    ],
     val_fraction: Annotated[float, typer.Option("--val-fraction", help="Share of the videos that validate.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
     name: Annotated[str | None, typer.Option(help="The split's name; default: valFRACTION-seedN.")] = None,
@@ -54,9 +64,14 @@ def make(
               f"data: {{train: {{name: {made.name}_train}}, val: {{name: {made.name}_val}}}}")  # fmt: skip
 
 
-@app.command()
+@app.command(epilog=options.examples("idolctl split verify toy@val25-seed0"))
 def verify(
-    name: Annotated[str, typer.Argument(help="BASE@SPLIT, such as ovis@oracle, or any set with train and val.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="BASE@SPLIT, such as ovis@oracle, or any set with train and val.", autocompletion=complete.data_sets
+        ),
+    ],
     root: options.ROOT = None,
     as_json: options.JSON = False,
 ) -> None:
@@ -68,7 +83,7 @@ def verify(
         print("no video is on both sides")
 
 
-@app.command()
+@app.command(epilog=options.examples("idolctl split fetch oracle"))
 def fetch(
     name: Annotated[str, typer.Argument(help="oracle: OVIS's published split.")] = "oracle",
     mirror: Annotated[list[str] | None, typer.Option(help="An address or folder that holds oracle_split/.")] = None,

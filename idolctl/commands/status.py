@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from idolctl.commands import options
+from idolctl.commands import complete, options
 from idolctl.runs.find import RUNS, find_run
 from idolctl.runs.status import as_json as standing_json
 from idolctl.runs.status import standing_table, standings
@@ -18,9 +18,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 WATCH_SECONDS = 2.0
 
 
-@app.command()
+@app.command(epilog=options.examples("idolctl status", "idolctl status toy-tiny --watch"))
 def status(
-    runs: Annotated[list[str] | None, typer.Argument(help="Names or folders of runs; default: all.")] = None,
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Names or folders of runs; default: all.", autocompletion=complete.runs)
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show it anew every other second, until Ctrl-C.")] = False,
     runs_dir: options.RUNS = None,
     as_json: options.JSON = False,

@@ -12,7 +12,7 @@ import typer
 
 from idol_core.data.catalog import find_layout, known_names
 from idol_core.errors import InvalidInput, Missing
-from idolctl.commands import options
+from idolctl.commands import complete, options
 from idolctl.datasets.root import data_root
 from idolctl.errors import suggestion
 from idolctl.runs.find import RUNS, FoundStage, find_run, run_folders, stages_of
@@ -24,12 +24,17 @@ from idolctl.terminal.progress import Transfer, say
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(epilog=options.examples("idolctl submit toy", "idolctl submit ovis --results results.json --fit"))
 def submit(
-    dataset: Annotated[str, typer.Argument(help="ytvis19, ytvis21, ovis, ovis@oracle, toy.")],
+    dataset: Annotated[
+        str, typer.Argument(help="ytvis19, ytvis21, ovis, ovis@oracle, toy.", autocompletion=complete.data_sets)
+    ],
     run: Annotated[
         str | None,
-        typer.Option(help="A run's name or folder; default: the newest that finished step 3 on the set."),
+        typer.Option(
+            help="A run's name or folder; default: the newest that finished step 3 on the set.",
+            autocompletion=complete.runs,
+        ),
     ] = None,
     results: Annotated[Path | None, typer.Option(help="A results file instead of a run.")] = None,
     annotations: Annotated[Path | None, typer.Option(help="The file that defines videos and categories.")] = None,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from idol_core.errors import IdolError
+from idolctl.commands import complete, options
 from idolctl.config.library import backbone_names, load_recipe
 from idolctl.config.resolve import resolve
 from idolctl.errors import raise_all
@@ -14,10 +15,14 @@ from idolctl.errors import raise_all
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(epilog=options.examples("idolctl validate toy ytvis19", "idolctl validate ovis --backbone swinl"))
 def validate(
-    recipes: Annotated[list[str], typer.Argument(help="Names of shipped recipes or YAML files.")],
-    backbone: Annotated[str | None, typer.Option(help="Check this one only, not all of them.")] = None,
+    recipes: Annotated[
+        list[str], typer.Argument(help="Names of shipped recipes or YAML files.", autocompletion=complete.recipes)
+    ],
+    backbone: Annotated[
+        str | None, typer.Option(help="Check this one only, not all of them.", autocompletion=complete.backbones)
+    ] = None,
 ) -> None:
     """Check every step of each recipe with every backbone; report all mistakes at once (exit 2)."""
     mistakes: list[IdolError] = []

@@ -1,0 +1,71 @@
+"""What the shell completes after TAB: names of recipes, weights, backbones, data sets and runs. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+
+def recipes(incomplete: str) -> list[str]:
+    """Shipped recipes and YAML files here."""
+    from idolctl.config.library import recipe_names
+
+    return _beginning(incomplete, [*recipe_names(), *_files(incomplete, (".yaml", ".yml"))])
+
+
+def backbones(incomplete: str) -> list[str]:
+    """Shipped backbones."""
+    from idolctl.config.library import backbone_names
+
+    return _beginning(incomplete, backbone_names())
+
+
+def zoo(incomplete: str) -> list[str]:
+    """Names of published weights and annotation folders."""
+    from idolctl.zoo.entries import load_zoo
+
+    found = load_zoo()
+    return _beginning(incomplete, [*(w.name for w in found.weights), *(f.name for f in found.folders)])
+
+
+def weights(incomplete: str) -> list[str]:
+    """Names of published weights, and weights files here."""
+    return [*zoo(incomplete), *_beginning(incomplete, _files(incomplete, (".safetensors", ".pth", ".pkl")))]
+
+
+def runs(ctx: Any, incomplete: str) -> list[str]:
+    """Runs below --runs-dir."""
+    from idolctl.runs.find import RUNS, run_folders
+
+    return _beginning(incomplete, [run.name for run in run_folders(ctx.params.get("runs_dir") or RUNS)])
+
+
+def targets(ctx: Any, incomplete: str) -> list[str]:
+    """What can be scored: runs, published weights, weights files."""
+    return [*runs(ctx, incomplete), *weights(incomplete)]
+
+
+def data_sets(ctx: Any, incomplete: str) -> list[str]:
+    """Data sets and splits, built in and below --root, each with its parts (ovis, ovis_train, ovis_val)."""
+    from idol_core.data.catalog import known_names
+    from idolctl.datasets.root import data_root
+
+    names = known_names(data_root(ctx.params.get("root")))
+    short = {name.removesuffix("_train").removesuffix("_val") for name in names}
+    return _beginning(incomplete, sorted({*short, *names}))
+
+
+def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _files(incomplete: str, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """Files with one of the suffixes, and folders, in the folder that the word so far names."""
+    head = incomplete[: incomplete.rfind("/") + 1]
+    try:
+        for path in sorted(Path(head or ".").iterdir()):
+            if path.suffix in suffixes or (path.is_dir() and not path.name.startswith(".")):
+                yield f"{head}{path.name}{'/' if path.is_dir() else ''}"
+    except OSError:
+        return

@@ -1,0 +1,143 @@
+"""The options of `idolctl run` and `idolctl plan`, and the request that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from idol_core.errors import InvalidInput
+from idolctl.commands import complete, options
+from idolctl.runs.processes import LaunchConfig, Launcher
+from idolctl.runs.run import RunRequest
+
+RECIPE = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A shipped recipe's name (idolctl ls recipes), or a YAML file; with --config-file: KEY VALUE ... over it.",
+        show_default=False,
+        autocompletion=complete.recipes,
+    ),
+]
+CONFIG = Annotated[
+    Path | None, typer.Option("--config-file", help="A YAML configuration in detectron2's form instead of a recipe.")
+]
+STEPS = Annotated[str | None, typer.Option(help="For instance 1,2,3 or 1,3 or 3; default: all of the recipe's.")]
+SET = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: solver.lr=1e-4, steps.2.solver.batch_size=8."),
+]
+NAME = Annotated[str | None, typer.Option(help="The run's name; default: RECIPE-BACKBONE.")]
+INIT = Annotated[
+    str | None,
+    typer.Option(
+        help="What the first step starts from: a name of the zoo, a file, or none (from scratch).",
+        autocompletion=complete.weights,
+    ),
+]
+FORCE = Annotated[int | None, typer.Option("--force-step", help="Train this step again, and those after it.")]
+LAUNCHER = Annotated[
+    Launcher | None, typer.Option(help="What starts the processes; default: torchrun for several, else none.")
+]
+GPUS = Annotated[
+    int | None,
+    typer.Option(
+        help="Processes on each machine, each with a GPU where there are any. [default: 1; without a GPU one per core]",
+        show_default=False,
+    ),
+]
+NODES = Annotated[int, typer.Option(help="Machines; the same command runs on each of them (slurm does that).")]
+ENDPOINT = Annotated[
+    str | None, typer.Option("--rdzv-endpoint", metavar="HOST:PORT", help="Where several machines meet.")
+]
+TIME = Annotated[str | None, typer.Option("--time", help="Slurm's time limit of a job.")]
+PARTITION = Annotated[str | None, typer.Option(help="Slurm's partition.")]
+SLURM = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Anything for sbatch: account=NAME, qos=NAME, gpus_per_node=0 (none)."),
+]
+
+
+@dataclass(frozen=True)
+class WhatToRun:
+    """Options of both commands: which stages, from what, where."""
+
+    recipe: RECIPE = None
+    config_file: CONFIG = None
+    backbone: options.BACKBONE = None
+    steps: STEPS = None
+    settings: SET = None
+    runs_dir: options.RUNS = None
+    name: NAME = None
+    root: options.ROOT = None
+    init: INIT = None
+    force_step: FORCE = None
+
+    def request(self, launch: LaunchConfig, words: Words) -> RunRequest:
+        """What is asked for. `words` are the arguments without a name, as `sort_words` tells them apart."""
+        return RunRequest(
+            recipe=words.recipe,
+            backbone=self.backbone,
+            steps=self.steps,
+            assignments=tuple(self.settings or ()),
+            runs=self.runs_dir,
+            name=self.name,
+            root=self.root,
+            init=self.init,
+            force_step=self.force_step,
+            launch=launch,
+            config_file=self.config_file,
+            overrides=words.overrides,
+        )
+
+
+@dataclass(frozen=True)
+class HowToRun:
+    """Options of `run` alone: processes, machines, Slurm."""
+
+    launcher: LAUNCHER = None
+    gpus: GPUS = None
+    nodes: NODES = 1
+    rdzv_endpoint: ENDPOINT = None
+    partition: PARTITION = None
+    time_limit: TIME = None
+    slurm: SLURM = None
+
+    def launch(self, torchrun: tuple[str, ...]) -> LaunchConfig:
+        """The same for the launchers; `torchrun` are further arguments for it."""
+        return LaunchConfig(
+            launcher=self.launcher or "local",
+            gpus=1 if self.gpus is None else self.gpus,
+            nodes=self.nodes,
+            endpoint=self.rdzv_endpoint,
+            torchrun=torchrun,
+            partition=self.partition,
+            time=self.time_limit,
+            slurm=tuple(self.slurm or ()),
+        )
+
+
+class Words(NamedTuple):
+    """Arguments without a name: a recipe ('' where a configuration file stands for it), overrides, what followed --."""
+
+    recipe: str
+    overrides: tuple[str, ...]
+    further: tuple[str, ...]
+
+
+def sort_words(recipe: str | None, extra: Sequence[str], config_file: Path | None) -> Words:
+    """Tell apart what stands on the command line. InvalidInput unless it is one recipe, or a file and overrides."""
+    words = [*([] if recipe is None else [recipe]), *extra]
+    own = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
+    plain, further = tuple(words[:own]), tuple(words[own:])
+    if config_file is not None:
+        return Words("", plain, further)
+    if len(plain) > 1:
+        raise InvalidInput(f"unexpected argument '{plain[1]}'", where="command line", fix="idolctl run --help")
+    if not plain:
+        raise InvalidInput("no recipe is named", where="command line", fix="idolctl ls recipes")
+    return Words(plain[0], (), further)
