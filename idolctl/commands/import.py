@@ -19,7 +19,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command(
     cls=options.Overridable,
     epilog=options.examples(
-        "idolctl import ytvis19_r50.yaml -o recipe.yaml", "idolctl import ytvis19_r50.yaml SOLVER.MAX_ITER 6000"
+        "idolctl import ytvis19_r50.yaml -o recipe.yaml", "idolctl import ytvis19_r50.yaml SOLVER.MAX_ITER 16000"
     ),
 )
 def import_(

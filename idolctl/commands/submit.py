@@ -24,7 +24,11 @@ from idolctl.terminal.progress import Transfer, say
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command(epilog=options.examples("idolctl submit toy", "idolctl submit ovis --results results.json --fit"))
+@app.command(
+    epilog=options.examples(
+        "idolctl submit toy", "idolctl submit ovis --results results.json --annotations instances.json --fit"
+    )
+)
 def submit(
     dataset: Annotated[
         str, typer.Argument(help="ytvis19, ytvis21, ovis, ovis@oracle, toy.", autocompletion=complete.data_sets)

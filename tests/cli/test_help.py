@@ -23,7 +23,12 @@ def completed(words: str, folder: str) -> tuple[list[str], bool]:
     """The completions of a command line in bash, and whether torch was imported for them."""
     typed = {"_IDOLCTL_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
     done = subprocess.run(
-        [sys.executable, "-c", COMPLETE], env=os.environ | typed, cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-c", COMPLETE],
+        env=os.environ | typed,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return done.stdout.split(), done.stderr.split()[-1] == "True"
 

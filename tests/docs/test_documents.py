@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from ruamel.yaml import YAML
 
 from idol_core.build import build_model
@@ -103,6 +104,8 @@ def workplace(home, toy_root):
     (home / "mine.yaml").unlink(missing_ok=True)
     moving = [np.full((48, 80, 3), 30 * t, np.uint8) for t in range(4)]
     write_video(home / "clip.mp4", iter(moving), rate=5)
+    for number, frame in enumerate(moving):
+        Image.fromarray(frame).save(home / "frames" / f"{number}.png")
     with open("ytvis19_r50.yaml", "w") as file:
         YAML(typ="safe", pure=True).dump(kit.document("configs")["ytvis19_r50.yaml"], file)
     return home
