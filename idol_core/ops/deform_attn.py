@@ -1,14 +1,25 @@
-"""The sampling core of multi-scale deformable attention (Zhu et al. 2021, equation 3)."""
+"""The sampling core of multi-scale deformable attention (Zhu et al. 2021, equation 3), as one operator of torch.
+
+`torch.ops.idol.deformable_attention` has an implementation for CPU tensors (C code) and one for CUDA tensors (Triton);
+both give way to grid_sample where they can't be built. Being an operator, it keeps for the backward pass its inputs
+alone, never the samples, and torch.compile sees one node, whatever the implementation does. Autocast leaves its inputs
+as they are: the arithmetic is in the locations' precision in any case.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from idol_core.ops.deform_attn_cpu import DeformableAttentionCPU, available
+from idol_core.ops import deform_attn_cpu, deform_attn_torch, deform_attn_triton
+from idol_core.ops.deform_attn_torch import LevelShapes, sample_with_torch
 
-LevelShapes = tuple[tuple[int, int], ...]
+__all__ = ["LevelShapes", "deformable_attention", "sample_with_torch"]
+
+FORWARD, BACKWARD = "idol::deformable_attention", "idol::deformable_attention_backward"
 
 
 def deformable_attention(value: Tensor, level_shapes: LevelShapes, locations: Tensor, weights: Tensor) -> Tensor:
@@ -22,26 +33,66 @@ def deformable_attention(value: Tensor, level_shapes: LevelShapes, locations: Te
         weights: [N, Q, M, L, P].
 
     Returns:
-        [N, Q, M * D] in the precision of the locations, in which all is computed.
+        [N, Q, M * D] in value's dtype, computed in the locations' precision. Differentiable once.
     """
-    value, weights = value.to(locations.dtype), weights.to(locations.dtype)
-    if available(value):
-        shapes = torch.tensor(level_shapes, dtype=torch.int64)
-        attended: Tensor = DeformableAttentionCPU.apply(value, shapes, locations, weights)
-        return attended
-    return sample_with_torch(value, level_shapes, locations, weights)
+    device = value.device.type
+    if device == "cpu" or (device == "cuda" and deform_attn_triton.serves(value, level_shapes, locations)):
+        shapes = [size for shape in level_shapes for size in shape]
+        return torch.ops.idol.deformable_attention(value, shapes, locations, weights)
+    dtype = locations.dtype
+    return sample_with_torch(value.to(dtype), level_shapes, locations, weights.to(dtype)).to(value.dtype)
 
 
-def sample_with_torch(value: Tensor, level_shapes: LevelShapes, locations: Tensor, weights: Tensor) -> Tensor:
-    """The same in torch's own operators, on any device."""
-    n, _, heads, dim = value.shape
-    queries, levels, points = locations.shape[1], locations.shape[3], locations.shape[4]
-    maps = value.permute(0, 2, 3, 1).reshape(n * heads, dim, -1).split([h * w for h, w in level_shapes], dim=-1)
-    grids = (2 * locations - 1).permute(3, 0, 2, 1, 4, 5).reshape(levels, n * heads, queries, points, 2)
-    samples = [
-        F.grid_sample(m.unflatten(-1, shape), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        for m, shape, grid in zip(maps, level_shapes, grids, strict=True)
-    ]  # each [N*M, D, Q, P]
-    by_head = weights.transpose(1, 2).reshape(n * heads, 1, queries, levels * points)
-    summed = (torch.cat(samples, dim=-1) * by_head).sum(-1)  # [N*M, D, Q]
-    return summed.view(n, heads * dim, queries).transpose(1, 2)
+def _cpu_forward(value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:
+    implementation = deform_attn_cpu if deform_attn_cpu.available(locations) else deform_attn_torch
+    return implementation.forward(value, shapes, locations, weights)
+
+
+def _cpu_backward(
+    grad: Tensor, value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    implementation = deform_attn_cpu if deform_attn_cpu.available(locations) else deform_attn_torch
+    return implementation.backward(grad, value, shapes, locations, weights)
+
+
+def _fake_forward(value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:
+    return value.new_empty(value.shape[0], locations.shape[1], value.shape[2] * value.shape[3])
+
+
+def _fake_backward(
+    grad: Tensor, value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return value.new_empty(value.shape), locations.new_empty(locations.shape), weights.new_empty(weights.shape)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    value, ctx.shapes, locations, weights = inputs
+    ctx.save_for_backward(value, locations, weights)
+
+
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
+    value, locations, weights = ctx.saved_tensors
+    gradients = torch.ops.idol.deformable_attention_backward(grad, value, ctx.shapes, locations, weights)
+    return gradients[0], None, gradients[1], gradients[2]
+
+
+def _not_twice(ctx: Any, *grads: Tensor) -> None:
+    raise NotImplementedError("deformable attention can be differentiated once, not twice")
+
+
+def _register() -> None:
+    inputs = "Tensor value, SymInt[] shapes, Tensor locations, Tensor weights"
+    tags = (torch.Tag.pt2_compliant_tag,)
+    torch.library.define(FORWARD, f"({inputs}) -> Tensor", tags=tags)
+    torch.library.define(BACKWARD, f"(Tensor grad, {inputs}) -> (Tensor, Tensor, Tensor)", tags=tags)
+    torch.library.impl(FORWARD, "cpu", _cpu_forward)
+    torch.library.impl(BACKWARD, "cpu", _cpu_backward)
+    torch.library.impl(FORWARD, "cuda", deform_attn_triton.forward)
+    torch.library.impl(BACKWARD, "cuda", deform_attn_triton.backward)
+    torch.library.register_fake(FORWARD, _fake_forward)
+    torch.library.register_fake(BACKWARD, _fake_backward)
+    torch.library.register_autograd(FORWARD, _differentiate, setup_context=_keep)
+    torch.library.register_autograd(BACKWARD, _not_twice)
+
+
+_register()

@@ -1,10 +1,10 @@
-"""Deformable attention's C implementation as a differentiable torch function, for contiguous CPU tensors."""
+"""Deformable attention's C implementation: forward and gradients, for tensors on the CPU."""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,29 +15,40 @@ SOURCE = Path(__file__).with_name("deform_attn_cpu.c")
 SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 
 
-def available(value: Tensor) -> bool:
-    """True where the C code can serve `value`: on the CPU, float32 or float64, and built."""
-    return value.device.type == "cpu" and value.dtype in SUFFIX and load(SOURCE) is not None
+def available(locations: Tensor) -> bool:
+    """True where the C code can compute in the dtype of `locations` (float32 or float64) and is built."""
+    return locations.dtype in SUFFIX and load(SOURCE) is not None
 
 
-class DeformableAttentionCPU(torch.autograd.Function):
-    """Arguments and result as `deform_attn.deformable_attention`; `shapes` is the int64 tensor [L, 2] of (h, w)."""
+def forward(value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:
+    """[N, Q, M * D] in value's dtype, computed in the locations'. `shapes`: height, width of each level in turn."""
+    inputs = _inputs(value, shapes, locations, weights)
+    n, _, heads, dim = value.shape
+    output = inputs[0].new_empty(n, locations.shape[1], heads * dim)
+    _call("msda_forward", *inputs, output)
+    return output.to(value.dtype)
 
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
-        value, locations, weights = value.contiguous(), locations.contiguous(), weights.contiguous()
-        ctx.save_for_backward(value, shapes, locations, weights)
-        n, _, heads, dim = value.shape
-        output = value.new_empty(n, locations.shape[1], heads * dim)
-        _call("msda_forward", value, shapes, locations, weights, output)
-        return output
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
-        value, shapes, locations, weights = ctx.saved_tensors
-        grad = [torch.zeros_like(value), torch.empty_like(locations), torch.empty_like(weights)]
-        _call("msda_backward", value, shapes, locations, weights, grads[0].contiguous(), *grad)
-        return grad[0], None, grad[1], grad[2]
+def backward(
+    grad: Tensor, value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients by value, locations and weights, each in its input's dtype; `grad`: by the output [N, Q, M * D]."""
+    inputs = _inputs(value, shapes, locations, weights)
+    by_value, by_locations, by_weights = (torch.zeros_like(inputs[0]), *map(torch.empty_like, inputs[2:]))
+    incoming = grad.to(locations.dtype).contiguous()
+    _call("msda_backward", *inputs, incoming, by_value, by_locations, by_weights)
+    return by_value.to(value.dtype), by_locations, by_weights.to(weights.dtype)
+
+
+def _inputs(value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
+    """As the C code wants them: contiguous, of the locations' dtype; shapes as int64 [L, 2]."""
+    dtype = locations.dtype
+    return (
+        value.to(dtype).contiguous(),
+        torch.tensor(shapes, dtype=torch.int64, device="cpu"),
+        locations.contiguous(),
+        weights.to(dtype).contiguous(),
+    )
 
 
 def _call(name: str, *tensors: Tensor) -> None:

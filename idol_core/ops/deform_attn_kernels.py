@@ -1,0 +1,294 @@
+"""Triton kernels of multi-scale deformable attention, and the functions that launch them.
+
+A program works on `BLOCK_Q` queries of one head of one sample, a tile of [BLOCK_Q, BLOCK_D] numbers, and walks over
+levels and points. Everything is computed and accumulated in float32. Arrays are contiguous:
+
+    value [N, S, M, D]   locations [N, Q, M, L, P, 2] float32   weights [N, Q, M, L, P]   output [N, Q, M, D]
+
+Importing this file needs Triton; nothing else in the package may import it unguarded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from idol_core.ops.deform_attn_triton import MAX_LEVELS
+
+# Arguments whose value must not lead to another compilation: they change with the size of the image. The sizes of the
+# levels are among the arguments, not in a tensor, so that no launch waits for a copy to the device.
+VARYING = ("cells", "queries", *(f"size{i}" for i in range(MAX_LEVELS)))
+
+
+@triton.jit
+def _level_size(level, size0, size1, size2, size3, size4, size5, size6, size7):
+    """(height, width) of one level, both int32, out of its size: height << 32 | width."""
+    size = tl.where(level == 1, size1, size0)
+    size = tl.where(level == 2, size2, size)
+    size = tl.where(level == 3, size3, size)
+    size = tl.where(level == 4, size4, size)
+    size = tl.where(level == 5, size5, size)
+    size = tl.where(level == 6, size6, size)
+    size = tl.where(level == 7, size7, size)
+    return (size >> 32).to(tl.int32), size.to(tl.int32)
+
+
+@triton.jit
+def _corners(x, y, height, width):
+    """The upper left of the four cells around a location, and the position between them.
+
+    Returns:
+        column, row of that cell (-1 at the border); fx, fy in 0..1; and whether the left, right, upper and lower cells
+        lie in the map. All four are False, and fx = fy = 0, where no cell does, or where the location is NaN.
+    """
+    px = x * width.to(tl.float32) - 0.5
+    py = y * height.to(tl.float32) - 0.5
+    inside = (px > -1.0) & (py > -1.0) & (px < width.to(tl.float32)) & (py < height.to(tl.float32))
+    px = tl.where(inside, px, 0.0)
+    py = tl.where(inside, py, 0.0)
+    column = tl.floor(px).to(tl.int32)
+    row = tl.floor(py).to(tl.int32)
+    left = inside & (column >= 0)
+    right = inside & (column + 1 < width)
+    upper = inside & (row >= 0)
+    lower = inside & (row + 1 < height)
+    return column, row, px - column.to(tl.float32), py - row.to(tl.float32), left, right, upper, lower
+
+
+@triton.jit
+def _channels(offset, in_map, d, D: tl.constexpr, BLOCK_D: tl.constexpr):
+    """[rows, BLOCK_D] offsets and mask of the channels that start at `offset`, for the rows that are `in_map`."""
+    mask = in_map[:, None]
+    if D != BLOCK_D:
+        mask = mask & (d < D)[None, :]
+    return offset[:, None] + d[None, :], mask
+
+
+@triton.jit(do_not_specialize=VARYING)
+def forward_kernel(
+    value, locations, weights, output,
+    cells, queries, size0, size1, size2, size3, size4, size5, size6, size7,
+    M: tl.constexpr, D: tl.constexpr, L: tl.constexpr, P: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """output[n, q, m] = sum over l, p of weight * bilinear sample."""
+    q = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
+    m = tl.program_id(1)
+    n = tl.program_id(2).to(tl.int64)
+    d = tl.arange(0, BLOCK_D)
+    there = q < queries
+    value += n * cells * (M * D) + m * D
+    point = (q * M + m) * (L * P)
+    locations += n * queries * (M * L * P * 2)
+    weights += n * queries * (M * L * P)
+    total = tl.zeros([BLOCK_Q, BLOCK_D], tl.float32)
+    start = 0
+    for level in range(L):
+        height, width = _level_size(level, size0, size1, size2, size3, size4, size5, size6, size7)
+        for _ in range(P):
+            x = tl.load(locations + 2 * point, mask=there, other=-1.0)
+            y = tl.load(locations + 2 * point + 1, mask=there, other=-1.0)
+            weight = tl.load(weights + point, mask=there, other=0.0).to(tl.float32)
+            column, row, fx, fy, left, right, upper, lower = _corners(x, y, height, width)
+            first = (start + row * width + column) * (M * D)
+            at, mask = _channels(first, upper & left, d, D, BLOCK_D)
+            sample = tl.load(value + at, mask=mask, other=0.0).to(tl.float32) * ((1 - fy) * (1 - fx) * weight)[:, None]
+            at, mask = _channels(first + M * D, upper & right, d, D, BLOCK_D)
+            sample += tl.load(value + at, mask=mask, other=0.0).to(tl.float32) * ((1 - fy) * fx * weight)[:, None]
+            at, mask = _channels(first + width * (M * D), lower & left, d, D, BLOCK_D)
+            sample += tl.load(value + at, mask=mask, other=0.0).to(tl.float32) * (fy * (1 - fx) * weight)[:, None]
+            at, mask = _channels(first + (width + 1) * (M * D), lower & right, d, D, BLOCK_D)
+            sample += tl.load(value + at, mask=mask, other=0.0).to(tl.float32) * (fy * fx * weight)[:, None]
+            total += sample
+            point += 1
+        start += height * width
+    at, mask = _channels((q * M + m) * D, there, d, D, BLOCK_D)
+    output += n * queries * (M * D)
+    tl.store(output + at, total.to(output.dtype.element_ty), mask=mask)
+
+
+@triton.jit(do_not_specialize=VARYING)
+def backward_kernel(
+    value, locations, weights, grad_output, grad_value, grad_locations, grad_weights,
+    cells, queries, size0, size1, size2, size3, size4, size5, size6, size7,
+    M: tl.constexpr, D: tl.constexpr, L: tl.constexpr, P: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_D: tl.constexpr,
+    ATOMIC: tl.constexpr,
+):  # fmt: skip
+    """Gradients by locations and weights; with ATOMIC also by value, added into `grad_value` (float32, zero before)."""
+    q = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
+    m = tl.program_id(1)
+    n = tl.program_id(2).to(tl.int64)
+    d = tl.arange(0, BLOCK_D)
+    there = q < queries
+    value += n * cells * (M * D) + m * D
+    grad_value += n * cells * (M * D) + m * D
+    point = (q * M + m) * (L * P)
+    locations += n * queries * (M * L * P * 2)
+    grad_locations += n * queries * (M * L * P * 2)
+    weights += n * queries * (M * L * P)
+    grad_weights += n * queries * (M * L * P)
+    at, mask = _channels((q * M + m) * D, there, d, D, BLOCK_D)
+    grad = tl.load(grad_output + n * queries * (M * D) + at, mask=mask, other=0.0).to(tl.float32)
+    start = 0
+    for level in range(L):
+        height, width = _level_size(level, size0, size1, size2, size3, size4, size5, size6, size7)
+        for _ in range(P):
+            x = tl.load(locations + 2 * point, mask=there, other=-1.0)
+            y = tl.load(locations + 2 * point + 1, mask=there, other=-1.0)
+            weight = tl.load(weights + point, mask=there, other=0.0).to(tl.float32)
+            column, row, fx, fy, left, right, upper, lower = _corners(x, y, height, width)
+            first = (start + row * width + column) * (M * D)
+
+            # Of each corner: its channels times the incoming gradient, and what its own gradient gains.
+            at, mask = _channels(first, upper & left, d, D, BLOCK_D)
+            dot0 = tl.sum(tl.load(value + at, mask=mask, other=0.0).to(tl.float32) * grad, axis=1)
+            if ATOMIC:
+                tl.atomic_add(grad_value + at, grad * ((1 - fy) * (1 - fx) * weight)[:, None], mask, sem="relaxed")
+            at, mask = _channels(first + M * D, upper & right, d, D, BLOCK_D)
+            dot1 = tl.sum(tl.load(value + at, mask=mask, other=0.0).to(tl.float32) * grad, axis=1)
+            if ATOMIC:
+                tl.atomic_add(grad_value + at, grad * ((1 - fy) * fx * weight)[:, None], mask, sem="relaxed")
+            at, mask = _channels(first + width * (M * D), lower & left, d, D, BLOCK_D)
+            dot2 = tl.sum(tl.load(value + at, mask=mask, other=0.0).to(tl.float32) * grad, axis=1)
+            if ATOMIC:
+                tl.atomic_add(grad_value + at, grad * (fy * (1 - fx) * weight)[:, None], mask, sem="relaxed")
+            at, mask = _channels(first + (width + 1) * (M * D), lower & right, d, D, BLOCK_D)
+            dot3 = tl.sum(tl.load(value + at, mask=mask, other=0.0).to(tl.float32) * grad, axis=1)
+            if ATOMIC:
+                tl.atomic_add(grad_value + at, grad * (fy * fx * weight)[:, None], mask, sem="relaxed")
+
+            by_weight = (1 - fy) * ((1 - fx) * dot0 + fx * dot1) + fy * ((1 - fx) * dot2 + fx * dot3)
+            by_x = ((1 - fy) * (dot1 - dot0) + fy * (dot3 - dot2)) * width.to(tl.float32) * weight
+            by_y = ((1 - fx) * (dot2 - dot0) + fx * (dot3 - dot1)) * height.to(tl.float32) * weight
+            tl.store(grad_weights + point, by_weight.to(grad_weights.dtype.element_ty), mask=there)
+            tl.store(grad_locations + 2 * point, by_x, mask=there)
+            tl.store(grad_locations + 2 * point + 1, by_y, mask=there)
+            point += 1
+        start += height * width
+
+
+@triton.jit(do_not_specialize=VARYING)
+def corners_kernel(
+    locations, weights, keys, shares,
+    cells, queries, size0, size1, size2, size3, size4, size5, size6, size7,
+    M: tl.constexpr, L: tl.constexpr, P: tl.constexpr, BLOCK_Q: tl.constexpr,
+):  # fmt: skip
+    """Of one sample: keys and shares [Q, M, L, P, 4] of the corners; key = m * cells + cell, M * cells if outside."""
+    q = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
+    m = tl.program_id(1)
+    there = q < queries
+    point = (q * M + m) * (L * P)
+    nowhere = M * cells
+    start = m * cells
+    for level in range(L):
+        height, width = _level_size(level, size0, size1, size2, size3, size4, size5, size6, size7)
+        for _ in range(P):
+            x = tl.load(locations + 2 * point, mask=there, other=-1.0)
+            y = tl.load(locations + 2 * point + 1, mask=there, other=-1.0)
+            weight = tl.load(weights + point, mask=there, other=0.0).to(tl.float32)
+            column, row, fx, fy, left, right, upper, lower = _corners(x, y, height, width)
+            first = start + row * width + column
+            tl.store(keys + 4 * point, tl.where(upper & left, first, nowhere), mask=there)
+            tl.store(keys + 4 * point + 1, tl.where(upper & right, first + 1, nowhere), mask=there)
+            tl.store(keys + 4 * point + 2, tl.where(lower & left, first + width, nowhere), mask=there)
+            tl.store(keys + 4 * point + 3, tl.where(lower & right, first + width + 1, nowhere), mask=there)
+            tl.store(shares + 4 * point, (1 - fy) * (1 - fx) * weight, mask=there)
+            tl.store(shares + 4 * point + 1, (1 - fy) * fx * weight, mask=there)
+            tl.store(shares + 4 * point + 2, fy * (1 - fx) * weight, mask=there)
+            tl.store(shares + 4 * point + 3, fy * fx * weight, mask=there)
+            point += 1
+        start += height * width
+
+
+@triton.jit(do_not_specialize=("cells",))
+def gather_kernel(
+    order, starts, shares, grad_output, grad_value,
+    cells,
+    M: tl.constexpr, D: tl.constexpr, L: tl.constexpr, P: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """Of one sample: the gradient by one cell of one head, summed in the order of its corners' sorted numbers."""
+    cell = tl.program_id(0)
+    m = tl.program_id(1)
+    d = tl.arange(0, BLOCK_D)
+    key = m * cells + cell
+    end = tl.load(starts + key + 1)
+    total = tl.zeros([BLOCK_Q, BLOCK_D], tl.float32)
+    for i in range(tl.load(starts + key), end, BLOCK_Q):
+        j = i + tl.arange(0, BLOCK_Q)
+        there = j < end
+        corner = tl.load(order + j, mask=there, other=0).to(tl.int32)
+        share = tl.load(shares + corner, mask=there, other=0.0)
+        at, mask = _channels((corner // (M * L * P * 4) * M + m) * D, there, d, D, BLOCK_D)
+        total += tl.load(grad_output + at, mask=mask, other=0.0).to(tl.float32) * share[:, None]
+    result = tl.sum(total, axis=0)
+    tl.store(grad_value + (cell * M + m) * D + d, result.to(grad_value.dtype.element_ty), mask=d < D)
+
+
+# FP fusion (fused multiply-add) is Triton's default, which is about to change: said outright.
+OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}
+
+
+def launch_forward(value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:
+    """[N, Q, M * D] in value's dtype. `shapes`: height, width of each level in turn."""
+    value, locations, weights = value.contiguous(), locations.contiguous(), weights.contiguous()
+    n, cells, heads, dim = value.shape
+    queries, levels, points = locations.shape[1], locations.shape[3], locations.shape[4]
+    output = value.new_empty(n, queries, heads * dim)
+    if output.numel():
+        block_q, block_d = tile(dim)
+        forward_kernel[(triton.cdiv(queries, block_q), heads, n)](
+            value, locations, weights, output, cells, queries, *_sizes(shapes),
+            M=heads, D=dim, L=levels, P=points, BLOCK_Q=block_q, BLOCK_D=block_d, **OPTIONS,
+        )  # fmt: skip
+    return output
+
+
+def launch_backward(
+    grad: Tensor, value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor, *, deterministic: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients by value, locations and weights, each in its input's dtype.
+
+    deterministic: equal bits on every run. The gradient by value is then summed cell by cell over the sorted corners
+    instead of by atomic additions. It costs, for one sample at a time, a sort of 4 * Q * M * L * P numbers and about 40
+    bytes of memory for each.
+    """
+    grad, value = grad.contiguous(), value.contiguous()
+    locations, weights = locations.contiguous(), weights.contiguous()
+    n, cells, heads, dim = value.shape
+    queries, levels, points = locations.shape[1], locations.shape[3], locations.shape[4]
+    grad_value = torch.zeros_like(value, dtype=value.dtype if deterministic else torch.float32)
+    grad_locations, grad_weights = torch.empty_like(locations), torch.empty_like(weights)
+    if grad.numel() and grad_weights.numel():
+        sizes = _sizes(shapes)
+        block_q, block_d = tile(dim)
+        fixed = {"M": heads, "L": levels, "P": points, "BLOCK_Q": block_q, **OPTIONS}
+        grid = (triton.cdiv(queries, block_q), heads, n)
+        backward_kernel[grid](
+            value, locations, weights, grad, grad_value, grad_locations, grad_weights, cells, queries, *sizes,
+            D=dim, BLOCK_D=block_d, ATOMIC=not deterministic, **fixed,
+        )  # fmt: skip
+        for i in range(n if deterministic else 0):
+            keys = torch.empty(queries, heads, levels, points, 4, dtype=torch.int32, device=value.device)
+            shares = torch.empty_like(keys, dtype=torch.float32)
+            corners_kernel[grid[:2]](locations[i], weights[i], keys, shares, cells, queries, *sizes, **fixed)
+            keys, order = keys.view(-1).sort(stable=True)
+            wanted = torch.arange(heads * cells + 1, dtype=torch.int32, device=value.device)
+            starts = torch.searchsorted(keys, wanted, out_int32=True)
+            gather_kernel[(cells, heads)](
+                order, starts, shares, grad[i], grad_value[i], cells, D=dim, BLOCK_D=block_d, **fixed
+            )
+    return grad_value.to(value.dtype), grad_locations, grad_weights
+
+
+def tile(dim: int) -> tuple[int, int]:
+    """(BLOCK_Q, BLOCK_D) for heads of `dim` channels: about a thousand numbers, 8 for each of 4 warps' threads."""
+    block_d: int = triton.next_power_of_2(dim)
+    return max(1, min(128, 1024 // block_d)), block_d
+
+
+def _sizes(shapes: Sequence[int]) -> list[int]:
+    sizes = [int(h) << 32 | int(w) for h, w in zip(shapes[::2], shapes[1::2], strict=True)]
+    return sizes + [1 << 32 | 1] * (MAX_LEVELS - len(sizes))
