@@ -36,7 +36,7 @@ def deformable_attention(value: Tensor, level_shapes: LevelShapes, locations: Te
         [N, Q, M * D] in value's dtype, computed in the locations' precision. Differentiable once.
     """
     device = value.device.type
-    if device == "cpu" or (device == "cuda" and deform_attn_triton.serves(value, level_shapes, locations)):
+    if device == "cpu" or (device == "cuda" and deform_attn_triton.serves(value, level_shapes, locations, weights)):
         shapes = [size for shape in level_shapes for size in shape]
         return torch.ops.idol.deformable_attention(value, shapes, locations, weights)
     dtype = locations.dtype

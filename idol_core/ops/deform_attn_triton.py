@@ -1,8 +1,8 @@
 """Deformable attention on CUDA tensors: the Triton kernels once they have proved themselves, else grid_sample.
 
-No kernel is trusted because it worked elsewhere. The first call in a process for a device, dtypes and sizes of heads,
-levels and points runs the very kernel that is asked for on a small input and compares it with float64 on the CPU. If it
-disagrees or doesn't compile, one line on stderr says so and grid_sample serves such calls from then on.
+The first call in a process for a device, its dtypes and its numbers of heads, channels, levels and points runs the same
+compiled kernel on a small input and compares it with grid_sample in float64 on the CPU. If it disagrees or doesn't
+compile, one line on stderr says so and grid_sample serves such calls from then on.
 """
 
 from __future__ import annotations
@@ -41,11 +41,12 @@ _proven: dict[Variant, bool] = {}
 _captured_unproven: set[Variant] = set()
 
 
-def serves(value: Tensor, level_shapes: LevelShapes, locations: Tensor) -> bool:
+def serves(value: Tensor, level_shapes: LevelShapes, locations: Tensor, weights: Tensor) -> bool:
     """True for CUDA tensors that the operator takes; it looks at dtypes and sizes only, so it can be traced."""
     return (
         HAS_TRITON
         and value.dtype in TOLERANCES
+        and weights.dtype in TOLERANCES
         and locations.dtype == torch.float32
         and len(level_shapes) <= MAX_LEVELS
     )
@@ -115,6 +116,8 @@ def prove(variant: Variant) -> bool:
             deterministic = variant.kernel == "deterministic backward"
             found = launch_backward(given[3], given[0], shapes, *given[1:3], deterministic=deterministic)
         errors = [_error(a.cpu(), b) for a, b in zip(found, expected, strict=True)]
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # Triton's compiler, its C compiler, its driver: each raises its own
         _warn(variant, f"does not run ({type(error).__name__}: {str(error).strip().partition(chr(10))[0]})")
         return False
