@@ -22,6 +22,7 @@ class Matched(NamedTuple):
     scores: np.ndarray  # [D] float64
     hit: np.ndarray  # [A, T, D] bool, matched to any ground truth
     ignored: np.ndarray  # [A, T, D] bool, neither right nor wrong
+    taken: np.ndarray  # [A, T, D] int64, row of the ground truth matched to, -1: none
     positives: np.ndarray  # [A] int64, ground truths that count
 
 
@@ -51,6 +52,7 @@ def match(
     thresholds = np.minimum(IOU_THRESHOLDS, 1 - 1e-10)
     hit = np.zeros((groups, len(thresholds), detections), bool)
     ignored = np.repeat(unmatched_ignored[:, None], len(thresholds), axis=1)
+    taken = np.full(hit.shape, -1)
     free = np.ones((groups, len(thresholds), ious.shape[1]), bool)
     for d in np.flatnonzero((ious >= thresholds[0]).any(axis=1)) if ious.size else ():
         near = np.flatnonzero(ious[d] >= thresholds[0])[::-1]  # of equal ones the last is taken
@@ -64,8 +66,9 @@ def match(
         chosen = best[a, t]
         hit[:, :, d] = found
         ignored[a, t, d] = ignorable[a, t, chosen]
+        taken[a, t, d] = near[chosen]
         free[a, t, near[chosen]] = crowd[near[chosen]]
-    return Matched(scores, hit, ignored, (~gt_ignored).sum(1))
+    return Matched(scores, hit, ignored, taken, (~gt_ignored).sum(1))
 
 
 def accumulate(parts: Sequence[Matched], groups: int) -> Curves:
