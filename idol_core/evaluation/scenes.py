@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
-from idol_core.evaluation.run_lengths import Track, frame_areas
-from idol_core.evaluation.vis_data import GroundTruth, Truth, Video, read_ground_truth, read_results
+from idol_core.evaluation.track_iou import Track, frame_areas, frame_intersections
+from idol_core.evaluation.ytvis_files import GroundTruth, Truth, Video, read_ground_truth, read_results
 
 
 class Entry(NamedTuple):
@@ -77,19 +76,10 @@ def read_scenes(ground_truth: Mapping[str, Any] | Path, results: Iterable[Mappin
 
 def frame_overlaps(scene: Scene) -> FrameOverlaps:
     """Overlap of every track with every object in every frame."""
-    height, width, frames = scene.video
-    tracks = _areas(scene.tracks, scene.video)
-    truths = _areas([truth.masks for truth in scene.truths], scene.video)
-    inter = np.zeros((frames, len(scene.tracks), len(scene.truths)))
-    for frame in np.flatnonzero(tracks.any(0) & truths.any(0)).tolist():
-        rows, columns = np.flatnonzero(tracks[:, frame]), np.flatnonzero(truths[:, frame])
-        ious = coco_mask.iou(
-            [{"size": [height, width], "counts": scene.tracks[row][frame]} for row in rows],
-            [{"size": [height, width], "counts": scene.truths[column].masks[frame]} for column in columns],
-            [0] * len(columns),
-        )
-        both = tracks[rows, frame, None] + truths[columns, frame]
-        inter[frame, rows[:, None], columns] = np.rint(ious * both / (1 + ious))  # whole numbers, so this is exact
+    objects = [truth.masks for truth in scene.truths]
+    tracks, truths = _areas(scene.tracks, scene.video), _areas(objects, scene.video)
+    height, width, _ = scene.video
+    inter = frame_intersections(scene.tracks, objects, tracks, truths, height=height, width=width)
     return FrameOverlaps(inter, tracks, truths)
 
 

@@ -89,9 +89,9 @@ def track_errors(matches: Sequence[SceneMatches]) -> list[TrackError]:
 def _identity(one: SceneMatches) -> Identity:
     """Identities of results instead of tracks."""
     rows = _tracks(one)
-    held: np.ndarray = one.identities.held.any(axis=0)[rows]
+    held = np.logical_or.reduce(one.identities.held)[rows]
     own: np.ndarray = np.equal.outer(one.matching.categories, one.matching.truth_categories)
-    return Identity(one.identities.mended[rows], one.identities.kinds[rows], (held & own).any(axis=1))
+    return Identity(one.identities.mended[rows], one.identities.kinds[rows], (held & own).any(1))
 
 
 def _tracks(one: SceneMatches) -> list[int]:
@@ -143,7 +143,7 @@ def _frames(one: SceneMatches, kind: str, track: int | None, truth: int | None) 
         seen = shown
     else:
         held: np.ndarray = one.identities.held[:, track]
-        elsewhere: np.ndarray = np.delete(held, truth, axis=1).any(axis=1)
+        elsewhere = np.logical_or.reduce(np.delete(held, truth, axis=1), axis=1)
         if kind in ("switch", "merge") and elsewhere.any():
             seen = elsewhere
         elif kind == "mask":

@@ -31,19 +31,26 @@ def track_iou(
     Sum of intersections over sum of unions, over the frames (YouTube-VIS, Yang et al. 2019, section 3). The counts must
     have passed `check_counts`; `areas_*` [tracks, frames] are their `frame_areas`.
     """
-    inter = np.zeros((len(a), len(b)))
-    if not inter.size:
-        return inter
-    size = [height, width]
-    absent = coco_mask.frPyObjects({"size": size, "counts": [height * width]}, height, width)
-    masks_a = [[absent if c is None else {"size": size, "counts": c} for c in track] for track in a]
-    masks_b = [[absent if c is None else {"size": size, "counts": c} for c in track] for track in b]
-    ordinary = [0] * len(b)  # no crowd rule in video scores
-    frames = np.flatnonzero(areas_a.any(0) & areas_b.any(0))
-    if len(frames):
-        ious = np.stack([coco_mask.iou([m[f] for m in masks_a], [m[f] for m in masks_b], ordinary) for f in frames])
-        both = areas_a.T[frames, :, None] + areas_b.T[frames, None, :]
-        inter = np.rint(ious * both / (1 + ious)).sum(0)
+    inter = frame_intersections(a, b, areas_a, areas_b, height=height, width=width).sum(0)
     union = areas_a.sum(1)[:, None] + areas_b.sum(1) - inter
     iou: np.ndarray = inter / np.maximum(union, 1)
     return iou
+
+
+def frame_intersections(
+    a: Sequence[Track], b: Sequence[Track], areas_a: np.ndarray, areas_b: np.ndarray, *, height: int, width: int
+) -> np.ndarray:
+    """Pixels that tracks of `a` and `b` have in common in each frame, [frames, len(a), len(b)] float64.
+
+    The arguments are those of `track_iou`.
+    """
+    size = [height, width]
+    inter = np.zeros((areas_a.shape[1], len(a), len(b)))
+    for frame in np.flatnonzero(areas_a.any(0) & areas_b.any(0)).tolist():
+        rows, columns = np.flatnonzero(areas_a[:, frame]), np.flatnonzero(areas_b[:, frame])
+        masks_a = [{"size": size, "counts": a[row][frame]} for row in rows.tolist()]
+        masks_b = [{"size": size, "counts": b[column][frame]} for column in columns.tolist()]
+        ious = coco_mask.iou(masks_a, masks_b, [0] * len(columns))  # no crowd rule in video scores
+        both = areas_a[rows, frame, None] + areas_b[columns, frame]
+        inter[frame, rows[:, None], columns] = np.rint(ious * both / (1 + ious))
+    return inter

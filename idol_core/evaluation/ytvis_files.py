@@ -32,6 +32,7 @@ class Truth(NamedTuple):
     area: float  # mean over the frames where `areas` (of the masks, if it names none) is neither 0 nor null, else 0
     crowd: bool
     occlusion: tuple[str | None, ...]  # OVIS: of every frame; empty where the file does not say
+    id: int | None = None  # of the annotation; None where the file does not say
 
 
 class Result(NamedTuple):
@@ -120,6 +121,7 @@ def _add_truth(
         area=math.fsum(seen) / len(seen) if seen else 0.0,
         crowd=bool(annotation.get("iscrowd", 0)),
         occlusion=tuple(annotation.get("occlusion") or ()),
+        id=annotation.get("id"),
     )
     truths.setdefault((int(annotation["video_id"]), int(annotation["category_id"])), []).append(truth)
     return None

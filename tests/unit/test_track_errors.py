@@ -6,7 +6,7 @@ import pytest
 
 from idol_core.evaluation.scenes import read_scenes
 from idol_core.evaluation.track_errors import evaluate_track_errors, match_scenes, track_errors
-from idol_core.evaluation.vis_ap import evaluate_vis
+from idol_core.evaluation.video_ap import evaluate_vis
 from tests.unit.broken_sets import BREAKERS, Perfect, masks
 from tests.unit.random_sets import random_set
 from tests.unit.vis_sets import box, result, truth
