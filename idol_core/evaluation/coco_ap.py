@@ -1,4 +1,4 @@
-"""Box and mask AP of single images, computed by pycocotools."""
+"""Box and mask AP of single images, computed by hotcoco, whose numbers are those of pycocotools."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from hotcoco import COCO, COCOeval
 from pycocotools import mask as coco_mask
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from idol_core.data.annotations.rle import check_counts, from_annotation
 from idol_core.errors import Integrity, Missing
@@ -51,9 +50,9 @@ def evaluate_coco(
         raise Missing("the file carries no ground truth", where=truth_name, fix="score on a split with annotations")
     _check(content, found, kind, results_name)
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = _index(content, _annotations(content, kind))
-        theirs = truth.loadRes([dict(entry) for entry in found]) if found else _index(content, [])
-        evaluation = COCOeval(truth, theirs, kind)
+        truth = _index(content, _annotations(content, kind), truth_name)
+        theirs = truth.loadRes([dict(entry) for entry in found]) if found else _index(content, [], truth_name)
+        evaluation: Any = COCOeval(truth, theirs, kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -73,15 +72,15 @@ def evaluate_coco(
     )
 
 
-def _index(content: Mapping[str, Any], annotations: list[dict[str, Any]]) -> COCO:
-    coco = COCO()
-    coco.dataset = {"images": content["images"], "categories": content["categories"], "annotations": annotations}
-    coco.createIndex()
-    return coco
+def _index(content: Mapping[str, Any], annotations: list[dict[str, Any]], where: str) -> COCO:
+    try:
+        return COCO({"images": content["images"], "categories": content["categories"], "annotations": annotations})
+    except ValueError as error:  # ids that are no whole numbers from 0 on, boxes that are no four numbers
+        raise Integrity(f"not a COCO annotation file: {error}", where=where, fix="repair the annotations") from error
 
 
 def _annotations(content: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
-    """Copies, because pycocotools writes into them; numbered anew, because it takes the id 0 for no match.
+    """Copies, numbered anew from 1: pycocotools takes the id 0 for no match.
 
     What files of one's own often lack is made up for: `iscrowd`, `area`; an annotation without a mask is no truth.
     """

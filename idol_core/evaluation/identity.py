@@ -78,6 +78,8 @@ def scene_counts(scene: Scene, *, threshold: float = 0.0) -> dict[int, Counts]:
     entries: Sequence[Entry] = scene.entries
     if threshold > 0:
         entries = [entry for entry in best_classes(entries) if entry.score >= threshold]
+        scene = scene._replace(tracks=[scene.tracks[entry.track] for entry in entries])
+        entries = [entry._replace(track=row) for row, entry in enumerate(entries)]
     there = np.array([[m is not None for m in track] for track in scene.tracks], bool).reshape(-1, scene.video.frames)
     shown = np.array([[m is not None for m in t.masks] for t in scene.truths], bool).reshape(-1, scene.video.frames)
     ious = frame_overlaps(scene).ious()
