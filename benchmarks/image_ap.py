@@ -2,8 +2,8 @@
 
     python benchmarks/image_ap.py [--images 500]
 
-Seconds of wall clock and of CPU, the best of three runs each, and the largest difference of any number. Reading files is
-left out; the ratio of CPU seconds doesn't depend on the number of cores.
+Seconds of wall clock and of CPU, the best of three runs each, and the largest difference of any number. Reading files
+is left out; the ratio of CPU seconds doesn't depend on the number of cores.
 """
 
 from __future__ import annotations

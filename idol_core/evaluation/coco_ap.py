@@ -42,13 +42,8 @@ def evaluate_coco(
     Raises Missing where a file or its ground truth is not there, Integrity, with a count and an example, for unknown
     image and category ids, scores that are no numbers and masks of another size than their image's.
     """
-    truth_name = str(ground_truth) if isinstance(ground_truth, Path) else "the annotations given"
-    results_name = str(results) if isinstance(results, Path) else "the results given"
-    content = load_json(ground_truth) if isinstance(ground_truth, Path) else ground_truth
-    found = load_json(results) if isinstance(results, Path) else list(results)
-    if content.get("annotations") is None:
-        raise Missing("the file carries no ground truth", where=truth_name, fix="score on a split with annotations")
-    _check(content, found, kind, results_name)
+    content, found = read_images(ground_truth, results, kind=kind)
+    truth_name = _name(ground_truth, "the annotations given")
     with contextlib.redirect_stdout(io.StringIO()):
         truth = _index(content, _annotations(content, kind), truth_name)
         theirs = truth.loadRes([dict(entry) for entry in found]) if found else _index(content, [], truth_name)
@@ -70,6 +65,26 @@ def evaluate_coco(
         },
         category_names={int(c["id"]): str(c.get("name", c["id"])) for c in content["categories"]},
     )
+
+
+def read_images(
+    ground_truth: Mapping[str, Any] | Path,
+    results: Iterable[Mapping[str, Any]] | Path,
+    *,
+    kind: Literal["segm", "bbox"] = "segm",
+) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
+    """The content of both files, results checked against the ground truth. Raises as `evaluate_coco`."""
+    content = load_json(ground_truth) if isinstance(ground_truth, Path) else ground_truth
+    found = load_json(results) if isinstance(results, Path) else list(results)
+    if content.get("annotations") is None:
+        where = _name(ground_truth, "the annotations given")
+        raise Missing("the file carries no ground truth", where=where, fix="score on a split with annotations")
+    _check(content, found, kind, _name(results, "the results given"))
+    return content, found
+
+
+def _name(source: Any, otherwise: str) -> str:
+    return str(source) if isinstance(source, Path) else otherwise
 
 
 def _index(content: Mapping[str, Any], annotations: list[dict[str, Any]], where: str) -> COCO:
