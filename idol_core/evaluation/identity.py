@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from idol_core.evaluation import IDENTITY_METRICS
 from idol_core.evaluation.scenes import Entry, Scene, Scenes, best_classes, frame_overlaps, read_scenes
 
 ALPHAS = np.arange(0.05, 0.99, 0.05)  # 19 overlaps at which a detection counts, for HOTA and its parts
 MIN_IOU = 0.5  # overlap at which a detection counts, for IDF1, MOTA and IDSW
-METRICS = ("HOTA", "DetA", "AssA", "LocA", "IDF1", "MOTA", "IDSW")
 
 _EPS = np.finfo(np.float64).eps
 
@@ -41,7 +41,7 @@ class Counts(NamedTuple):
 
 
 class IdentityScores(NamedTuple):
-    """Scores on 0..100, except IDSW, which counts. The keys of each dict are METRICS."""
+    """Scores on 0..100, except IDSW, which counts. The keys of each dict are IDENTITY_METRICS."""
 
     combined: dict[str, float]  # over all detections, whatever their class
     class_average: dict[str, float]  # mean over all classes of the annotation file (IDSW: the sum), used or not
@@ -68,7 +68,7 @@ def identity_scores(scenes: Scenes, *, threshold: float = 0.0) -> IdentityScores
     sums = {category: _add(several) for category, several in found.items()}
     per_category = {category: metrics(counts) for category, counts in sums.items()}
     rows = list(per_category.values())
-    average = {name: float(np.mean([row[name] for row in rows])) if rows else 0.0 for name in METRICS}
+    average = {name: float(np.mean([row[name] for row in rows])) if rows else 0.0 for name in IDENTITY_METRICS}
     average["IDSW"] = sum(row["IDSW"] for row in rows)
     return IdentityScores(metrics(_add([_nothing(0, 0), *sums.values()])), average, per_category, scenes.categories)
 
@@ -95,7 +95,7 @@ def scene_counts(scene: Scene, *, threshold: float = 0.0) -> dict[int, Counts]:
 
 
 def metrics(counts: Counts) -> dict[str, float]:
-    """The METRICS of some counts."""
+    """The IDENTITY_METRICS of some counts."""
     detection = counts.found / np.maximum(1, counts.found + counts.missed + counts.false)
     association = counts.association / np.maximum(1, counts.found)
     # Without any match, localisation is 1: nothing is badly placed.
@@ -108,7 +108,7 @@ def metrics(counts: Counts) -> dict[str, float]:
         "LocA": 100 * float(localisation.mean()),
         "IDF1": 100 * counts.same_identity / max(1.0, 0.5 * (counts.objects + counts.tracks)),
         "MOTA": 100 * (counts.clear_found - false - counts.switches) / max(1.0, counts.objects),
-        "IDSW": counts.switches,
+        "IDSW": int(counts.switches),
     }
 
 

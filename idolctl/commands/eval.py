@@ -13,8 +13,8 @@ import typer
 from idol_core.errors import InvalidInput
 from idolctl.commands import complete, options
 from idolctl.evaluation.evaluate import EvalRequest, EvalResult, evaluate, evaluate_oracle, evaluate_sweep, mean_of
-from idolctl.evaluation.report import rows_report, score_report, sweep_report
-from idolctl.evaluation.scores import Scores, score_files
+from idolctl.evaluation.report import error_rows, identity_rows, rows_report, score_report, sweep_report
+from idolctl.evaluation.scores import Extras, Figures, Scores, mean_and_spread, score_files
 from idolctl.runs.find import RUNS
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -50,6 +50,16 @@ def eval_command(
     annotations: Annotated[Path | None, typer.Option(help="The ground truth of --results.")] = None,
     occlusion: Annotated[bool, typer.Option("--occlusion", help="By OVIS's occlusion groups too.")] = False,
     per_video: Annotated[bool, typer.Option("--per-video", help="AP and identity switches of every video.")] = False,
+    errors: Annotated[
+        bool, typer.Option("--errors", help="Why AP is lost: kinds of errors, and the AP without each of them.")
+    ] = False,
+    identity: Annotated[
+        bool, typer.Option("--identity", help="How well identities hold: HOTA, IDF1, MOTA and their parts.")
+    ] = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="SCORE", help="--identity of tracks of this score and more; 0, the default: all."),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE[,VALUE]", help="tracker.new_threshold=.3; several values: a table."),
@@ -67,16 +77,20 @@ def eval_command(
     if (results is None) == (not targets):
         raise InvalidInput("name a run, weights or a zoo entry, or give --results FILE", where="command line",
                            fix="idolctl eval RUN, or idolctl eval --results FILE --annotations FILE")  # fmt: skip
+    if threshold is not None and not identity:
+        raise InvalidInput("--threshold goes with --identity", where="command line", fix="add --identity")
+    extras = Extras(occlusion, per_video, errors, identity, threshold or 0.0)
     if results is not None:
         if annotations is None or settings or oracle or data:
-            raise InvalidInput("--results goes with --annotations, --occlusion and --per-video", where="command line",
+            what = "--results goes with --annotations, --occlusion, --per-video, --errors and --identity"
+            raise InvalidInput(what, where="command line",
                                fix=f"idolctl eval --results {results} --annotations FILE")  # fmt: skip
-        scores = score_files(annotations, results, occlusion=occlusion, per_video=per_video)
+        scores = score_files(annotations, results, extras)
         _warn_of_nothing(scores, results.name)
         _finish(scores.as_dict(), score_report(scores, results.name, {}), as_json)
         return
     names = targets or []
-    asked = EvalRequest(data, runs_dir or RUNS, root, tuple(settings or ()), occlusion, per_video, device)
+    asked = EvalRequest(data, runs_dir or RUNS, root, tuple(settings or ()), device, extras)
     if len(names) > 1:
         if oracle:
             raise InvalidInput("--oracle looks at one target", where="command line", fix=f"name only {names[0]}")
@@ -85,6 +99,7 @@ def eval_command(
             _warn_of_nothing(each.scores, each.name)
         _several(several, as_json)
     elif oracle:
+        _need_one_setting(extras, "--oracle")
         found = evaluate_oracle(names[0], asked, clip_length=clip_length)
         labels = {"normal": "normal", "clip": f"clip oracle, {clip_length} frames", "frame": "frame oracle"}
         table = rows_report("identities", [(label, found.rows[key]) for key, label in labels.items()])
@@ -96,6 +111,8 @@ def eval_command(
         }
         _finish(content, f"{names[0]} on {found.data}\n{table}", as_json)
     else:
+        if any("," in text for text in asked.settings):
+            _need_one_setting(extras, "several values of --set")
         sweep = evaluate_sweep(names[0], asked)
         if sweep is not None:
             pairs = zip(sweep.settings, sweep.figures, strict=True)
@@ -109,6 +126,12 @@ def eval_command(
         _warn_of_nothing(one.scores, one.name)
         text = _unscored(one) if one.scores is None else score_report(one.scores, one.name, one.published)
         _finish(one.as_dict(), f"{one.name} on {one.data}\n{text}\n\nresults: {one.results}", as_json)
+
+
+def _need_one_setting(extras: Extras, other: str) -> None:
+    if extras.errors or extras.identity:
+        what = f"--errors and --identity look at one set of results, not at those of {other}"
+        raise InvalidInput(what, where="command line", fix=f"leave out {other.split()[-1]}")
 
 
 def _warn_of_nothing(scores: Scores | None, name: str) -> None:
@@ -126,6 +149,16 @@ def _several(found: list[EvalResult], as_json: bool) -> None:
     published = {f"{k} (published)": v for one in found for k, v in one.published.items()}
     text = rows_report("run", [*rows, ("mean", mean), ("standard deviation", spread), *published.items()])
     content = {**mean, "std": spread, "runs": [one.as_dict() for one in found], "data": found[0].data}
+    scored = [(one.name, one.scores) for one in found if one.scores]
+    if errors := [(name, scores.errors) for name, scores in scored if scores.errors]:
+        text += "\n\n" + error_rows(errors)
+    identities: list[tuple[str, Figures]] = [
+        (n, {**scores.identity.combined}) for n, scores in scored if scores.identity
+    ]
+    if identities:
+        mean, spread = mean_and_spread([figures for _, figures in identities])
+        content |= {"identity": mean, "identity_std": spread}
+        text += "\n\n" + identity_rows([*identities, ("mean", mean), ("standard deviation", spread)])
     _finish(content, f"on {found[0].data}\n{text}", as_json)
 
 

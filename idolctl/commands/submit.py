@@ -108,7 +108,7 @@ def _results(stage: FoundStage, dataset: str, runs: Path, root: Path | None) -> 
     from idolctl.evaluation.evaluate import EvalRequest, evaluate
 
     say(f"{stage.state.folder} has no results on {dataset}: inferring")
-    asked = EvalRequest(dataset, runs, root, settings=(), occlusion=False, per_video=False, device=None)
+    asked = EvalRequest(dataset, runs, root, settings=(), device=None)
     return evaluate(str(stage.state.folder), asked).results
 
 

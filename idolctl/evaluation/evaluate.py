@@ -15,7 +15,7 @@ from idol_core.evaluation import METRICS
 from idol_core.system.files import write_json
 from idolctl.datasets.root import data_root, find_data, is_toy, make_toy_data
 from idolctl.evaluation import infer
-from idolctl.evaluation.scores import Figures, Scores, mean_and_spread, score_dataset
+from idolctl.evaluation.scores import NOTHING_MORE, Extras, Figures, Scores, mean_and_spread, score_dataset
 from idolctl.evaluation.targets import Target, find_target, published_scores
 from idolctl.evaluation.variants import Variant, variants
 from idolctl.runs.state import read_stage
@@ -30,9 +30,8 @@ class EvalRequest:
     runs: Path
     root: Path | None
     settings: tuple[str, ...]
-    occlusion: bool
-    per_video: bool
     device: str | None
+    extras: Extras = NOTHING_MORE
 
 
 @dataclass(frozen=True)
@@ -105,8 +104,7 @@ def evaluate(name: str, asked: EvalRequest) -> EvalResult:
         write_json(results, found, indent=None)
     scores = None
     if subject.dataset.has_ground_truth:
-        wanted = {"occlusion": asked.occlusion, "per_video": asked.per_video}
-        scores = score_dataset(subject.dataset, results, video=subject.video, **wanted)
+        scores = score_dataset(subject.dataset, results, asked.extras, video=subject.video)
     published: dict[str, Figures] = {k: dict(v) for k, v in published_scores(subject.target, subject.data).items()}
     done = EvalResult(name, subject.data, subject.dataset.source, results, scores, published)
     if results.parent != subject.target.stage:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from idol_core.evaluation import METRICS
+from idol_core.evaluation import IDENTITY_METRICS, METRICS
 from idol_core.evaluation.id_switches import MIN_SCORE
-from idolctl.evaluation.scores import Figures, Scores, VideoRow
+from idol_core.evaluation.mending import ErrorTable
+from idolctl.evaluation.scores import ERRORS_OVERLAP, Figures, Identity, Scores, VideoRow, gain
 from idolctl.terminal.table import table
 
 _SIZES = ("APs", "APm", "APl")
@@ -24,12 +25,29 @@ def score_report(scores: Scores, name: str, published: Mapping[str, Figures]) ->
         parts.append(table(("occlusion", *METRICS), groups))
     if scores.per_video:
         parts.append(_videos(scores.per_video))
+    if scores.errors:
+        parts.append(_errors(scores.errors))
+    if scores.identity:
+        parts.append(_identity(scores.identity))
     return "\n\n".join(parts)
 
 
 def rows_report(first: str, rows: Sequence[tuple[str, Figures]]) -> str:
     """A line for each set of figures."""
     return table((first, *METRICS), [(name, *_cells(figures, METRICS)) for name, figures in rows])
+
+
+def identity_rows(rows: Sequence[tuple[str, Mapping[str, float | None]]]) -> str:
+    """A line for each set of identity metrics."""
+    cells = [(name, *_cells(figures, IDENTITY_METRICS)) for name, figures in rows]
+    return table(("identity", *IDENTITY_METRICS), cells)
+
+
+def error_rows(found: Sequence[tuple[str, ErrorTable]]) -> str:
+    """What mending each kind of error would give in AP, a column for each of several results."""
+    names, tables = zip(*found, strict=True)
+    cells = [(kind, *(gain(one.kinds[kind].ap, one.ap) for one in tables)) for kind in tables[0].kinds]
+    return table(("AP gained by mending", *names), cells) + f"\n{ERRORS_OVERLAP}"
 
 
 def sweep_report(settings: Sequence[Mapping[str, str]], figures: Sequence[Figures], best: int) -> str:
@@ -52,6 +70,22 @@ def _videos(rows: Sequence[VideoRow]) -> str:
         "of the frames that show them (`held`)"
     )
     return table(("video", "AP", "AP50", "AR10", "switches", "held"), cells) + "\n" + note
+
+
+def _errors(found: ErrorTable) -> str:
+    rows = [(name, kind) for name, kind in (*found.kinds.items(), ("all", found.all))]
+    cells = [
+        (name, kind.count, kind.ap, gain(kind.ap, found.ap), kind.ap50, gain(kind.ap50, found.ap50))
+        for name, kind in rows
+    ]
+    head = table(("error", "count", "AP mended", "gain", "AP50 mended", "gain"), cells)
+    return f"{head}\n{ERRORS_OVERLAP} Counts are at an IoU of .5."
+
+
+def _identity(found: Identity) -> str:
+    rows = [("all classes", found.combined), ("class average", found.class_average), *found.per_class.items()]
+    which = f"tracks of score {found.threshold:g} and more" if found.threshold else "all tracks, whatever their score"
+    return f"{identity_rows(rows)}\n({which})"
 
 
 def _cells(figures: Mapping[str, float | None], names: Sequence[str]) -> list[float | None]:

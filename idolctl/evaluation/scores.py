@@ -14,12 +14,19 @@ from idol_core.data.images import coco_truth
 from idol_core.errors import InvalidInput
 from idol_core.evaluation.coco_ap import evaluate_coco
 from idol_core.evaluation.id_switches import identity_switches
+from idol_core.evaluation.image_errors import evaluate_image_errors
+from idol_core.evaluation.mending import ErrorTable, Mended
 from idol_core.evaluation.occlusion import occlusion_scores
 from idol_core.evaluation.overlaps import compare
+from idol_core.evaluation.scenes import read_scenes
+from idol_core.evaluation.track_errors import match_scenes, track_error_table
 from idol_core.evaluation.video_ap import score as vis_scores
 
 Figures = dict[str, float | None]  # 0..100; None where no ground truth defines one
 Results = Path | list[dict[str, Any]]
+ERRORS_OVERLAP = (
+    "Kinds of errors overlap: mending one changes what the others cost, so the gains don't add up to what is missing."
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,35 @@ class VideoRow:
 
 
 @dataclass(frozen=True)
+class Extras:
+    """What is computed besides AP."""
+
+    occlusion: bool = False  # AP of OVIS's occlusion groups
+    per_video: bool = False  # AP and identity switches of every video
+    errors: bool = False  # why AP is lost
+    identity: bool = False  # HOTA, IDF1, MOTA
+    threshold: float = 0.0  # lowest score of tracks, for identity; 0: all
+
+
+NOTHING_MORE = Extras()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Identity metrics (IDENTITY_METRICS) of tracks that score `threshold` and more."""
+
+    threshold: float
+    combined: dict[str, float]  # over all detections, whatever their class
+    class_average: dict[str, float]
+    per_class: dict[str, dict[str, float]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready, the combined figures first."""
+        rest = {"class_average": self.class_average, "per_class": self.per_class}
+        return {**self.combined, "threshold": self.threshold, **rest}
+
+
+@dataclass(frozen=True)
 class Scores:
     """All that is known of one set of results."""
 
@@ -43,30 +79,31 @@ class Scores:
     per_class: dict[str, Figures]
     occlusion: dict[str, Figures] = field(default_factory=dict)
     per_video: list[VideoRow] = field(default_factory=list)
+    errors: ErrorTable | None = None
+    identity: Identity | None = None
     empty: bool = False  # there were no results to score
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready, the main figures first."""
         rest: dict[str, Any] = {"occlusion": self.occlusion} if self.occlusion else {}
         rest |= {"per_video": [asdict(row) for row in self.per_video]} if self.per_video else {}
+        rest |= {"errors": errors_as_dict(self.errors)} if self.errors else {}
+        rest |= {"identity": self.identity.as_dict()} if self.identity else {}
         return {**self.stats, "per_class": self.per_class, **rest}
 
 
-def score_files(annotations: Path, results: Results, *, occlusion: bool = False, per_video: bool = False) -> Scores:
+def score_files(annotations: Path, results: Results, extras: Extras = NOTHING_MORE) -> Scores:
     """Score results in YouTube-VIS or COCO format, whichever the annotation file is in.
 
     Raises Missing and Integrity as `evaluate_vis`; InvalidInput where images are asked for what only videos have.
     """
     if annotation_kind(annotations) == "coco":
-        if occlusion or per_video:
-            raise InvalidInput("occlusion groups and single videos are scored of videos only", where=str(annotations),
-                               fix="leave out --occlusion and --per-video")  # fmt: skip
-        return score_images(annotations, results)
+        return score_images(annotations, results, extras, where=str(annotations))
     comparison = compare(annotations, results)
     found = vis_scores(comparison)
-    groups = occlusion_scores(comparison, where=str(annotations)) if occlusion else {}
+    groups = occlusion_scores(comparison, where=str(annotations)) if extras.occlusion else {}
     rows = []
-    if per_video:
+    if extras.per_video:
         held = identity_switches(annotations, results)
         for number in comparison.videos:
             own = _figures(vis_scores(comparison, videos=[number]).stats)
@@ -76,21 +113,26 @@ def score_files(annotations: Path, results: Results, *, occlusion: bool = False,
         _per_class(found),
         {name: _figures(stats) for name, stats in groups.items()},
         rows,
+        *_errors_and_identity(annotations, results, extras),
         empty=not any(len(pair.scores) for pair in comparison.pairs.values()),
     )
 
 
-def score_dataset(dataset: Dataset, results: Results, *, video: bool, **wanted: bool) -> Scores:
+def score_dataset(dataset: Dataset, results: Results, extras: Extras = NOTHING_MORE, *, video: bool) -> Scores:
     """Score results of a data set; of a video set, `video` tells tracks from instances of its single frames."""
     if video or dataset.kind == "coco":
-        return score_files(dataset.source, results, **wanted)
-    return score_images(coco_truth(dataset), results)
+        return score_files(dataset.source, results, extras)
+    return score_images(coco_truth(dataset), results, extras, where=str(dataset.source))
 
 
-def score_images(truth: Path | dict[str, Any], results: Results) -> Scores:
-    """Mask AP of images."""
+def score_images(truth: Path | dict[str, Any], results: Results, extras: Extras, *, where: str) -> Scores:
+    """Mask AP of images. Raises InvalidInput where they are asked for what only videos have."""
+    if extras.occlusion or extras.per_video or extras.identity:
+        raise InvalidInput("occlusion groups, single videos and identities are scored of videos only", where=where,
+                           fix="leave out --occlusion, --per-video and --identity")  # fmt: skip
     found = evaluate_coco(truth, results)
-    return Scores(_figures(found.stats), _per_class(found))
+    errors = evaluate_image_errors(truth, results) if extras.errors else None
+    return Scores(_figures(found.stats), _per_class(found), errors=errors)
 
 
 def mean_and_spread(rows: Sequence[Figures]) -> tuple[Figures, Figures]:
@@ -103,6 +145,39 @@ def mean_and_spread(rows: Sequence[Figures]) -> tuple[Figures, Figures]:
         mean[name] = statistics.fmean(values) if whole else None
         spread[name] = statistics.stdev(values) if whole and len(values) > 1 else None
     return mean, spread
+
+
+def errors_as_dict(errors: ErrorTable) -> dict[str, Any]:
+    """JSON-ready: AP as it is, and of each kind its count, AP with it mended and the gain."""
+
+    def mended(kind: Mended) -> dict[str, Any]:
+        gains = {"dAP": gain(kind.ap, errors.ap), "dAP50": gain(kind.ap50, errors.ap50)}
+        return {"count": kind.count, "AP": kind.ap, "AP50": kind.ap50, **gains}
+
+    kinds = {name: mended(kind) for name, kind in errors.kinds.items()}
+    return {"AP": errors.ap, "AP50": errors.ap50, "kinds": kinds, "all": mended(errors.all), "note": ERRORS_OVERLAP}
+
+
+def gain(after: float | None, before: float | None) -> float | None:
+    """The difference, where both are defined."""
+    return None if after is None or before is None else after - before
+
+
+def _errors_and_identity(
+    annotations: Path, results: Results, extras: Extras
+) -> tuple[ErrorTable | None, Identity | None]:
+    """Of tracks, where they are asked for."""
+    if not (extras.errors or extras.identity):
+        return None, None
+    scenes = read_scenes(annotations, results)
+    errors = track_error_table(match_scenes(scenes)) if extras.errors else None
+    if not extras.identity:
+        return errors, None
+    from idol_core.evaluation.identity import identity_scores  # scipy
+
+    found = identity_scores(scenes, threshold=extras.threshold)
+    per_class = {found.category_names[number]: dict(figures) for number, figures in found.per_category.items()}
+    return errors, Identity(extras.threshold, found.combined, found.class_average, per_class)
 
 
 def _per_class(found: Any) -> dict[str, Figures]:

@@ -15,7 +15,7 @@ import pytest
 from idol_core.config import stage_to_dict
 from idol_core.data.dataset import open_dataset
 from idol_core.errors import Integrity, InvalidInput
-from idol_core.evaluation import METRICS
+from idol_core.evaluation import IDENTITY_METRICS, METRICS
 from idolctl.app import main
 from idolctl.config.library import load_recipe
 from idolctl.config.resolve import resolve
@@ -110,6 +110,43 @@ def test_occlusion_groups(files, call):
     assert "occlusion" in blocks(err)[0]["error"]
 
 
+def test_why_ap_is_lost(files, call):
+    code, out, _ = call(*files(SWAPPED), "--errors", "--json")
+    found = last_json(out)["errors"]
+    assert code == 0
+    assert {kind: row["count"] for kind, row in found["kinds"].items() if row["count"]} == {"switch": 2}
+    row = found["kinds"]["switch"]
+    assert (found["AP"], row["AP"], row["dAP"], row["AP50"], row["dAP50"]) == pytest.approx((0, 100, 100, 100, 100))
+    assert found["kinds"]["mask"]["dAP"] == 0
+    assert found["all"]["AP"] == pytest.approx(100)
+    assert "don't add up" in found["note"]
+    code, out, _ = call(*files([*RIGHT_RESULTS, result(1, 9, 0.95, [LEFT] * FRAMES)]), "--errors")
+    lines = [line.split() for line in out.splitlines()]
+    assert ["class", "1", "100.0", "0.0", "100.0", "0.0"] in lines  # no object of that class: nothing is lost
+    assert "don't add up" in out
+
+
+def test_how_well_identities_hold(files, call):
+    code, out, _ = call(*files(SWAPPED), "--identity", "--json")
+    found = last_json(out)["identity"]
+    assert code == 0
+    assert {name: found[name] for name in IDENTITY_METRICS} == pytest.approx(
+        {"HOTA": 100 / 3**0.5, "DetA": 100, "AssA": 100 / 3, "LocA": 100, "IDF1": 50, "MOTA": 87.5, "IDSW": 2}
+    )
+    assert isinstance(found["IDSW"], int)
+    assert found["per_class"]["class 4"]["IDSW"] == found["class_average"]["IDSW"] == 2
+    assert "all tracks, whatever their score" in call(*files(SWAPPED), "--identity")[1]
+
+
+def test_identity_of_tracks_above_a_threshold(files, call):
+    """Each with its best class only: the other class of the first track is left out, and so is the second track."""
+    results = [*RIGHT_RESULTS, result(1, 9, 0.85, [LEFT] * FRAMES)]
+    for arguments, expected in ((["--threshold", "0.85"], 50), (["--threshold", "0.8"], 100), ([], 50)):
+        code, out, _ = call(*files(results), "--identity", *arguments, "--json")
+        assert (code, last_json(out)["identity"]["MOTA"]) == (0, pytest.approx(expected))
+    assert "tracks of score 0.8 and more" in call(*files(results), "--identity", "--threshold", "0.8")[1]
+
+
 @pytest.mark.parametrize(
     ("broken", "what"),
     [
@@ -160,10 +197,17 @@ def test_images_are_scored_too(files, call):
     assert code == 0
     assert last_json(out)["AP"] == pytest.approx(100)
     assert call(*files(results, annotations), "--per-video")[0] == 2
+    assert call(*files(results, annotations), "--identity")[0] == 2
+    code, out, _ = call(*files([*results, results[0] | {"score": 0.4}], annotations), "--errors", "--json")
+    kinds = last_json(out)["errors"]["kinds"]
+    assert code == 0
+    assert {name: kind["count"] for name, kind in kinds.items()} == {
+        "cls": 0, "loc": 0, "both": 0, "dupe": 1, "bkg": 0, "miss": 0,
+    }  # fmt: skip
 
 
 def test_scoring_files_imports_no_torch(files):
-    arguments = files(RIGHT_RESULTS)
+    arguments = [*files(RIGHT_RESULTS), "--errors", "--identity"]
     program = f"import sys; from idolctl.app import main; main({arguments!r}); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, check=True, stdout=subprocess.DEVNULL)
 
@@ -286,6 +330,31 @@ def test_several_runs_have_a_mean_and_a_spread(run, call):
     assert mean_and_spread([{"AP": 4.0}])[1] == {"AP": None}
 
 
+def test_errors_and_identity_of_runs(run, call, tmp_path):
+    run("a", RIGHT_RESULTS)
+    run("b", SWAPPED)
+    code, out, _ = call("eval", "b", "--data", "pair_val", "--errors", "--identity", "--json")
+    assert (code, last_json(out)["identity"]["IDSW"]) == (0, 2)
+    code, out, _ = call("eval", "a", "b", "--errors", "--identity", "--json")
+    found = last_json(out)
+    assert (code, found["identity"]["IDF1"], found["identity"]["IDSW"]) == (0, pytest.approx(75), 1)
+    assert found["identity_std"]["IDF1"] == pytest.approx(25 * 2**0.5)
+    assert [one["errors"]["kinds"]["switch"]["count"] for one in found["runs"]] == [0, 2]
+    code, out, _ = call("eval", "a", "b", "--errors", "--identity")
+    lines = [line.split() for line in out.splitlines()]
+    assert ["switch", "0.0", "100.0"] in lines
+    assert ["mean", "78.9", "100.0", "66.7", "100.0", "75.0", "93.8", "1"] in lines
+
+
+def test_errors_and_identity_of_weights_on_a_set(run, call):
+    run("a", [], swap_at=4)
+    code, out, _ = call("eval", "a", "--set", "tracker.new_threshold=.2", "--errors", "--identity", "--json")
+    found = last_json(out)
+    assert code == 0
+    assert found["errors"]["kinds"]["switch"]["count"] == 2
+    assert found["identity"]["IDSW"] == 2
+
+
 def test_a_set_without_ground_truth(run, call, tmp_path):
     run("a", RIGHT_RESULTS)
     (tmp_path / "data/instances.json").write_text(json.dumps(scene() | {"annotations": None}))
@@ -334,6 +403,9 @@ def test_submit_infers_what_a_run_lacks(run, call, tmp_path):
         (["ovis-r50"], 3, "not in the cache"),
         ([], 2, "name a run"),
         (["--results", "x.json"], 2, "--annotations"),
+        (["a", "--threshold", ".5"], 2, "--threshold goes with --identity"),
+        (["a", "--identity", "--oracle", "frame"], 2, "one set of results"),
+        (["a", "--errors", "--set", "tracker.new_threshold=.2,.3"], 2, "one set of results"),
         (["--results", "x.json", "--annotations", "y.json"], 3, "not found"),
     ],
 )

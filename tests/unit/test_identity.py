@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from idol_core.evaluation.identity import METRICS, evaluate_identity
+from idol_core.evaluation import IDENTITY_METRICS
+from idol_core.evaluation.identity import evaluate_identity
 from tests.unit.random_sets import random_set
 from tests.unit.vis_sets import HEIGHT, WIDTH, box, result, truth
 
@@ -43,7 +44,7 @@ def reference(content, results, folder):
     rows = found["YouTubeVIS"]["ours"]["COMBINED_SEQ"]
     figures = {key: {**row["HOTA"], **row["CLEAR"], **row["Identity"]} for key, row in rows.items()}
     return {
-        key: {name: float(np.mean(row[name])) * (1 if name == "IDSW" else 100) for name in METRICS}
+        key: {name: float(np.mean(row[name])) * (1 if name == "IDSW" else 100) for name in IDENTITY_METRICS}
         for key, row in figures.items()
     }
 
@@ -101,7 +102,7 @@ def pair(**more):
 
 def test_perfect_tracks_score_a_hundred():
     scores = evaluate_identity(pair(), [result(1, 4, 0.9, [LEFT] * 4), result(1, 4, 0.8, [RIGHT] * 4)])
-    assert scores.combined == pytest.approx(dict.fromkeys(METRICS, 100) | {"IDSW": 0})
+    assert scores.combined == pytest.approx(dict.fromkeys(IDENTITY_METRICS, 100) | {"IDSW": 0})
     assert scores.per_category[4] == scores.combined
     assert scores.class_average["HOTA"] == pytest.approx(50)  # the other class has neither objects nor tracks
 
