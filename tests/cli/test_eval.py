@@ -343,7 +343,7 @@ def test_errors_and_identity_of_runs(run, call, tmp_path):
     code, out, _ = call("eval", "a", "b", "--errors", "--identity")
     lines = [line.split() for line in out.splitlines()]
     assert ["switch", "0.0", "100.0"] in lines
-    assert ["mean", "78.9", "100.0", "66.7", "100.0", "75.0", "93.8", "1"] in lines
+    assert ["mean", "78.9", "100.0", "66.7", "100.0", "75.0", "93.8", "1.0"] in lines
 
 
 def test_errors_and_identity_of_weights_on_a_set(run, call):
