@@ -132,7 +132,7 @@ def _error(one: SceneMatches, kind: str, row: int | None, truth: int | None) -> 
 
 
 def _frames(one: SceneMatches, kind: str, track: int | None, truth: int | None) -> tuple[int, ...]:
-    """Frames in which the error can be seen, as `TRACK_FRAMES` in docs/errors.md."""
+    """Frames in which the error can be seen."""
     seen: np.ndarray
     nowhere = np.zeros(one.scene.video.frames, bool)
     there = nowhere if track is None else np.array([mask is not None for mask in one.scene.tracks[track]])
