@@ -83,6 +83,28 @@ def test_a_track_in_three_pieces():
     assert errors([*results, PERFECT[1]]) == [("fragment", 0, 0, (1, 2, 3)), ("fragment", 1, 0, (0, 2, 3))]
 
 
+def test_two_halves_of_a_track_are_fragments_though_each_is_right_by_itself():
+    halves = [result(1, 4, 0.9, [LEFT, LEFT, None, None]), result(1, 4, 0.8, [None, None, LEFT, LEFT])]
+    assert errors([*halves, PERFECT[1]]) == [("fragment", 1, 0, (0, 1))]
+
+
+def test_pieces_of_the_wrong_class_leave_the_object_missed():
+    pieces = [result(1, 9, 0.9, [LEFT if t == piece else None for t in range(4)]) for piece in range(4)]
+    assert counts(table([*pieces, PERFECT[1]])) == {"both": 4, "missed": 1}
+
+
+def test_two_tracks_of_a_class_that_exchange_their_objects_both_come_right():
+    """Each overlaps both objects alike."""
+    objects = [(1, 4, ONLY_LEFT, {}), (1, 4, [RIGHT] * 4, {})]
+    results = [result(1, 4, 0.9, [LEFT] * 2 + [RIGHT] * 2), result(1, 4, 0.8, [RIGHT] * 2 + [LEFT] * 2)]
+    assert [(kind, truth) for kind, _, truth, _ in errors(results, objects)] == [("switch", 0), ("switch", 1)]
+
+
+def test_what_is_left_of_a_track_whose_object_another_mask_swallowed():
+    results = [result(1, 4, 0.9, [LEFT, BOTH, BOTH, BOTH]), result(1, 9, 0.8, [RIGHT, None, None, None])]
+    assert errors(results) == [("merge", 1, 1, (1, 2, 3))]
+
+
 def test_two_objects_in_one_mask():
     found = table([result(1, 4, 0.9, [BOTH] * 4)])
     assert counts(found) == {"merge": 1}  # of the two, half of what it covers is right at .5: the other one is lost
@@ -100,6 +122,10 @@ def test_two_objects_one_after_the_other_in_one_track():
 def test_an_extra_track_is_a_duplicate_or_background():
     extra = [result(1, 4, 0.5, ONLY_LEFT), result(1, 4, 0.4, [None, FAR, FAR, None])]
     assert errors([*PERFECT, *extra]) == [("duplicate", 2, 0, (0, 1, 2, 3)), ("background", 3, None, (1, 2))]
+
+
+def test_a_short_track_of_an_object_that_has_a_whole_one_is_no_fragment():
+    assert errors([*PERFECT, result(1, 4, 0.5, [LEFT, None, None, None])]) == [("mask", 2, 0, (1, 2, 3))]
 
 
 def test_wrong_class_poor_mask_and_nothing():
