@@ -25,6 +25,7 @@ class Identity(NamedTuple):
 
     mended: np.ndarray  # [D, G] float64, IoU over the video; 0 where the track never holds the object
     kinds: np.ndarray  # [D, G] int8
+    main: np.ndarray  # [D, G] bool: the track holds no other object in more frames
     known: np.ndarray  # [D] bool: the track holds an object of the result's class
 
 
@@ -67,9 +68,11 @@ def judge_tracks(matching: Matching, identity: Identity, threshold: int) -> Judg
     wrong = _wrong(matching, threshold)
     most_own, most_other = own.max(1, initial=0), other.max(1, initial=0)
     explained = (identity.mended >= at) & (identity.kinds > 0)  # [D, G]
+    free = ~matching.found(threshold) & ~matching.crowd
+    of_identity = explained & _own(matching) & (free | identity.main)
     tests = {
         "duplicate": most_own > at,  # two halves of a track have .5 each: they are fragments
-        "switch": (explained & _own(matching)).any(1),  # which of the three is told below
+        "switch": of_identity.any(1),  # which of the three is told below
         "class": most_other >= at,
         "mask": most_own > BACKGROUND_IOU,
         "both": most_other > BACKGROUND_IOU,
@@ -79,10 +82,9 @@ def judge_tracks(matching: Matching, identity: Identity, threshold: int) -> Judg
     for kind, overlap in (("mask", own), ("class", other)):
         rows = np.flatnonzero(kinds == TRACK_KINDS.index(kind))
         targets[rows] = overlap[rows].argmax(1) if overlap.shape[1] else -1
-    free = ~matching.found(threshold) & ~matching.crowd
     rows = np.flatnonzero(kinds == TRACK_KINDS.index("switch"))
     for row in rows[np.argsort(-matching.scores[rows], kind="stable")]:
-        objects = np.flatnonzero(explained[row] & _own(matching)[row])
+        objects = np.flatnonzero(of_identity[row])
         target = max(objects, key=lambda g: (free[g], matching.ious[row, g]))
         targets[row], free[target] = target, False
         kinds[row] = TRACK_KINDS.index(_IDENTITY[int(identity.kinds[row, target])])

@@ -2,7 +2,8 @@
 
 A track *holds* an object in a frame if, of all objects there, their masks overlap most, with an IoU of at least .5. It
 holds several at once if it covers at least half of each of them and fits them taken together (IoU of at least .5)
-better than any one of them. F frames, U tracks, G objects.
+better than any one of them; an object that it never holds alone, and in fewer than half of the frames that show it, is
+only touched in passing and is left out. F frames, U tracks, G objects.
 """
 
 from __future__ import annotations
@@ -91,6 +92,9 @@ def _held(scene: Scene, overlaps: FrameOverlaps) -> np.ndarray:
         together = _union_iou(scene, f, u, objects)
         if together >= HELD_IOU and together > ious[f, u].max():
             held[f, u] = covered[f, u]
+    alone = (held & (held.sum(2) == 1)[:, :, None]).any(0)
+    shown = (overlaps.truths > 0).sum(1)
+    held &= alone | (held.sum(0) >= 0.5 * shown)
     return held
 
 

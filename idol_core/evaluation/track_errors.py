@@ -89,9 +89,11 @@ def track_errors(matches: Sequence[SceneMatches]) -> list[TrackError]:
 def _identity(one: SceneMatches) -> Identity:
     """Identities of results instead of tracks."""
     rows = _tracks(one)
-    held = np.logical_or.reduce(one.identities.held)[rows]
+    frames = one.identities.held.sum(0)[rows]
     own: np.ndarray = np.equal.outer(one.matching.categories, one.matching.truth_categories)
-    return Identity(one.identities.mended[rows], one.identities.kinds[rows], (held & own).any(1))
+    main = (frames > 0) & (frames == frames.max(1, initial=0)[:, None])
+    known = ((frames > 0) & own).any(1)
+    return Identity(one.identities.mended[rows], one.identities.kinds[rows], main, known)
 
 
 def _tracks(one: SceneMatches) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -32,6 +33,7 @@ class Oracle(StrEnum):
     epilog=options.examples(
         "idolctl eval toy-tiny",
         "idolctl eval toy-tiny --set tracker.new_threshold=.2,.3,.4",
+        "idolctl eval toy-tiny --errors --identity --threshold .3",
         "idolctl eval toy-tiny --oracle clip --clip-length 5",
     ),
 )
@@ -79,6 +81,8 @@ def eval_command(
                            fix="idolctl eval RUN, or idolctl eval --results FILE --annotations FILE")  # fmt: skip
     if threshold is not None and not identity:
         raise InvalidInput("--threshold goes with --identity", where="command line", fix="add --identity")
+    if not math.isfinite(threshold or 0.0):
+        raise InvalidInput(f"--threshold {threshold} is no score", where="command line", fix="--threshold .3")
     extras = Extras(occlusion, per_video, errors, identity, threshold or 0.0)
     if results is not None:
         if annotations is None or settings or oracle or data:

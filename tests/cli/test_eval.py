@@ -404,6 +404,7 @@ def test_submit_infers_what_a_run_lacks(run, call, tmp_path):
         ([], 2, "name a run"),
         (["--results", "x.json"], 2, "--annotations"),
         (["a", "--threshold", ".5"], 2, "--threshold goes with --identity"),
+        (["a", "--identity", "--threshold", "nan"], 2, "no score"),
         (["a", "--identity", "--oracle", "frame"], 2, "one set of results"),
         (["a", "--errors", "--set", "tracker.new_threshold=.2,.3"], 2, "one set of results"),
         (["--results", "x.json", "--annotations", "y.json"], 3, "not found"),

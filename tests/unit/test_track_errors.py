@@ -113,6 +113,16 @@ def test_two_objects_in_one_mask():
     assert errors([result(1, 4, 0.9, [BOTH] * 4)]) == [("merge", 0, 1, (0, 1, 2, 3))]
 
 
+def test_an_object_touched_in_passing_is_missed_and_not_merged():
+    assert errors([result(1, 4, 0.9, [LEFT, BOTH, LEFT, LEFT])]) == [("missed", None, 1, (0, 1, 2, 3))]
+
+
+def test_a_track_that_strays_to_an_object_which_has_one_keeps_its_own_error():
+    strays = result(1, 4, 0.5, [RIGHT, RIGHT, RIGHT, LEFT])  # mostly on the object of the other class
+    results = [result(1, 4, 0.9, [LEFT, LEFT, LEFT, None]), PERFECT[1], strays]
+    assert errors(results) == [("class", 2, 1, (0, 1, 2, 3))]
+
+
 def test_two_objects_one_after_the_other_in_one_track():
     objects = [(1, 4, [LEFT, None, None, None], {}), (1, 9, [None, RIGHT, RIGHT, RIGHT], {})]
     results = [result(1, 9, 0.9, [LEFT, RIGHT, RIGHT, RIGHT])]
