@@ -113,7 +113,9 @@ def test_two_objects_in_one_mask():
     assert errors([result(1, 4, 0.9, [BOTH] * 4)]) == [("merge", 0, 1, (0, 1, 2, 3))]
 
 
-def test_an_object_touched_in_passing_is_missed_and_not_merged():
+def test_an_object_touched_in_passing_makes_no_merge():
+    pieces = [result(1, 4, 0.9, [None, BOTH, LEFT, LEFT]), result(1, 4, 0.7, [LEFT, None, None, None])]
+    assert errors([*pieces, PERFECT[1]]) == [("fragment", 1, 0, (1, 2, 3))]
     assert errors([result(1, 4, 0.9, [LEFT, BOTH, LEFT, LEFT])]) == [("missed", None, 1, (0, 1, 2, 3))]
 
 
