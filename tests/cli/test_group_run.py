@@ -59,7 +59,7 @@ def test_without_a_gpu_the_cores_share_the_batch(home, batch, divides):
     options = ("--steps", "1", "--set", "solver.iterations=2", "--set", f"solver.batch_size={batch}")
     (scratch := home / "scratch").mkdir()
     process = start(home, *options, unset=("OMP_NUM_THREADS",), TMPDIR=str(scratch))
-    assert process.wait(timeout=300) == 0, process.communicate()
+    assert process.wait(timeout=600) == 0, process.communicate()
     wanted = next(n for n in divides if n <= usable_cores())
     logs = home / "runs" / "mini-tiny" / "1" / "logs"
     assert {p.name for p in logs.glob("rank*")} == {f"rank{i}.log" for i in range(wanted)}
@@ -77,7 +77,7 @@ def test_a_stopped_group_is_75_and_a_traceback_is_shown_once(home):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGUSR1)
-    _, stderr = process.communicate(timeout=300)
+    _, stderr = process.communicate(timeout=600)
     assert process.returncode == 75
     assert "--gpus 2" in blocks(stderr)[-1]["fix"]
 
@@ -179,7 +179,7 @@ def test_a_job_that_is_preempted_lets_its_stage_stop(tmp_path, monkeypatch):
         assert job.poll() is None
         time.sleep(0.05)
     job.send_signal(signal.SIGUSR2)
-    said, _ = job.communicate(timeout=120)
+    said, _ = job.communicate(timeout=600)
     assert said.splitlines()[0] == "checkpointed"
     assert "exit code 75" in said
     assert StageCommand(arguments, nodes=1).checkpoint().function.arguments == arguments
