@@ -29,7 +29,7 @@ def stoppable(fix: str = "the same command goes on") -> Iterator[None]:
     before = {n: signal.signal(n, stop) for n in STOPS}
     try:
         yield
-    except Preempted:  # also one of a worker that the signal was passed on to
+    except (Preempted, KeyboardInterrupt):  # also for a worker that the signal was passed on to
         _ignore()
         raise
     except BaseException:
