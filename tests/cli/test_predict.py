@@ -349,11 +349,10 @@ def test_a_device_that_is_not_there(predict, folder):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_a_signal_leaves_no_half_written_file(folder, weights, number, code):
-    part = encoded(clip(60))
-    (folder / "long.h264").write_bytes(part * 5000)  # without an end, so that the signals come in the middle
+    write_video(folder / "long.mp4", clip(400), rate=6)  # so long that the signals come while the overlay is drawn
     (folder / "scratch").mkdir()
     env = os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "scratch")}
-    command = [sys.executable, "-m", "idolctl", "predict", "long.h264", "--weights", weights, "--threshold", "0.05"]
+    command = [sys.executable, "-m", "idolctl", "predict", "long.mp4", "--weights", weights, "--threshold", "0.05"]
     running = subprocess.Popen(
         [*map(str, command), "--device", "cpu"],
         cwd=folder,
