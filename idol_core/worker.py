@@ -10,7 +10,6 @@ come again ends at once.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -18,8 +17,11 @@ import threading
 from pathlib import Path
 from types import FrameType
 
+from idol_core.engine.stage_files import read_status
 from idol_core.errors import Preempted
 from idol_core.system.cpu import configure_threads
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 def main(argv: list[str]) -> int:
@@ -37,29 +39,31 @@ def main(argv: list[str]) -> int:
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    for name in ("SIGTERM", "SIGINT", "SIGUSR1"):
-        signal.signal(getattr(signal, name), on_signal)
+    for number in SIGNALS:
+        signal.signal(number, on_signal)
     _log_to(folder / "logs" / f"rank{os.environ.get('RANK', '0')}.log")
 
     from idol_core.engine.failure import report_failure  # imports torch: only once the threads are set
     from idol_core.engine.stage import run_stage
 
+    code = 0
     try:
         run_stage(folder, should_stop=stop.is_set)
     except Exception as error:
         known = report_failure(folder, error)
         print(f"{type(known).__name__}: {known.what}", file=sys.stderr, flush=True)
-        return 0 if under_torchrun and isinstance(known, Preempted) else known.exit_code
-    return 0
+        code = 0 if under_torchrun and isinstance(known, Preempted) else known.exit_code
+    for (
+        number
+    ) in SIGNALS:  # Python gives its own handlers back before it ends, and another signal would change the code
+        signal.signal(number, signal.SIG_IGN)
+    return code
 
 
 def _final_code(folder: Path) -> int | None:
     """The exit code of the error that ended the group before, if another start can't mend it."""
-    try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        return int(state["error"]["exit_code"]) if state["status"] == "failed" and state["error"]["final"] else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    state = read_status(folder)
+    return state.error.exit_code if state.status == "failed" and state.error and state.error.final else None
 
 
 def _log_to(path: Path) -> None:

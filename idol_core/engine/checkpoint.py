@@ -1,4 +1,4 @@
-"""Checkpoints of a running stage: `checkpoints/<iteration>.pt`, the last few kept, a damaged one passed over.
+"""Checkpoints of a running stage: `checkpoints/<iteration>.pt`, the last few kept, an unusable one passed over.
 
 A checkpoint holds the iteration to run next, model, optimiser and gradient-scaler state. No generator state is needed:
 every random draw of an iteration is seeded by (seed, iteration, item).
@@ -6,19 +6,24 @@ every random draw of an iteration is seeded by (seed, iteration, item).
 
 from __future__ import annotations
 
-import contextlib
 import io
-import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from idol_core.system.files import write_aside, write_json
+from idol_core.engine.stage_files import list_checkpoints, number, numbers, whole
+from idol_core.system.files import read_object, write_aside, write_json
 from idol_core.weights import save_weights
+
+_MESSAGE = 300  # characters of an error in a warning; torch lists every key of a network
+
+
+class Unusable(Exception):
+    """A checkpoint that can be read and is not one of this network and its optimisers."""
 
 
 def save_checkpoint(folder: Path, iteration: int, state: dict[str, Any], *, keep: int) -> Path:
@@ -33,39 +38,89 @@ def save_checkpoint(folder: Path, iteration: int, state: dict[str, Any], *, keep
     return path
 
 
-def list_checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints of a stage, oldest first."""
-    return sorted(path for path in folder.glob("*.pt") if path.stem.isdigit())
-
-
 def sweep(folder: Path) -> None:
     """Remove what a process left that was killed while it wrote a checkpoint."""
     for path in folder.glob(".*.part.pt"):
         path.unlink(missing_ok=True)
 
 
-def newest_iteration(folder: Path) -> int:
-    """The iteration of the newest checkpoint, by its name; 0 where there is none."""
-    found = list_checkpoints(folder)
-    return int(found[-1].stem) if found else 0
+def load_newest(
+    folder: Path, *, like: Mapping[str, Any], warn: Callable[[str], None]
+) -> tuple[dict[str, Any] | None, list[Path]]:
+    """The newest usable checkpoint on the CPU, or None, and the unusable ones that are newer.
 
-
-def load_newest(folder: Path, *, warn: Callable[[str], None]) -> dict[str, Any] | None:
-    """The newest whole checkpoint, on the CPU, or None; `warn` hears of each damaged one that is passed over."""
-    for path in reversed(list_checkpoints(folder)):
+    `like` is what a checkpoint of this stage holds ("model", "optimizers", "scaler"): one with other names, shapes or
+    types is unusable, as is one that is cut, altered, or no file at all. `warn` hears of each.
+    """
+    found, unusable = list_checkpoints(folder), list[Path]()
+    for path in reversed(found):
         try:
-            return _load(path)
-        except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-            warn(f"checkpoint {path} is damaged ({error}); falling back to the one before")
-    return None
+            state = _load(path)
+            _check(state, like)
+            return state, unusable
+        except Exception as error:  # a damaged file fails in torch's and zipfile's readers in many ways
+            reason = " ".join(str(error).split())[:_MESSAGE] or type(error).__name__
+            unusable.append(path)
+            then = "falling back to the one before" if len(unusable) < len(found) else "the stage begins anew"
+            warn(f"checkpoint {path} is damaged ({reason}); {then}")
+    return None, unusable
 
 
-def _load(path: Path) -> dict[str, Any]:
+def set_aside(paths: Sequence[Path]) -> None:
+    """Rename unusable checkpoints, so that they are in nobody's way and can still be looked at."""
+    for path in paths:
+        tries = (path.with_name(f"{path.name}.damaged{n or ''}") for n in range(1000))
+        path.rename(next(free for free in tries if not free.exists()))
+
+
+def _load(path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:  # torch.load itself does not verify the archive's checksums
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise Unusable("compressed, which no checkpoint is")
         if damaged := archive.testzip():
-            raise zipfile.BadZipFile(f"bad checksum of {damaged}")
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return state
+            raise Unusable(f"bad checksum of {damaged}")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _check(state: Any, like: Mapping[str, Any]) -> None:
+    if not isinstance(state, dict) or whole(state.get("iteration"), -1) < 0:
+        raise Unusable("it says no iteration")
+    _check_tensors(state.get("model"), like["model"])
+    if not isinstance(state.get("optimizers"), list) or len(state["optimizers"]) != len(like["optimizers"]):
+        raise Unusable("it is of other optimisers")
+    for moments, wanted in zip(state["optimizers"], like["optimizers"], strict=True):
+        _check_optimizer(moments, wanted)
+    scaler = state.get("scaler")
+    if not isinstance(scaler, dict) or scaler.keys() != like["scaler"].keys() or None in map(number, scaler.values()):
+        raise Unusable("the state of its gradient scaler is another")
+
+
+def _check_tensors(found: Any, wanted: Mapping[str, Tensor]) -> None:
+    if not isinstance(found, dict) or found.keys() != wanted.keys():
+        differing = set(found if isinstance(found, dict) else ()) ^ set(wanted)
+        raise Unusable(f"it is of another network: {', '.join(sorted(map(str, differing))[:3])}")
+    for name, tensor in wanted.items():
+        if not _alike(found[name], tensor):
+            raise Unusable(f"{name} is not {list(tensor.shape)} of {tensor.dtype}")
+
+
+def _check_optimizer(found: Any, wanted: Mapping[str, Any]) -> None:
+    """`wanted` has every parameter's state as the optimiser makes it; one that never had a gradient has none."""
+    if not isinstance(found, dict) or not isinstance(found.get("state"), dict):
+        raise Unusable("an optimiser's state is missing")
+    groups = found.get("param_groups")
+    indices = [group.get("params") for group in groups if isinstance(group, dict)] if isinstance(groups, list) else []
+    if indices != [group["params"] for group in wanted["param_groups"]]:
+        raise Unusable("an optimiser's parameters are others")
+    for index, state in found["state"].items():
+        own = wanted["state"].get(index)
+        same = own is not None and isinstance(state, dict) and state.keys() == own.keys()
+        if not same or not all(_alike(state[name], own[name]) for name in own):
+            raise Unusable(f"an optimiser's state of parameter {index!r} is another")
+
+
+def _alike(found: Any, wanted: Tensor) -> bool:
+    return isinstance(found, Tensor) and found.shape == wanted.shape and found.dtype == wanted.dtype
 
 
 def keep_best(
@@ -79,6 +134,5 @@ def keep_best(
 
 
 def _best_ap(folder: Path) -> float:
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        return float(json.loads((folder / "best.json").read_text(encoding="utf-8"))["metrics"]["AP"])
-    return float("-inf")
+    found = numbers(read_object(folder / "best.json").get("metrics")) or {}
+    return found.get("AP", float("-inf"))

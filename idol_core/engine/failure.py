@@ -8,13 +8,13 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from idol_core.engine.checkpoint import newest_iteration
 from idol_core.engine.distributed import PeerLost, is_peer_loss, place_in_group
-from idol_core.engine.journal import Journal, read_state
+from idol_core.engine.feed import LoaderLost, lost_loader
+from idol_core.engine.journal import Journal
+from idol_core.engine.stage_files import StageError, newest_iteration, read_status
 from idol_core.errors import IdolError, Preempted
 
 WAIT_SECONDS = 1.0  # what broke a peer is worth more than that it is gone
@@ -27,19 +27,19 @@ def report_failure(folder: Path, error: Exception) -> IdolError:
     A process that lost a peer keeps silent where the peer told its own reason.
     """
     known = _translated(error, folder)
-    if not isinstance(known, Preempted | PeerLost):
+    if not isinstance(known, Preempted | PeerLost | LoaderLost):
         traceback.print_exception(error)
     told = _told_by_another(folder, patient=isinstance(known, PeerLost))
     if told is not None and not isinstance(known, Preempted):
         return told
-    state = read_state(folder)
+    state = read_status(folder)
     try:
-        journal = Journal(folder, iterations=state.get("iterations", 0))
+        journal = Journal(folder, iterations=state.iterations)
         journal.state(
             "stopped" if isinstance(known, Preempted) else "failed",
-            phase=state.get("phase", "train"),
+            phase=state.phase or "train",
             iteration=newest_iteration(folder / "checkpoints"),
-            error=_as_dict(known, error),
+            error=_told(known, error),
         )
     except OSError:
         print(f"state.json of {folder} could not be written", file=sys.stderr)
@@ -50,12 +50,12 @@ def _told_by_another(folder: Path, *, patient: bool) -> IdolError | None:
     """What another process of the group has reported since the stage was started, if anything."""
     deadline = time.monotonic() + (WAIT_SECONDS if patient else 0.0)
     while place_in_group()[1] > 1:
-        state = read_state(folder)
-        if state.get("status") == "stopped":
+        state = read_status(folder)
+        if state.status == "stopped":
             return Preempted("stopped by another process", where=str(folder))
-        if state.get("status") == "failed" and state.get("error"):
-            told = IdolError(state["error"]["what"], where=state["error"]["where"], fix=state["error"]["fix"])
-            told.exit_code = int(state["error"]["exit_code"])
+        if state.status == "failed" and state.error:
+            told = IdolError(state.error.what, where=state.error.where, fix=state.error.fix)
+            told.exit_code = state.error.exit_code
             return told
         if time.monotonic() >= deadline:
             break
@@ -70,6 +70,8 @@ def _translated(error: Exception, folder: Path) -> IdolError:
     if is_peer_loss(error):
         what = f"rank {rank} lost another process of its group"
         return PeerLost(what, where=str(folder / "logs"), fix="the same command goes on from the last checkpoint")
+    if (lost := lost_loader(error, where=str(folder / "logs"))) is not None:
+        return lost
     if isinstance(error, OSError) and error.errno in _FULL:
         what = f"writing below {folder} failed: {os.strerror(error.errno)}"
         return IdolError(what, where=str(error.filename or folder), fix="make room (or --runs-dir DIR) and run again")
@@ -82,15 +84,15 @@ def _translated(error: Exception, folder: Path) -> IdolError:
     return IdolError(f"{name}: {text}", where=str(log), fix="read the traceback in the log")
 
 
-def _as_dict(known: IdolError, error: Exception) -> dict[str, Any]:
+def _told(known: IdolError, error: Exception) -> StageError:
     """`final`: starting again without a change would end the same way. `traceback`: where nobody foresaw the error."""
-    foreseen = known is error or isinstance(known, PeerLost)
-    return {
-        "what": known.what,
-        "where": known.where,
-        "fix": known.fix,
-        "exit_code": known.exit_code,
-        "rank": place_in_group()[0],
-        "final": known is error,
-        "traceback": None if foreseen else "".join(traceback.format_exception(error)),
-    }
+    lost = isinstance(known, PeerLost | LoaderLost)
+    return StageError(
+        what=known.what,
+        where=known.where,
+        fix=known.fix,
+        exit_code=known.exit_code,
+        rank=place_in_group()[0],
+        final=known is error and not lost,
+        traceback=None if known is error or lost else "".join(traceback.format_exception(error)),
+    )

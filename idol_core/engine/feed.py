@@ -14,6 +14,21 @@ from idol_core.structures import Batch
 STALL_SECONDS = float(os.environ.get("IDOL_STALL_SECONDS", "60"))
 
 
+class LoaderLost(IdolError):
+    """A loader process ended: killed, or out of (shared) memory."""
+
+
+def lost_loader(error: BaseException, *, where: str, when: str = "") -> LoaderLost | None:
+    """The error that belongs to a loader process's end; None for another error.
+
+    PyTorch raises it in the main thread as soon as the process has ended, whatever runs there just then.
+    """
+    if not isinstance(error, RuntimeError) or "DataLoader worker" not in str(error):
+        return None
+    fix = "see whether memory or shared memory (/dev/shm) ran out; --set data.workers=0 loads in the worker itself"
+    return LoaderLost(f"a loader process ended{when}: {' '.join(str(error).split())}", where=where, fix=fix)
+
+
 def next_batches(
     incoming: Iterator[list[Batch]],
     iteration: int,
@@ -24,7 +39,7 @@ def next_batches(
     """The micro-batches of `iteration`. `warn` hears of a loader that lets wait, with the `names` of its items.
 
     Raises:
-        IdolError: a loader process ended (killed, or out of shared memory).
+        LoaderLost: a loader process ended.
     """
 
     def bark(seconds: float) -> None:
@@ -34,11 +49,10 @@ def next_batches(
         with watchdog(STALL_SECONDS, bark):
             return next(incoming)
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        fix = "see whether memory or shared memory (/dev/shm) ran out; --set data.workers=0 loads in the worker itself"
         items = ", ".join(names(iteration))
-        raise IdolError(f"a loader process ended in iteration {iteration}: {error}", where=items, fix=fix) from error
+        if (lost := lost_loader(error, where=items, when=f" in iteration {iteration}")) is None:
+            raise
+        raise lost from error
 
 
 @contextmanager

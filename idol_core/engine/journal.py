@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from idol_core.system.files import write_aside, write_json
-
-RESUMED = "resumed"  # the event of the line behind which the lines of a later session begin
+from idol_core.engine.metrics_lines import RESUMED, read_lines
+from idol_core.engine.stage_files import METRICS_LINES, StageError, StageStatus, read_status, write_status
+from idol_core.system.files import write_aside
 
 
 class Journal:
@@ -27,25 +27,22 @@ class Journal:
         self._scalars: Scalars | None = None
         self._begun = silent  # whether metrics.jsonl is this session's
         self._held: list[dict[str, Any]] = []  # lines until then
-        previous = read_state(folder)
-        self._seconds = float(previous.get("seconds", 0.0))
+        self._seconds = read_status(folder).seconds
         self._started = time.monotonic()
 
     def resume_at(self, iteration: int) -> None:
-        """Drop the lines of iterations that will be run again. To be called before the first line.
+        """Drop the lines of iterations that will be run again, and what is no line. To be called before the first line.
 
         Where any are dropped, the file is replaced, and a line marks where this session begins.
         """
         if self.silent:
             return
         self._scalars = open_scalars(self.folder / "tensorboard", start=iteration)
-        path = self.folder / "metrics.jsonl"
-        text = path.read_text() if path.exists() else ""
-        kept = [line for line in text.splitlines() if _iteration(line) <= iteration]
-        if "".join(line + "\n" for line in kept) != text:
-            kept.append(json.dumps({"event": RESUMED, "iteration": iteration}))
-            with write_aside(path) as aside:
-                aside.write_text("".join(line + "\n" for line in kept))
+        path = self.folder / METRICS_LINES
+        if any(not _stays(line.values, iteration) for line in read_lines(path)):
+            with write_aside(path) as aside, open(aside, "wb") as file:
+                file.writelines(line.raw for line in read_lines(path) if _stays(line.values, iteration))
+                file.write(json.dumps({"event": RESUMED, "iteration": iteration}).encode() + b"\n")
         self._begun = True
         for values in self._held:
             self._append(values)
@@ -60,8 +57,8 @@ class Journal:
 
     def has_evaluated(self, iteration: int) -> bool:
         """Whether `metrics.jsonl` tells of an evaluation of these weights."""
-        lines = map(json.loads, (self.folder / "metrics.jsonl").read_text().splitlines())
-        return any(line.get("event") == "evaluated" and line["iteration"] == iteration for line in lines)
+        told = (line.values or {} for line in read_lines(self.folder / METRICS_LINES))
+        return any(v.get("event") == "evaluated" and v["iteration"] == iteration for v in told)
 
     def warn(self, text: str) -> None:
         """Say `text` on stderr, and in `metrics.jsonl` for whoever watches the run.
@@ -88,42 +85,20 @@ class Journal:
             self._held.append(values)
 
     def _append(self, values: dict[str, Any]) -> None:
-        with open(self.folder / "metrics.jsonl", "a", encoding="utf-8") as file:
+        with open(self.folder / METRICS_LINES, "a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
     def state(self, status: str, *, phase: str, iteration: int, metrics: dict[str, float] | None = None,
-              error: dict[str, Any] | None = None) -> None:  # fmt: skip
+              error: StageError | None = None) -> None:  # fmt: skip
         """Replace `state.json`: status running, stopped, failed or done; phase train or evaluate."""
-        if self.silent:
-            return
-        write_json(
-            self.folder / "state.json",
-            {
-                "status": status,
-                "phase": phase,
-                "iteration": iteration,
-                "iterations": self.iterations,
-                "seconds": round(self._seconds + time.monotonic() - self._started, 2),
-                "metrics": metrics,
-                "error": error,
-            },
-        )
+        if not self.silent:
+            seconds = round(self._seconds + time.monotonic() - self._started, 2)
+            found = StageStatus(status, phase, iteration, self.iterations, seconds, metrics, error)
+            write_status(self.folder, found)
 
 
-def read_state(folder: Path) -> dict[str, Any]:
-    """The stage's `state.json`, or {} where there is none that can be read."""
-    try:
-        state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return state
-
-
-def _iteration(line: str) -> int:
-    try:
-        return int(json.loads(line).get("iteration", -1))
-    except ValueError:  # a line cut short by a kill
-        return 2**62
+def _stays(line: dict[str, Any] | None, iteration: int) -> bool:
+    return line is not None and line.get("iteration", 0) <= iteration
 
 
 class Scalars:

@@ -42,6 +42,17 @@ def make_optimizers(model: nn.Module, solver: SolverConfig) -> list[torch.optim.
     return made
 
 
+def full_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The optimiser's state dict with the moments of every parameter, as tensors without memory: what a checkpoint may
+    hold of it."""
+    names = ("momentum",) if isinstance(optimizer, Muon) else ("exp_avg", "exp_avg_sq")
+    steps = {} if isinstance(optimizer, Muon) else {"step": torch.empty((), device="meta")}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    moments = [{name: torch.empty_like(p, device="meta") for name in names} for p in parameters]
+    state = {index: {**steps, **found} for index, found in enumerate(moments)}
+    return {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+
+
 def _weights(model: nn.Module) -> Iterator[str]:
     """Names of the weights of linear layers and convolutions."""
     for name, module in model.named_modules():

@@ -6,20 +6,20 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 
 from idol_core.build import build_model
-from idol_core.config import StageConfig, stage_from_dict, stage_to_dict
+from idol_core.config import StageConfig, stage_to_dict
 from idol_core.data.catalog import resolve_source
 from idol_core.data.dataset import Dataset, open_dataset
 from idol_core.data.loader import item_names, make_loader
-from idol_core.engine.checkpoint import keep_best, list_checkpoints, newest_iteration, sweep
+from idol_core.engine.checkpoint import keep_best, sweep
 from idol_core.engine.distributed import Group, join_group, leave_group, place_in_group
 from idol_core.engine.evaluate import evaluate_stage
 from idol_core.engine.journal import Journal
+from idol_core.engine.stage_files import StageOrder, newest_iteration, read_order
 from idol_core.engine.train import train
 from idol_core.errors import IdolError, Integrity, InvalidInput
 from idol_core.model.idol import IDOL
@@ -36,8 +36,8 @@ def run_stage(folder: Path, *, should_stop: Callable[[], bool]) -> None:
 
     Raises IdolError; Preempted after a checkpoint when told to stop.
     """
-    order = read_order(folder)
-    config = stage_from_dict(order["config"])
+    order = _order(folder)
+    config = order.config()
     rank, _ = place_in_group()
     journal = Journal(folder, iterations=config.solver.iterations, silent=rank > 0)
     with _lock(folder) if rank == 0 else nullcontext():
@@ -51,30 +51,26 @@ def run_stage(folder: Path, *, should_stop: Callable[[], bool]) -> None:
     leave_group()
 
 
-def read_order(folder: Path) -> dict[str, Any]:
-    """The stage.json of `folder`. Raises Integrity where it can't be read."""
-    try:
-        order: dict[str, Any] = json.loads((folder / "stage.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise Integrity(f"stage.json can't be read: {error}", where=str(folder), fix="run the recipe again") from error
+def _order(folder: Path) -> StageOrder:
+    order = read_order(folder)
+    if not order.settings or order.root is None:
+        raise Integrity("stage.json can't be read", where=str(folder / "stage.json"), fix="run the recipe again")
     return order
 
 
 def _run(
     folder: Path,
-    order: dict[str, Any],
+    order: StageOrder,
     config: StageConfig,
     group: Group,
     journal: Journal,
     should_stop: Callable[[], bool],
 ) -> None:
-    root, last = Path(order["root"]), config.solver.iterations
+    root, last = order.root or Path(), config.solver.iterations
     train_set = open_dataset(resolve_source(config.data.train, root), on_read=journal.reading)
     _check_classes(train_set, config)
     torch.manual_seed(config.solver.seed)
     model = build_model(config.model)
-    if not list_checkpoints(folder / "checkpoints"):
-        journal.start_from(_initialise(model, order, config))
     recipe = json.dumps(stage_to_dict(config))
     metadata = {"recipe": recipe, "classes": json.dumps(train_set.category_names)}
 
@@ -91,6 +87,9 @@ def _run(
             keep_best(folder, iteration, metrics, model, metadata)
             journal.line(event="evaluated", iteration=iteration, metrics=metrics)
 
+    def initialise() -> None:
+        journal.start_from(_initialise(model, order, config))
+
     train(
         config,
         model,
@@ -100,6 +99,7 @@ def _run(
         journal=journal,
         should_stop=should_stop,
         warn=journal.warn,
+        initialise=initialise,
         evaluate=evaluate_between,
     )
     if group.rank == 0:
@@ -127,9 +127,9 @@ class _Batches:
         return item_names(self._config, self._dataset, iteration, rank=self._group.rank, world=self._group.world)
 
 
-def _initialise(model: IDOL, order: dict[str, Any], config: StageConfig) -> str:
+def _initialise(model: IDOL, order: StageOrder, config: StageConfig) -> str:
     """Load what the stage starts from; says which weights, and what became of them."""
-    source = order.get("parent") or config.init
+    source = order.parent or config.init
     if source is None:
         return "from scratch"
     path = find_weights(source)

@@ -15,14 +15,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from idol_core.config import SolverConfig, StageConfig
 from idol_core.data.collate import pad_batch
-from idol_core.engine.checkpoint import load_newest, save_checkpoint
+from idol_core.engine.checkpoint import load_newest, save_checkpoint, set_aside
 from idol_core.engine.distributed import Group
 from idol_core.engine.feed import next_batches
 from idol_core.engine.journal import Journal
 from idol_core.engine.meter import Meter
 from idol_core.engine.not_finite import refuse_not_finite
-from idol_core.engine.optim import clip_gradients, make_optimizers, set_lr
-from idol_core.errors import Preempted
+from idol_core.engine.optim import clip_gradients, full_state, make_optimizers, set_lr
+from idol_core.errors import IdolError, Preempted
 from idol_core.losses.criterion import Criterion
 from idol_core.model.idol import IDOL
 from idol_core.structures import Batch
@@ -70,19 +70,24 @@ def train(
     journal: Journal,
     should_stop: Callable[[], bool],
     warn: Callable[[str], None],
+    initialise: Callable[[], None],
     evaluate: Callable[[int], None],
 ) -> None:
     """Train `model` in place for the iterations that are left, resuming from `folder/checkpoints`.
 
-    `evaluate(i)` is called between iterations where solver.evaluate_every says so, and again where that was cut short
-    by the end of a session. Raises Preempted after a checkpoint
-    when `should_stop` says so, and IdolError on a loss that is not finite (the last good checkpoint stays).
+    `initialise()` gives the model the weights to begin with, where no checkpoint can be used. `evaluate(i)` is called
+    between iterations where solver.evaluate_every says so, and again where that was cut short by the end of a session.
+    Raises Preempted after a checkpoint when `should_stop` says so, and IdolError on a loss that is not finite (the last
+    good checkpoint stays).
     """
     solver = config.solver
     model.to(group.device).train()
     optimizers = make_optimizers(model, solver)
     scaler = torch.amp.GradScaler(group.device.type, enabled=solver.precision == "fp16")
-    start = _restore(folder, model, optimizers, scaler, warn=warn)
+    start = _restore(folder, model, optimizers, scaler, group=group, warn=warn)
+    if start is None:
+        initialise()
+        start = 0
     journal.resume_at(start)
     journal.state("running", phase="train", iteration=start)
     if start >= solver.iterations:
@@ -165,16 +170,43 @@ def _gradients(
     return parts
 
 
-def _restore(folder: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], scaler: torch.amp.GradScaler, *,
-             warn: Callable[[str], None]) -> int:  # fmt: skip
-    saved = load_newest(folder / "checkpoints", warn=warn)
+def _restore(
+    folder: Path,
+    model: nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    scaler: torch.amp.GradScaler,
+    *,
+    group: Group,
+    warn: Callable[[str], None],
+) -> int | None:
+    """Load the newest usable checkpoint; returns the iteration to run next, None where there is none.
+
+    Raises IdolError where the processes of the group read different ones.
+    """
+    like = {
+        "model": model.state_dict(),
+        "optimizers": [full_state(optimizer) for optimizer in optimizers],
+        "scaler": scaler.state_dict(),
+    }
+    saved, unusable = load_newest(folder / "checkpoints", like=like, warn=warn if group.rank == 0 else _unheard)
+    start = None if saved is None else int(saved["iteration"])
+    if len(set(group.gather(start))) > 1:
+        what = f"rank {group.rank} reads the checkpoint of iteration {start}, another process another one"
+        raise IdolError(what, where=str(folder / "checkpoints"), fix="look at the disk, then run again")
+    if group.rank == 0:  # all have read by now
+        set_aside(unusable)
     if saved is None:
-        return 0
+        return None
     model.load_state_dict(saved["model"])
-    for optimizer, moments in zip(optimizers, saved["optimizers"], strict=True):
-        optimizer.load_state_dict(moments)
+    for optimizer, found in zip(optimizers, saved["optimizers"], strict=True):
+        groups = optimizer.state_dict()["param_groups"]  # whatever a checkpoint says: the recipe's, which are the same
+        optimizer.load_state_dict({"state": found["state"], "param_groups": groups})
     scaler.load_state_dict(saved["scaler"])
-    return int(saved["iteration"])
+    return start
+
+
+def _unheard(_text: str) -> None:
+    """The first process tells it for all."""
 
 
 def _identity(value: Tensor) -> Tensor:

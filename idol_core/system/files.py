@@ -1,4 +1,4 @@
-"""Files appear under their final name whole or not at all: written aside, fsynced, renamed."""
+"""Write files whole or not at all (aside, fsync, rename), and read small JSON files whatever is in them."""
 
 from __future__ import annotations
 
@@ -30,6 +30,53 @@ def write_json(path: Path, value: Any, *, indent: int | None = 1) -> None:
     """Write `value` as JSON, atomically. NaN and infinity are refused (ValueError)."""
     with write_aside(path) as aside:
         aside.write_text(json.dumps(value, indent=indent, allow_nan=False) + "\n", encoding="utf-8")
+
+
+LARGEST_JSON, DEEPEST_JSON = 16 << 20, 64  # bytes and levels of nesting; what we write stays far below
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a small file of ours; {} where there is none: no such file, no regular file, over 16 MiB, not
+    UTF-8, cut short, another kind of JSON, nested more than 64 levels deep. NaN and infinity are read as null.
+    """
+    return parse_object(_small(path))
+
+
+def read_array(path: Path) -> list[Any]:
+    """The JSON array in a small file of ours, read as `read_object` does; [] where there is none."""
+    found = _parse(_small(path))
+    return found if isinstance(found, list) else []
+
+
+def parse_object(text: bytes) -> dict[str, Any]:
+    """The JSON object that `text` is, read as `read_object` does."""
+    found = _parse(text)
+    return found if isinstance(found, dict) else {}
+
+
+def _small(path: Path) -> bytes:
+    try:
+        return path.read_bytes() if path.is_file() and path.stat().st_size <= LARGEST_JSON else b""
+    except OSError:
+        return b""
+
+
+def _parse(text: bytes) -> Any:
+    try:
+        value = json.loads(text.decode("utf-8"), parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        return None
+    return None if _deeper_than(value, DEEPEST_JSON) else value
+
+
+def _deeper_than(value: Any, most: int) -> bool:
+    level = [value]
+    for _ in range(most):
+        lists = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
+        level = [inner for values in lists for inner in values]
+        if not level:
+            return False
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

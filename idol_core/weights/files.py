@@ -5,6 +5,7 @@ Whatever a file holds, reading it runs nothing of it.
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import zipfile
@@ -50,10 +51,28 @@ def open_weights(path: Path) -> Weights:
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write our format, atomically: safetensors with `metadata` (such as the recipe's JSON under "recipe")."""
+    """Write our format, atomically: safetensors with `metadata` (such as the recipe's JSON under "recipe").
+
+    The same tensors and metadata give the same bytes.
+    """
     content = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in state.items()}, dict(metadata))
-    with write_aside(path) as aside:
-        aside.write_bytes(content)
+    header, data = _sorted_header(content)
+    with write_aside(path) as aside, open(aside, "wb") as file:
+        file.write(header)
+        file.write(data)
+
+
+def _sorted_header(content: bytes) -> tuple[bytes, memoryview]:
+    """The header (its length in 8 bytes, JSON, spaces up to a multiple of 8) with metadata by name, and the data.
+
+    The library writes metadata in an order drawn anew each time, and tensors in one that depends on them alone.
+    """
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, memoryview(content)[8 + size :]
 
 
 def _open_safetensors(path: Path) -> Weights:

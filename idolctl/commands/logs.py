@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from idol_core.errors import InvalidInput, Missing
+from idol_core.errors import Integrity, InvalidInput, Missing
 from idolctl.commands import complete, options
 from idolctl.runs.find import RUNS, find_run, stages_of
 
@@ -42,8 +42,11 @@ def logs(
 def _log(run: Path, step: int | None, rank: str) -> Path:
     stages = [s for s in stages_of(run) if step in (None, s.step)]
     if not stages:
-        known = ", ".join(sorted({str(s.step) for s in stages_of(run)}))
-        raise InvalidInput(f"{run.name} has no step {step}", where="--step", fix=f"it has {known}")
+        known = sorted({str(s.step) for s in stages_of(run)})
+        if not known:
+            what = f"no stage of {run.name} has a stage.json that can be read"
+            raise Integrity(what, where=str(run), fix="look into its logs folders")
+        raise InvalidInput(f"{run.name} has no step {step}", where="--step", fix=f"it has {', '.join(known)}")
     folder = stages[0].state.folder / "logs"
     path = folder / (f"rank{rank}.log" if rank.isdigit() else f"{rank}.log")
     if not path.is_file():

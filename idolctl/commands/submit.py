@@ -16,7 +16,7 @@ from idolctl.commands import complete, options
 from idolctl.datasets.root import data_root
 from idolctl.errors import suggestion
 from idolctl.runs.find import RUNS, FoundStage, find_run, run_folders, stages_of
-from idolctl.submission.pack import Package, pack
+from idolctl.submission.pack import Package, check_target, pack
 from idolctl.submission.results import read_videos
 from idolctl.submission.servers import Server, find_server
 from idolctl.terminal.progress import Transfer, say
@@ -56,7 +56,8 @@ def submit(
     Results that a run lacks are inferred first."""
     if run is not None and results is not None:
         raise InvalidInput("--run and --results exclude each other", where="command line", fix="give one of them")
-    videos = read_videos(annotations or _annotations(dataset, data_root(root)))
+    truth = annotations or _annotations(dataset, data_root(root))
+    videos = read_videos(truth)
     if results is None:
         stage = _stage(dataset, run, runs_dir or RUNS)
         own = stage.validates_on in (f"{dataset}_val", "")
@@ -67,6 +68,7 @@ def submit(
     server = find_server(dataset)  # none takes a split
     limit = int(limit_mb * 1e6) if limit_mb is not None else server.limit if server else None
     target = out or beside / "submission.zip"
+    check_target(target, truth)
     with Transfer(f"checking and packing {results.name}") as transfer:
         selection: Any = {"limit": limit, "top_k": top_k, "min_score": min_score, "fit": fit}
         package = pack(results, videos, target, **selection, progress=transfer.update)

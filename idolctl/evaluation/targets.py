@@ -15,7 +15,7 @@ from idol_core.system.cache import cache_folder, find_weights
 from idolctl.config.library import load_recipe, recipe_names
 from idolctl.config.resolve import resolve
 from idolctl.errors import suggestion
-from idolctl.runs.find import FoundStage, find_run, run_folders, stages_of
+from idolctl.runs.find import FoundStage, find_run, run_folders, stage_in, stages_of
 from idolctl.runs.state import WEIGHTS
 from idolctl.terminal.progress import say
 from idolctl.zoo.entries import ZooEntry, load_zoo
@@ -42,7 +42,7 @@ def find_target(name: str, runs: Path, *, data: str | None) -> Target:
     """
     path = Path(name)
     if (path / "stage.json").is_file():
-        return _of_stage(name, next(s for s in stages_of(path.parent) if s.state.folder.samefile(path)))
+        return _of_stage(name, stage_in(path))
     if any((runs / name).glob("*/stage.json")) or any(path.glob("*/stage.json")):
         if any(entry.name == name for entry in load_zoo().weights):  # RECIPE-BACKBONE is a name of both
             files = f"{cache_folder()}/weights/{name}.*"
@@ -78,7 +78,7 @@ def _of_run(name: str, run: Path) -> Target:
     ready = [s for s in stages if s.state.has_weights]
     if not ready:
         known = ", ".join(sorted(s.state.folder.name for s in stages))
-        recipe = stages[0].order["config"]["recipe"] if stages else "RECIPE"
+        recipe = stages[0].order.settings.get("recipe", "RECIPE") if stages else "RECIPE"
         raise Missing(f"no stage of {run} has weights yet (there are {known})", where=str(run),
                       fix=f"idolctl run {recipe} --runs-dir {run.parent} --name {run.name}")  # fmt: skip
     return _of_stage(name, max(ready, key=lambda s: (s.step, s.changed)))
@@ -88,16 +88,14 @@ def _of_stage(name: str, stage: FoundStage) -> Target:
     folder = stage.state.folder
     if not stage.state.has_weights:
         raise Missing(f"{name} has no weights yet", where=str(folder / WEIGHTS), fix="let the run finish first")
-    config = stage_from_dict(stage.order["config"])
-    return Target(name, folder / WEIGHTS, config, folder, folder, Path(stage.order["root"]))
+    return Target(name, folder / WEIGHTS, stage.order.config(), folder, folder, stage.order.root)
 
 
 def _of_checkpoint(name: str, path: Path) -> Target:
     """Weights in the middle of a stage, under its settings. The results of the stage are not theirs."""
     folder = path.parents[1]
-    order = next(s.order for s in stages_of(folder.parent) if s.state.folder.samefile(folder))
-    config = stage_from_dict(order["config"])
-    return Target(name, path, config, folder / "eval" / path.stem, None, Path(order["root"]))
+    order = stage_in(folder).order
+    return Target(name, path, order.config(), folder / "eval" / path.stem, None, order.root)
 
 
 def _of_file(name: str, path: Path, runs: Path, data: str | None) -> Target:

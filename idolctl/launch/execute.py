@@ -23,10 +23,24 @@ from idolctl.runs.plan import Action, make_plan
 from idolctl.runs.report import plan_table
 from idolctl.runs.run import Run, lacking, refuse_changes, uses_toy
 from idolctl.runs.stages import Stage
-from idolctl.runs.state import WEIGHTS, InUse, StageState, clear_stage, mark_starting, read_stage, run_lock, stage_lock
+from idolctl.runs.state import (
+    WEIGHTS,
+    InUse,
+    StageState,
+    clear_stage,
+    make_room,
+    mark_starting,
+    read_stage,
+    run_lock,
+    stage_lock,
+)
 from idolctl.signals import stoppable
 from idolctl.terminal.progress import clock
 from idolctl.terminal.stage_display import make_display
+
+# of a stage folder
+_FILES = ("stage.json", "recipe.yaml", "state.json", "metrics.jsonl", WEIGHTS, "results.json", "evaluation.json")
+_FOLDERS = ("checkpoints", "logs", "parts", "evaluations", "tensorboard")
 
 
 @dataclass(frozen=True)
@@ -95,6 +109,7 @@ def _run_stage(run: Run, stage: Stage) -> None:
         found = StageState(found.folder)
     folder = run.stage_folder(stage.chain)
     folder.mkdir(parents=True, exist_ok=True)
+    make_room(folder, files=_FILES, folders=_FOLDERS)
     _write_order(run, stage)
     mark_starting(folder)
     display = make_display(stage.step, start=found.iteration, iterations=stage.config.solver.iterations)

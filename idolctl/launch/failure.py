@@ -19,10 +19,10 @@ def raise_failure(state: StageState, code: int, received: int | None, *, resume:
     if received is not None or code == Preempted.exit_code or state.status == "stopped":
         raise Preempted(f"stopped at {at}", where=str(state.folder), fix=resume)
     if state.status == "failed" and state.error:
-        if state.error.get("traceback"):
-            print(f"[rank {state.error['rank']}] {state.error['traceback'].rstrip()}", file=sys.stderr)
-        error = IdolError(state.error["what"], where=state.error["where"], fix=state.error["fix"])
-        error.exit_code = int(state.error["exit_code"])
+        if state.error.traceback:
+            print(f"[rank {state.error.rank}] {state.error.traceback.rstrip()}", file=sys.stderr)
+        error = IdolError(state.error.what, where=state.error.where, fix=state.error.fix)
+        error.exit_code = state.error.exit_code
         raise error
     how = f"was killed by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code}"
     log = max(state.folder.glob("logs/*.log"), key=_changed, default=state.folder / "logs" / "rank0.log")

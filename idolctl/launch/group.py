@@ -11,11 +11,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from idol_core.engine.stage_files import read_order
 from idol_core.errors import IdolError
 from idolctl.launch.failure import raise_failure
 from idolctl.launch.worker import ENVIRONMENT, run_worker, worker_command
 from idolctl.runs.processes import LaunchConfig
-from idolctl.runs.state import StageState, read_holder, read_key, read_stage
+from idolctl.runs.state import StageState, read_holder, read_stage
 
 if TYPE_CHECKING:
     from idolctl.runs.run import Run
@@ -31,7 +32,7 @@ def launch(
     name = "launcher" if first else f"launcher-{socket.gethostname()}-{os.getpid()}"
     log = folder / "logs" / f"{name}.log" if config.grouped else None
     with TemporaryDirectory(prefix="idolctl-", ignore_cleanup_errors=True) as scratch:
-        command = worker_command(config, folder, key=read_key(folder), scratch=scratch)
+        command = worker_command(config, folder, key=read_order(folder).key, scratch=scratch)
         return run_worker(command, folder, on_report=on_report, log=log, environment=ENVIRONMENT)
 
 
@@ -40,7 +41,7 @@ def leads_us(folder: Path, config: LaunchConfig) -> bool:
     deadline = time.monotonic() + 2
     while config.nodes > 1 and time.monotonic() < deadline:
         if holder := read_holder(folder):
-            return bool(holder.get("endpoint") == config.endpoint)
+            return bool(holder.endpoint == config.endpoint)
         time.sleep(0.1)
     return False
 

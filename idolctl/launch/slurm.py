@@ -72,7 +72,7 @@ class StageCommand:
         return ["--rdzv-endpoint", f"{environment.hostnames[0]}:{port}"]
 
 
-def submit(run: Run, *, cluster: str = "slurm") -> list[dict[str, Any]]:
+def submit(run: Run, *, cluster: str = "slurm") -> list[dict[str, str]]:
     """Submit a job for every stage that has work left; returns their entries in `jobs.json` of the run.
 
     `cluster` is submitit's: slurm, or local and debug, which run the jobs here.
@@ -84,7 +84,7 @@ def submit(run: Run, *, cluster: str = "slurm") -> list[dict[str, Any]]:
         left = [action.stage for action in actions if action.kind != "skip"]
     earlier = [e for e in read_jobs(run.folder) if e["stage"] not in {stage.chain for stage in left}]
     executor = _executor(run, cluster)  # without the folder's lock, which the first job may need at once
-    entries: list[dict[str, Any]] = []
+    entries: list[dict[str, str]] = []
     for stage in left:
         _set_parameters(executor, run, stage, after=entries[-1]["job"] if entries else None)
         try:
@@ -109,7 +109,7 @@ def _refuse_queued(run: Run) -> None:
         raise InUse(what, where=str(run.folder / JOBS), fix=f"idolctl status; scancel {' '.join(queued)} ends them")
 
 
-def print_jobs(entries: list[dict[str, Any]], folder: Path, as_json: bool) -> None:
+def print_jobs(entries: list[dict[str, str]], folder: Path, as_json: bool) -> None:
     """Say which jobs were submitted, and where they write."""
     if as_json:
         print(json.dumps({"jobs": entries}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import IO, Any
 
-from idol_core.engine.journal import RESUMED
+from idol_core.engine.metrics_lines import RESUMED, parse_line
 from idolctl.runs.processes import LaunchConfig
 
 POLL_SECONDS = 0.2
@@ -125,8 +124,8 @@ class _Tail:
                 if not line.endswith(b"\n"):
                     return
                 start += len(line)
-                with suppress(ValueError):
-                    yield json.loads(line), start
+                if (values := parse_line(line)) is not None:
+                    yield values, start
 
 
 SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"  # torchrun passes these on

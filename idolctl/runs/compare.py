@@ -36,13 +36,11 @@ def comparison_text(entries: list[dict[str, Any]], first: str, second: str) -> s
 def _compare_step(step: int, first: FoundStage | None, second: FoundStage | None) -> dict[str, Any]:
     if first is None or second is None:
         return {"step": step, "settings": {}, "metrics": {}, "only": 0 if second is None else 1}
-    a, b = (flat_settings(stage.order["config"]) for stage in (first, second))
+    a, b = (flat_settings(stage.order.settings) for stage in (first, second))
     for values, stage in ((a, first), (b, second)):
-        identity = stage.order.get("identity") or {}
-        values["starts from"] = stage.order["config"].get("init") or (
-            "a step before" if stage.order["parent"] else None
-        )
-        values |= {f"annotations of {part}": identity.get(part) for part in ("train", "val")}
+        start = "a step before" if stage.order.parent else None
+        values["starts from"] = stage.order.settings.get("init") or start
+        values |= {f"annotations of {part}": stage.order.identity.get(part) for part in ("train", "val")}
     differing = {key: [a.get(key), b.get(key)] for key in a.keys() | b.keys() if a.get(key) != b.get(key)}
     scores = [stage.state.metrics or {} for stage in (first, second)]
     metrics = {name: [s.get(name) for s in scores] for name in METRICS if any(name in s for s in scores)}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from idol_core.errors import InvalidInput
+from idol_core.engine.stage_files import ORDER, STATUS, StageOrder, read_order
+from idol_core.errors import Integrity, InvalidInput
 from idolctl.errors import suggestion
 from idolctl.runs.state import StageState, read_stage
 
@@ -20,38 +19,41 @@ class FoundStage:
     """A stage folder of a run: its order (stage.json) and its state."""
 
     run: Path
-    order: dict[str, Any]
+    order: StageOrder
     state: StageState
 
     @property
     def step(self) -> int:
         """1, 2 or 3."""
-        return int(self.order["config"]["step"])
+        return self.order.step
 
     @property
     def validates_on(self) -> str:
         """The name of the data set that it is scored on, '' for one given by paths."""
-        return str(self.order["config"]["data"]["val"]["name"])
+        return self.order.validates_on
 
     @property
     def changed(self) -> float:
         """When its state was last written, in seconds."""
-        path = self.state.folder / "state.json"
-        return path.stat().st_mtime if path.exists() else 0.0
+        try:
+            return (self.state.folder / STATUS).stat().st_mtime
+        except OSError:
+            return 0.0
 
 
 def stages_of(run: Path) -> list[FoundStage]:
-    """All stages of a run folder, the newest first."""
-    found = []
-    for path in run.glob("*/stage.json"):
-        try:
-            order = json.loads(path.read_text(encoding="utf-8"))
-            stage = FoundStage(run, order, read_stage(path.parent))
-            _ = stage.step, stage.validates_on
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        found.append(stage)
-    return sorted(found, key=lambda s: s.changed, reverse=True)
+    """All stages of a run folder, the newest first; those are left out whose stage.json doesn't say their step."""
+    found = [FoundStage(run, read_order(p.parent), read_stage(p.parent)) for p in run.glob(f"*/{ORDER}")]
+    return sorted((stage for stage in found if stage.step), key=lambda s: s.changed, reverse=True)
+
+
+def stage_in(folder: Path) -> FoundStage:
+    """The stage in a folder. Raises Integrity where its stage.json can't be read."""
+    stage = FoundStage(folder.parent, read_order(folder), read_stage(folder))
+    if not stage.step:
+        fix = "run the recipe again, or look at the stages beside it"
+        raise Integrity("stage.json can't be read", where=str(folder / ORDER), fix=fix)
+    return stage
 
 
 def run_folders(runs: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from idol_core.config import DataSource, StageConfig, stage_to_dict
 from idol_core.data.catalog import resolve_source
 from idol_core.errors import Missing
 from idol_core.system.cache import cache_folder
-from idol_core.system.files import write_json
+from idol_core.system.files import read_object, write_json
 
 SCRATCH = "scratch"
 # How a stage is run, not what it learns: such settings may change between a start and its resumption.
@@ -78,9 +78,8 @@ class FileHashes:
 
     def __init__(self) -> None:
         self._path = cache_folder() / "hashes.json"
-        self._known: dict[str, list[Any]] = {}
-        with contextlib.suppress(OSError, ValueError):
-            self._known = dict(json.loads(self._path.read_text(encoding="utf-8")))
+        found = read_object(self._path)
+        self._known = {path: known for path, known in found.items() if isinstance(known, list) and len(known) == 3}
 
     def of(self, path: Path) -> str:
         """The hex digest of the content of `path`. Raises OSError where it can't be read."""

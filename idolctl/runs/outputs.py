@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import shutil
 import sys
@@ -12,9 +10,10 @@ from typing import Any
 
 from idol_core.config import DataSource
 from idol_core.data.catalog import resolve_source
-from idol_core.system.files import write_aside, write_json
+from idol_core.engine.stage_files import read_order
+from idol_core.system.files import read_object, write_aside, write_json
 from idolctl.runs.run import Run
-from idolctl.runs.state import WEIGHTS
+from idolctl.runs.state import WEIGHTS, make_room
 from idolctl.submission.pack import pack
 from idolctl.submission.results import entries, read_videos
 
@@ -27,10 +26,11 @@ def make_outputs(run: Run) -> dict[str, Path]:
     """Bring the last stage's files to the run folder; what is there and belongs to that stage is left alone."""
     last = run.stages[-1]
     folder, top = run.stage_folder(last.chain), run.folder
-    key = json.loads((folder / "stage.json").read_text(encoding="utf-8"))["key"]
+    key = read_order(folder).key
     found = {name: top / file for name, file in _wanted(last.step).items()}
-    if _stamp(top) == key and all(path.is_file() for path in found.values()):
+    if key and read_object(top / _STAMP).get("key") == key and all(path.is_file() for path in found.values()):
         return found
+    make_room(top, files=(_STAMP, *_wanted(3).values()))
     for old in (_STAMP, *_wanted(3).values()):
         (top / old).unlink(missing_ok=True)
     _share(folder / WEIGHTS, top / WEIGHTS)
@@ -48,12 +48,6 @@ def _wanted(step: int) -> dict[str, str]:
     files = {"weights": WEIGHTS, "results": "results.json"}
     tracks = {"submission": "submission.zip", "overlay": "overlay.mp4", "contact": "contact.png"}
     return files | tracks if step == 3 else files
-
-
-def _stamp(run: Path) -> str | None:
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        return str(json.loads((run / _STAMP).read_text(encoding="utf-8"))["key"])
-    return None
 
 
 def _share(source: Path, target: Path) -> None:

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
+from idol_core.engine.stage_files import text
+from idol_core.system.files import read_array
 from idolctl.runs.find import JOBS
 
 ASK_SECONDS = 5
+FIELDS = ("stage", "job", "cluster", "submitted")
 
 
-def read_jobs(run: Path) -> list[dict[str, Any]]:
+def read_jobs(run: Path) -> list[dict[str, str]]:
     """The entries of a run's jobs.json: stage, job, cluster, submitted; none where the file can't be read."""
-    with contextlib.suppress(OSError, ValueError):
-        return list(json.loads((run / JOBS).read_text(encoding="utf-8")))
-    return []
+    entries = read_array(run / JOBS)
+    found = [{name: text(e.get(name)) for name in FIELDS} for e in entries if isinstance(e, dict)]
+    return [entry for entry in found if entry["stage"] and entry["job"]]
 
 
-def queue_state(entry: dict[str, Any]) -> str | None:
+def queue_state(entry: dict[str, str]) -> str | None:
     """Slurm's word for the job of an entry; None for one that is not Slurm's, or that it has no more."""
-    return job_state(str(entry["job"])) if entry.get("cluster") == "slurm" else None
+    return job_state(entry["job"]) if entry["cluster"] == "slurm" else None
 
 
 def job_state(job: str) -> str | None:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from idol_core.engine.stage_files import (
+    CHECKPOINTS,
+    StageError,
+    newest_iteration,
+    read_order,
+    read_status,
+    text,
+    whole,
+    write_status,
+)
 from idol_core.errors import IdolError
-from idol_core.system.files import write_json
+from idol_core.system.files import read_object, write_json
 
-WEIGHTS = "weights.safetensors"
+WEIGHTS, HOLDER = "weights.safetensors", ".holder.json"
 SETTLE_SECONDS = 60.0
 
 
@@ -35,7 +43,7 @@ class StageState:
     iterations: int = 0
     seconds: float = 0.0
     metrics: dict[str, float] | None = None
-    error: dict[str, Any] | None = None
+    error: StageError | None = None
     has_weights: bool = False
 
     @property
@@ -50,21 +58,30 @@ class StageState:
 
 
 def read_stage(folder: Path) -> StageState:
-    """The state of a stage folder; an empty one where the folder or its files are missing or cut short."""
-    order, state = _read(folder / "stage.json"), _read(folder / "state.json")
-    checkpoints = [int(p.stem) for p in folder.glob("checkpoints/*.pt") if p.stem.isdigit()]
+    """The state of a stage folder; an empty one where the folder or its files are missing or can't be read."""
+    status = read_status(folder)
     return StageState(
         folder=folder,
-        recorded=order.get("identity") or {},
-        status=str(state.get("status", "")),
-        phase=str(state.get("phase", "")),
-        iteration=max(checkpoints, default=0),
-        iterations=int(state.get("iterations", 0)),
-        seconds=float(state.get("seconds", 0.0)),
-        metrics=state.get("metrics"),
-        error=state.get("error"),
+        recorded=read_order(folder).identity,
+        status=status.status,
+        phase=status.phase,
+        iteration=newest_iteration(folder / CHECKPOINTS),
+        iterations=status.iterations,
+        seconds=status.seconds,
+        metrics=status.metrics,
+        error=status.error,
         has_weights=(folder / WEIGHTS).is_file(),
     )
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who runs in a run folder, and where the machines of its group meet."""
+
+    pid: int
+    host: str
+    since: str
+    endpoint: str | None
 
 
 class InUse(IdolError):
@@ -78,37 +95,48 @@ def run_lock(folder: Path, *, endpoint: str | None = None) -> Iterator[None]:
     `endpoint` is where the machines of a group meet: the first one there holds the folder for all of them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    holder = folder / ".holder.json"
+    holder = folder / HOLDER
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
         who = read_holder(folder)
-        by = f"process {who['pid']} on {who['host']} since {who['since']}" if who else "another process"
+        by = f"process {who.pid} on {who.host} since {who.since}" if who else "another process"
         fix = "wait until it ends, or use another --name"
         raise InUse(f"the run folder is in use by {by}", where=str(folder), fix=fix) from error
     try:
-        who = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-        write_json(holder, {**who, "argv": sys.argv, "endpoint": endpoint})
+        make_room(folder, files=(HOLDER, "environment.json"))
+        me = Holder(os.getpid(), socket.gethostname(), time.strftime("%Y-%m-%d %H:%M:%S"), endpoint)
+        write_json(holder, {**asdict(me), "argv": sys.argv})
         yield
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
 
 
-def read_holder(folder: Path) -> dict[str, Any]:
-    """Who runs in a run folder, as far as it is written: pid, host, since, argv, endpoint; {} if nobody does."""
-    return _read(folder / ".holder.json")
-
-
-def read_key(folder: Path) -> str:
-    """The key of a stage folder's order, '' where there is none."""
-    return str(_read(folder / "stage.json").get("key", ""))
+def read_holder(folder: Path) -> Holder | None:
+    """Who runs in a run folder; None if nobody does, or it can't be read who."""
+    found = read_object(folder / HOLDER)
+    pid, host = whole(found.get("pid")), text(found.get("host"))
+    if not 0 < pid < 1 << 31 or not host:
+        return None
+    return Holder(pid, host, text(found.get("since"), "?"), text(found.get("endpoint")) or None)
 
 
 def mark_starting(folder: Path) -> None:
     """Say in state.json that processes are being started, so that nothing in it is taken for theirs."""
-    write_json(folder / "state.json", {**_read(folder / "state.json"), "status": "starting", "error": None})
+    write_status(folder, replace(read_status(folder), status="starting", error=None))
+
+
+def make_room(folder: Path, *, files: Sequence[str], folders: Sequence[str] = ()) -> None:
+    """Rename what is in the way of a folder's own files (a folder of that name, a pipe) or folders (a file)."""
+    odd = [folder / name for name in files if os.path.lexists(folder / name) and not (folder / name).is_file()]
+    odd += [folder / name for name in folders if os.path.lexists(folder / name) and not (folder / name).is_dir()]
+    for path in odd:
+        tries = (path.with_name(f"{path.name}.odd{n or ''}") for n in range(1000))
+        aside = next(free for free in tries if not os.path.lexists(free))
+        path.rename(aside)
+        print(f"warning: {path} was in the way, and is now {aside.name}", file=sys.stderr)
 
 
 @contextmanager
@@ -144,11 +172,3 @@ def clear_stage(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError):
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(value, dict):
-            return value
-    return {}

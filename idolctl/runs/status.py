@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
@@ -12,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from idol_core.engine.metrics_lines import parse_line
+from idol_core.engine.stage_files import METRICS_LINES
 from idolctl.runs.find import FoundStage, run_folders, stages_of
 from idolctl.runs.slurm_jobs import queue_state, read_jobs
 from idolctl.runs.state import read_holder
@@ -76,17 +77,17 @@ def _of_run(run: Path) -> Iterator[Standing]:
         yield Standing(run.name, chain, status, "", 0, 0, None, None, None, None, None, 0.0, entry["job"], None)
 
 
-def _of_stage(stage: FoundStage, job: dict[str, Any] | None, alive: bool) -> Standing:
+def _of_stage(stage: FoundStage, job: dict[str, str] | None, alive: bool) -> Standing:
     state = stage.state
-    total = int(stage.order["config"]["solver"]["iterations"])
+    total = stage.order.iterations
     line = last_report(state.folder)
     status = state.status or "not started"
     if status in ("running", "starting", "stopped") and not alive:
         status = (queue_state(job) if job else None) or ("stopped" if status == "stopped" else "killed")
     running = status == "running"
-    speed = float(line["it_per_s"]) if running and line.get("it_per_s") else None
-    iteration = total if state.done else max(state.iteration, int(line.get("iteration", 0)))
-    left = clock((total - iteration) / speed) if speed and state.phase == "train" else None
+    speed = line.get("it_per_s") if running and line.get("it_per_s", 0.0) > 0 else None
+    iteration = total if state.done else max(state.iteration, line.get("iteration", 0))
+    left = clock(max(total - iteration, 0) / speed) if speed and state.phase == "train" else None
     return Standing(
         run=stage.run.name,
         stage=state.folder.name,
@@ -101,7 +102,7 @@ def _of_stage(stage: FoundStage, job: dict[str, Any] | None, alive: bool) -> Sta
         AP=(state.metrics or {}).get("AP"),
         seconds=state.seconds,
         job=job["job"] if job else None,
-        error=state.error["what"] if state.error and status == "failed" else None,
+        error=state.error.what if state.error and status == "failed" else None,
     )
 
 
@@ -125,29 +126,28 @@ def list_runs(runs: Path, as_json: bool) -> None:
 
 def last_report(folder: Path) -> dict[str, Any]:
     """The newest training line of a stage's metrics.jsonl, {} where there is none."""
+    path = folder / METRICS_LINES
+    if not path.is_file():
+        return {}
     try:
-        with open(folder / "metrics.jsonl", "rb") as file:
+        with open(path, "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
             lines = file.read().splitlines()
     except OSError:
         return {}
-    for text in reversed(lines):
-        with contextlib.suppress(ValueError):
-            line = json.loads(text)
-            if "loss" in line:
-                return dict(line)
-    return {}
+    told = (parse_line(line) for line in reversed(lines))
+    return next((values for values in told if values and "loss" in values), {})
 
 
 def _is_held(run: Path) -> bool:
     """Whether a command runs in the folder; of another machine's we believe it."""
     holder = read_holder(run)
-    if not holder:
+    if holder is None:
         return False
-    if holder.get("host") != socket.gethostname():
+    if holder.host != socket.gethostname():
         return True
     try:
-        os.kill(int(holder["pid"]), 0)
+        os.kill(holder.pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from idol_core.errors import Integrity
+from idol_core.errors import Integrity, InvalidInput
 from idol_core.system.files import write_aside
 from idolctl.submission.results import Scan, Videos, entries, scan
 
@@ -44,7 +44,7 @@ def pack(
     fit: bool = False,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Package:
-    """Check `results` and write them to `out`; nothing is left there if anything is wrong.
+    """Check `results` and write them to `out`; what is there already stays until the new zip is whole.
 
     Args:
         limit: most bytes of the zip.
@@ -56,8 +56,9 @@ def pack(
     Raises:
         Mistakes, Integrity: faulty results (exit 4), or a zip above the limit.
         Missing: no results file.
+        InvalidInput: `out` is the results file or a folder.
     """
-    out.unlink(missing_ok=True)
+    check_target(out, results)
     size = results.stat().st_size if results.exists() else 0
     found = scan(results, videos, on_read=lambda at: progress(at, 2 * size))
     keep = _selected(found, top_k, min_score)
@@ -75,6 +76,16 @@ def pack(
             if not left:
                 raise
             keep = _smaller(found, keep, error.limit / error.size * _MARGIN)
+
+
+def check_target(out: Path, source: Path) -> None:
+    """Refuse (InvalidInput) an `out` that is a folder, or the file `source` under whatever name or link."""
+    if out.exists() and source.exists() and out.samefile(source):
+        what = f"the zip would replace the file it is made from, {source}"
+        raise InvalidInput(what, where=f"--out {out}", fix="--out submission.zip")
+    if out.is_dir():
+        what = "the zip can't be written where a folder is"
+        raise InvalidInput(what, where=f"--out {out}", fix=f"--out {out / 'submission.zip'}")
 
 
 def _selected(found: Scan, top_k: int | None, min_score: float | None) -> bytearray:

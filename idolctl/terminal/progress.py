@@ -16,7 +16,9 @@ def say(text: str) -> None:
 
 
 def clock(seconds: float) -> str:
-    """1:02:03 or 2:03."""
+    """1:02:03 or 2:03; ? for what is no time (over 30 years)."""
+    if not 0 <= seconds < 1e9:
+        return "?"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -24,12 +23,6 @@ def idolctl(tmp_path):
         return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
 
     return run
-
-
-def processor_seconds() -> float:
-    """Of all child processes that have ended: what a command costs, however busy the machine is."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def blocks(stderr: str) -> list[dict[str, str]]:

@@ -124,14 +124,14 @@ def drive(certificate, tmp_path, monkeypatch):
 @pytest.fixture
 def fetch(capsys):
     def run(name, *options):
-        code = main(["fetch", name, "--timeout", "2", *options])
+        code = main(["fetch", name, "--timeout", "60", *options])
         return code, capsys.readouterr().err
 
     return run
 
 
 def bring(tmp_path, seen=None):
-    drive_file(FILE, tmp_path / "part.pth", timeout=2, progress=lambda *told: seen is not None and seen.append(told))
+    drive_file(FILE, tmp_path / "part.pth", timeout=60, progress=lambda *told: seen is not None and seen.append(told))
 
 
 def test_a_published_checkpoint_comes_and_is_converted(drive, fetch, tmp_path):

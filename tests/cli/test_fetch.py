@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.request
 from pathlib import Path
 
@@ -48,6 +47,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.faults: dict[str, list[str]] = {}
         self.seen: list[tuple[str, str | None]] = []
         self.ranges = True
+        self.given_up = threading.Event()
 
     @property
     def url(self):
@@ -85,7 +85,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if fault == "slow":
                 self.wfile.write(content[:1000])
                 self.wfile.flush()
-                time.sleep(3)
+                self.server.given_up.wait(60)
                 return
             self.wfile.write(content)
         if fault in ("cut", "huge"):
@@ -97,6 +97,7 @@ def server():
     with Server() as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield running
+        running.given_up.set()
         running.shutdown()
 
 
@@ -124,7 +125,7 @@ def fetch(server, capsys):
     """`idolctl fetch NAME --mirror SERVER` in this process: exit code, stdout, errors."""
 
     def run(*args, name=NAME, mirror=True):
-        code = main(["fetch", name, *(["--mirror", server.url] if mirror else []), "--timeout", "1", *map(str, args)])
+        code = main(["fetch", name, *(["--mirror", server.url] if mirror else []), "--timeout", "60", *map(str, args)])
         told = capsys.readouterr()
         return code, told.out, told.err
 
@@ -167,14 +168,14 @@ def test_a_server_without_ranges_sends_it_all_again(server, weights, tmp_path, c
     server.ranges = False
     server.files["/f"] = weights
     server.faults["/f"] = ["cut"]
-    download(f"{server.url}/f", tmp_path / "part", timeout=1, progress=lambda *_: None)
+    download(f"{server.url}/f", tmp_path / "part", timeout=60, progress=lambda *_: None)
     assert (tmp_path / "part").read_bytes() == weights
 
 
 def test_a_part_longer_than_the_file_is_thrown_away(server, weights, tmp_path, cache):
     server.files["/f"] = weights
     (tmp_path / "part").write_bytes(weights + b"more")
-    download(f"{server.url}/f", tmp_path / "part", timeout=1, progress=lambda *_: None)
+    download(f"{server.url}/f", tmp_path / "part", timeout=60, progress=lambda *_: None)
     assert (tmp_path / "part").read_bytes() == weights
 
 
@@ -199,9 +200,9 @@ def test_a_slow_server_is_given_up_and_what_came_is_kept(server, weights, tmp_pa
     server.files["/f"] = weights
     server.faults["/f"] = ["slow", "slow"]
     with pytest.raises(NetworkError, match="failed 2 times"):
-        download(f"{server.url}/f", tmp_path / "part", timeout=0.3, progress=lambda *_: None, retries=1)
+        download(f"{server.url}/f", tmp_path / "part", timeout=2, progress=lambda *_: None, retries=1)
     assert (tmp_path / "part").stat().st_size == 2000
-    download(f"{server.url}/f", tmp_path / "part", timeout=1, progress=lambda *_: None)
+    download(f"{server.url}/f", tmp_path / "part", timeout=60, progress=lambda *_: None)
     assert (tmp_path / "part").read_bytes() == weights
 
 
@@ -331,7 +332,7 @@ def test_too_little_disk_is_said_before_anything_is_written(server, weights, tmp
     server.files["/f"] = weights
     server.faults["/f"] = ["huge"]
     with pytest.raises(IdolError, match="are needed") as caught:
-        download(f"{server.url}/f", tmp_path / "part", timeout=1, progress=lambda *_: None)
+        download(f"{server.url}/f", tmp_path / "part", timeout=60, progress=lambda *_: None)
     assert caught.value.exit_code == 1
     assert not (tmp_path / "part").exists()
 

@@ -210,7 +210,7 @@ def test_the_command_to_repeat_is_the_command_given():
 def test_one_run_folder_one_command(tmp_path):
     code = (
         "import time\nfrom pathlib import Path\nfrom idolctl.runs.state import run_lock\n"
-        f"with run_lock(Path({str(tmp_path)!r})):\n    print('held', flush=True)\n    time.sleep(60)"
+        f"with run_lock(Path({str(tmp_path)!r})):\n    print('held', flush=True)\n    time.sleep(900)"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
@@ -230,19 +230,19 @@ def test_a_killed_command_line_takes_its_worker_with_it(tmp_path):
         "import pathlib, signal, sys, time\n"
         f"said = pathlib.Path({str(said)!r})\n"
         "def stop(*_):\n    said.write_text('stopped')\n    sys.exit(75)\n"
-        "signal.signal(signal.SIGTERM, stop)\nprint('ready', flush=True)\ntime.sleep(60)"
+        "signal.signal(signal.SIGTERM, stop)\nprint('ready', flush=True)\ntime.sleep(900)"
     )
     parent = (
         "import os, subprocess, sys, time\n"
         "bound = [sys.executable, '-m', 'idolctl.launch.die_with_parent', str(os.getpid())]\n"
         "command = [*bound, sys.executable, '-c', sys.argv[1]]\n"
-        "subprocess.Popen(command, process_group=0)\ntime.sleep(60)"
+        "subprocess.Popen(command, process_group=0)\ntime.sleep(900)"
     )
     command = [sys.executable, "-c", parent, child]
     with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGKILL)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 300
         while not said.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
     assert said.read_text() == "stopped"

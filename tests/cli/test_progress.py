@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
 import re
-import select
 import subprocess
 import sys
 
@@ -51,12 +51,9 @@ def test_a_terminal_shows_a_table():
     process = subprocess.Popen([sys.executable, "-c", LIVE, json.dumps(LINES)], stderr=child, env=environment)
     os.close(child)
     seen = b""
-    while process.poll() is None or select.select([parent], [], [], 0)[0]:
-        if select.select([parent], [], [], 0.1)[0]:
-            try:
-                seen += os.read(parent, 65536)
-            except OSError:  # the other end is closed
-                break
+    with contextlib.suppress(OSError):  # once the other end is closed
+        while more := os.read(parent, 65536):
+            seen += more
     os.close(parent)
     assert process.wait() == 0
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode())
@@ -71,7 +68,7 @@ def test_a_terminal_shows_a_table():
 
 
 WRITER = """
-import sys, time
+import sys
 from pathlib import Path
 from idol_core.engine.journal import Journal
 journal = Journal(Path(sys.argv[1]), iterations=9)
@@ -80,7 +77,6 @@ journal.start_from("from scratch")
 journal.resume_at(5)
 for iteration in (6, 7):
     journal.line(iteration=iteration, loss=1.0)
-    time.sleep(0.3)
 journal.warn("the loader stalls")
 Journal(Path(sys.argv[1]), iterations=9, silent=True).warn("of another process")
 """

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from idol_core.data.annotations.index_store import LARGE_BYTES
-from tests.cli.conftest import CHECKOUT, blocks, processor_seconds
+from tests.cli.conftest import CHECKOUT, blocks
 from tests.cli.mini import make_mini
 
 LONG = ("--set", "solver.iterations=5000")
@@ -134,15 +134,13 @@ def test_oracles_of_a_run_with_and_without_room_for_its_detections(finished):
     assert "kept" not in again.stderr
 
 
-def test_again_it_does_nothing_says_so_and_is_quick(finished):
+def test_again_it_does_nothing_says_so_and_loads_no_torch(finished):
     home, _ = finished
     before = {p: p.stat().st_mtime_ns for p in (home / "runs").rglob("*") if p.is_file() and not p.name.startswith(".")}
-    used = processor_seconds()
     again = call(home, "run", "mini.yaml")
     assert again.returncode == 0
     assert "nothing to do" in again.stdout
     assert "submission.zip" in again.stdout
-    assert processor_seconds() - used < 3
     after = {p: p.stat().st_mtime_ns for p in (home / "runs").rglob("*") if p.is_file() and not p.name.startswith(".")}
     assert after == before
     probe = (

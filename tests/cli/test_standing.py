@@ -99,6 +99,53 @@ def test_runs_are_listed(home, idolctl):
     assert "idolctl run toy" in idolctl("ls", "runs", "--runs-dir", "elsewhere").stdout
 
 
+ODD_STATES = {
+    "types": '{"status": "done", "metrics": "x", "seconds": NaN, "error": "y"}',
+    "error without fields": '{"status": "failed", "error": {"what": null}}',
+    "error as list": '{"status": "failed", "error": [1], "metrics": {"AP": "x"}}',
+    "list": "[1]",
+    "deep": "[" * 100_000,
+    "bytes": b"\xff\xfe{",
+    "numbers": '{"status": "running", "seconds": 1e308, "iteration": -5, "iterations": 1e999, "phase": 7}',
+}
+
+
+def test_a_run_with_odd_files_hides_no_other(home, idolctl):
+    """In one call of each command, as they are slow to start: many odd runs beside good ones."""
+    runs = home / "runs"
+    line = json.dumps({"iteration": 23, "loss": 1.5, "it_per_s": 1e-320, "data_wait": "x"}).encode() + b"\n"
+    for number, content in enumerate(ODD_STATES.values()):
+        stage = runs / f"odd{number}" / "1"
+        leave(stage, status="running", lines=())
+        (stage / "state.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+        (stage / "metrics.jsonl").write_bytes(b"\xff\n[1]\n" + line + b'{"loss": {}}\n["loss"]\n{"iteration": null}\n')
+        (stage.parent / ".holder.json").write_text(json.dumps({"pid": -1, "host": 7, "since": []}))
+        (stage.parent / "jobs.json").write_text('{"a": 1}' if number % 2 else '[5, {"stage": 1}, {"job": "x"}]')
+    (runs / "odd0" / ".holder.json").write_text(json.dumps({"pid": os.getpid(), "host": "elsewhere"}))
+    for number, order in enumerate(("[]", "{}", '{"config": {"step": "3"}}', '{"config": {"step": 9}}', "{" * 9)):
+        stage = runs / f"none{number}" / "1-2-3"
+        stage.mkdir(parents=True)
+        (stage / "stage.json").write_text(order)
+    (runs / "folder" / "3" / "stage.json").mkdir(parents=True)
+
+    status, listed = idolctl("status", "--json"), idolctl("ls", "runs", "--json")
+    assert (status.returncode, listed.returncode) == (0, 0), status.stderr + listed.stderr
+    found = {(s["run"], s["stage"]): s for s in json.loads(status.stdout)["stages"]}
+    assert {run for run, _ in found} == {"a", "b"} | {f"odd{n}" for n in range(len(ODD_STATES))}
+    assert found["a", "1"]["AP"] == 20.0
+    assert found["odd0", "1"]["loss"] == 1.5
+    assert all(s["seconds"] < 1e300 for s in found.values())
+    assert {"a", "b", "odd0", "none0"} <= {row["run"] for row in json.loads(listed.stdout)["runs"]}
+
+    for command in (("status",), ("status", "odd6", "none3"), ("compare", "odd1", "odd3"), ("compare", "none0", "a")):
+        told = idolctl(*command)
+        assert told.returncode == 0, (command, told.stderr)
+    for command, code in ((("logs", "none1"), 4), (("eval", "none2"), 3), (("eval", "runs/none2/1-2-3"), 4)):
+        told = idolctl(*command)
+        assert told.returncode == code, (command, told.stderr)
+        assert set(blocks(told.stderr)[0]) == {"error", "where", "fix"}
+
+
 def test_logs_by_step_and_rank(home, idolctl):
     assert idolctl("logs", "a", "--step", "1", "--lines", "2").stdout == "second\nthird\n"
     assert idolctl("logs", "a", "--step", "1", "--rank", "1").stdout == "of rank one\n"

@@ -8,12 +8,14 @@ import random
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from idol_core.errors import IdolError, Integrity, Missing
+from idol_core.errors import IdolError, Integrity, InvalidInput, Missing
+from idolctl.app import main
 from idolctl.errors import Mistakes
 from idolctl.submission.pack import pack
 from idolctl.submission.results import Video, Videos, read_videos, scan
@@ -131,7 +133,7 @@ def test_what_is_no_results_list(files, tmp_path, text, what):
     (tmp_path / "out.zip").write_text("an older one")
     with pytest.raises(Integrity, match=what):
         _pack(tmp_path, files(text))
-    assert not (tmp_path / "out.zip").exists()
+    assert (tmp_path / "out.zip").read_text() == "an older one"
 
 
 def test_the_first_ten_of_many_faults_are_told(files, tmp_path):
@@ -176,7 +178,8 @@ def test_too_large_a_zip_is_refused_or_made_to_fit(files, tmp_path):
     limit = whole.size // 3
     with pytest.raises(IdolError, match="the server takes") as caught:
         _pack(tmp_path, path, limit=limit)
-    assert (caught.value.exit_code, (tmp_path / "out.zip").exists()) == (4, False)
+    assert caught.value.exit_code == 4
+    assert hashlib.sha256((tmp_path / "out.zip").read_bytes()).hexdigest() == whole.sha256
     fitted = _pack(tmp_path, path, limit=limit, fit=True)
     assert limit * 0.9 < fitted.size <= limit
     kept = _scores(fitted)
@@ -234,13 +237,44 @@ def test_submit_by_annotations_alone_tells_of_the_server_and_its_date(files, ido
     assert "4763" in done.stdout
     assert "2026-11" in done.stdout
     assert "left out 1 of 2" in idolctl("submit", "ovis", *options, "--top-k", "1").stdout
+    before = (tmp_path / "submission.zip").read_bytes()
     faulty = idolctl("submit", "ovis", "--results", files([entry(video=1)]), *options[2:])
     assert faulty.returncode == 4
     assert blocks(faulty.stderr)[0]["error"] == "video_id 1 is not in the data set"
-    assert not (tmp_path / "submission.zip").exists()
+    assert (tmp_path / "submission.zip").read_bytes() == before
     assert idolctl("submit", "ovsi", "--results", results).returncode == 2
     missing = idolctl("submit", "ovis", "--results", results)
     assert (missing.returncode, blocks(missing.stderr)[0]["where"]) == (3, "datasets/ovis/annotations_valid.json")
+
+
+@pytest.mark.parametrize("how", ["itself", "another spelling", "symlink", "hard link", "annotations"])
+def test_a_zip_never_replaces_what_it_is_made_from(files, tmp_path, monkeypatch, capsys, how):
+    monkeypatch.chdir(tmp_path)
+    results, truth = files([entry()]), tmp_path / "annotations.json"
+    out = {"itself": results, "another spelling": Path("..") / tmp_path.name / results.name, "annotations": truth}
+    if how not in out:
+        out[how] = tmp_path / "linked.zip"
+        (out[how].hardlink_to if how == "hard link" else out[how].symlink_to)(results)
+    before = results.read_bytes(), truth.read_bytes()
+    given = ["--results", str(results), "--annotations", str(truth), "--out", str(out[how])]
+    assert main(["submit", "ovis", *given]) == 2
+    (told,) = blocks(capsys.readouterr().err)
+    assert "would replace the file it is made from" in told["error"]
+    assert str(out[how]) in told["where"]
+    assert (results.read_bytes(), truth.read_bytes()) == before
+
+
+def test_a_folder_is_no_place_for_a_zip_and_says_so_before_anything_is_read(files, tmp_path):
+    (tmp_path / "out.zip").mkdir()
+    with pytest.raises(InvalidInput, match="where a folder is"):
+        _pack(tmp_path, files("no results"))
+
+
+def test_an_older_zip_is_replaced_by_a_whole_one(files, tmp_path):
+    (tmp_path / "out.zip").write_text("an older one")
+    package = _pack(tmp_path, files([entry()]))
+    assert hashlib.sha256((tmp_path / "out.zip").read_bytes()).hexdigest() == package.sha256
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_memory_does_not_grow_with_the_file(files, tmp_path):

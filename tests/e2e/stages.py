@@ -6,6 +6,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -57,10 +58,11 @@ def stage_config(source: DataSource, *, workers: int = 0, step: int = 3, **solve
     )  # fmt: skip
 
 
-def write_order(folder: Path, config: StageConfig) -> Path:
-    """A stage folder that a worker can be started on."""
-    folder.mkdir(parents=True)
-    order = {"key": "", "config": stage_to_dict(config), "parent": None, "root": str(folder), "outputs": False}
+def write_order(folder: Path, config: StageConfig, *, parent: Path | None = None) -> Path:
+    """A stage folder that a worker can be started on; `parent`: the weights that it begins with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    start = None if parent is None else str(parent)
+    order = {"key": "", "config": stage_to_dict(config), "parent": start, "root": str(folder), "outputs": False}
     (folder / "stage.json").write_text(json.dumps(order))
     return folder
 
@@ -82,10 +84,11 @@ def finish(folder: Path, *launcher: str, **environment: str) -> int:
     return process.returncode
 
 
-def fork_group(folder: Path, ranks: int = 1) -> list[BaseProcess]:
+def fork_group(folder: Path, ranks: int = 1, *, killed_by_file_of: int | None = None) -> list[BaseProcess]:
     """Workers forked from a server that has imported everything: as `start`, without the seconds of importing.
 
-    They find each other as those of torchrun do.
+    They find each other as those of torchrun do. A process that writes a file of more than `killed_by_file_of` bytes is
+    killed by the system in the middle of that.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -94,7 +97,7 @@ def fork_group(folder: Path, ranks: int = 1) -> list[BaseProcess]:
     processes = []
     for rank in range(ranks):
         variables = {name: str(value) for name, value in {**place, "RANK": rank, "LOCAL_RANK": rank}.items()}
-        processes.append(_SERVER.Process(target=_work, args=(str(folder), ENVIRONMENT | variables)))
+        processes.append(_SERVER.Process(target=_work, args=(str(folder), ENVIRONMENT | variables, killed_by_file_of)))
         processes[-1].start()
     return processes
 
@@ -107,9 +110,13 @@ def finish_group(folder: Path, ranks: int = 1) -> list[int | None]:
     return [process.exitcode for process in processes]
 
 
-def _work(folder: str, environment: dict[str, str]) -> None:
+def _work(folder: str, environment: dict[str, str], killed_by_file_of: int | None) -> None:
     from idol_core import worker
 
+    if killed_by_file_of is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python makes it an error
+        resource.setrlimit(resource.RLIMIT_FSIZE, (killed_by_file_of, killed_by_file_of))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # A process of a fork server would start its loaders by a server of their own, which outlives a kill -9.
     multiprocessing.set_start_method("fork", force=True)
     os.environ.clear()

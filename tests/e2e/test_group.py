@@ -90,11 +90,9 @@ def test_a_stopped_group_has_its_checkpoint(source, tmp_path):
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    asked = time.monotonic()
     process.wait()
-    assert time.monotonic() - asked < 20
     assert stages.state(folder)["status"] == "stopped"
-    assert stages.newest(folder) == stages.state(folder)["iteration"] >= 3
+    assert 3 <= stages.newest(folder) == stages.state(folder)["iteration"] < 5000
 
 
 def test_an_error_is_told_once_and_not_tried_again(source, tmp_path):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 from collections import Counter
 
 import numpy as np
@@ -99,6 +102,36 @@ def test_objects_differ_from_what_is_around_them(toy_root):
         ground = frame[~masks.any(0)].mean(0)
         contrasts += [np.abs(frame[mask > 0].mean(0) - ground).max() for mask in masks]
     assert np.median(contrasts) > 30
+
+
+def test_what_a_killed_making_left_is_removed_by_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(toy, "VIDEOS", {"train": 1, "val": 1})
+    monkeypatch.setattr(toy, "IMAGES", {"train": 1, "val": 1})
+    making = multiprocessing.get_context("fork").Process(target=toy.make_toy, args=(tmp_path,))
+    monkeypatch.setattr(toy, "_put_in_place", lambda *_: os.kill(os.getpid(), signal.SIGKILL))  # in the child alone
+    making.start()
+    making.join()
+    assert making.exitcode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.endswith(".part")
+    monkeypatch.undo()
+    monkeypatch.setattr(toy, "VIDEOS", {"train": 1, "val": 1})
+    monkeypatch.setattr(toy, "IMAGES", {"train": 1, "val": 1})
+    (tmp_path / ".toy.0a1b2c3d.part.old").mkdir()
+    toy.make_toy(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["toy"]
+
+
+def test_of_two_processes_one_makes_it_and_the_other_waits(tmp_path, monkeypatch):
+    monkeypatch.setattr(toy, "VIDEOS", {"train": 1, "val": 1})
+    monkeypatch.setattr(toy, "IMAGES", {"train": 1, "val": 1})
+    both = [multiprocessing.get_context("fork").Process(target=toy.make_toy, args=(tmp_path,)) for _ in range(2)]
+    for making in both:
+        making.start()
+    for making in both:
+        making.join()
+    assert [making.exitcode for making in both] == [0, 0]
+    assert [path.name for path in tmp_path.iterdir()] == ["toy"]
 
 
 def test_making_it_again_keeps_what_is_there(toy_root):

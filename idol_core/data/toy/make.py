@@ -9,9 +9,14 @@ class. Every val clip has two of one class that cross. Below `root/toy`:
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
+import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,11 +30,13 @@ from idol_core.data.toy.motion import HEIGHT, LARGEST, SMALLEST, WIDTH, cross, l
 from idol_core.data.toy.render import SUPERSAMPLE, Pose, Sprite, make_sprite, render
 from idol_core.data.toy.shapes import SHAPES
 from idol_core.data.toy.textures import Look, background, draw_look
+from idol_core.system.files import read_object
 
 VERSION = 7
 CATEGORIES = dict(zip(SHAPES, (3, 5, 8, 13, 21), strict=True))  # name -> category id, with gaps as real sets have
 VIDEOS = {"train": 160, "val": 40}
 IMAGES = {"train": 640, "val": 60}
+DAY = 86_400  # seconds
 FEWEST_PIXELS = 12  # an object of which less is visible counts as absent
 
 
@@ -52,6 +59,8 @@ class Clip(NamedTuple):
 def make_toy(root: Path, *, seed: int = 0) -> Path:
     """Write the toy set below `root/toy` and return that folder; it appears whole or not at all.
 
+    Of several processes one makes it, and the others wait; what a killed one left is removed by the next.
+
     The same seed gives the same annotations and pixels (and, with one version of libjpeg, the same bytes). A folder
     that holds this version and seed already is left alone.
     """
@@ -59,25 +68,48 @@ def make_toy(root: Path, *, seed: int = 0) -> Path:
     if is_made(final, seed=seed):
         return final
     root.mkdir(parents=True, exist_ok=True)
-    aside = root / f".toy.{uuid.uuid4().hex[:8]}.part"
-    try:
-        for number, split in enumerate(("train", "val")):
-            _write_videos(aside / "vis" / split, split, [seed, number, 0])
-            _write_images(aside / "coco", split, [seed, number, 1])
-        (aside / "toy.json").write_text(json.dumps({"version": VERSION, "seed": seed}) + "\n")
-        _put_in_place(aside, final, seed)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with _alone_in(root) as alone:
+        _sweep(root, alone=alone)
+        if is_made(final, seed=seed):
+            return final
+        aside = root / f".toy.{uuid.uuid4().hex[:8]}.part"
+        try:
+            for number, split in enumerate(("train", "val")):
+                _write_videos(aside / "vis" / split, split, [seed, number, 0])
+                _write_images(aside / "coco", split, [seed, number, 1])
+            (aside / "toy.json").write_text(json.dumps({"version": VERSION, "seed": seed}) + "\n")
+            _put_in_place(aside, final, seed)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
     return final
+
+
+@contextmanager
+def _alone_in(root: Path) -> Iterator[bool]:
+    """Lock the folder itself, which leaves no file behind and ends with the process; whether its file system can."""
+    handle = os.open(root, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            alone = True
+        except OSError:  # as on some network file systems
+            alone = False
+        yield alone
+    finally:
+        os.close(handle)
+
+
+def _sweep(root: Path, *, alone: bool) -> None:
+    """Remove what killed processes left; where another may be at work, only what has not changed for a day."""
+    for path in root.glob(".toy.*.part*"):
+        with suppress(OSError):
+            if alone or time.time() - path.stat().st_mtime > DAY:
+                shutil.rmtree(path)
 
 
 def is_made(folder: Path, *, seed: int = 0) -> bool:
     """Whether `folder` holds the toy set of this seed and version."""
-    try:
-        stamp = json.loads((folder / "toy.json").read_text())
-    except (OSError, ValueError):
-        return False
-    return bool(stamp == {"version": VERSION, "seed": seed})
+    return read_object(folder / "toy.json") == {"version": VERSION, "seed": seed}
 
 
 def _put_in_place(aside: Path, final: Path, seed: int) -> None:
