@@ -22,7 +22,8 @@ from safetensors.torch import save_file
 
 from idol_core.build import build_model
 from idol_core.config import InputConfig, StageConfig, TrackerConfig, stage_to_dict
-from idol_core.video.files import read_video, write_video
+from idol_core.video.files import read_video
+from idol_core.video.writer import write_video
 from idol_core.weights import save_weights
 from idolctl.app import main
 from tests.cli.conftest import CHECKOUT, blocks
