@@ -14,7 +14,7 @@ from idol_core.data.orientation import UPRIGHT, Orientation, nearest_orientation
 
 Frame = NDArray[np.uint8]
 
-_UNSPECIFIED = 2  # AVColorSpace of files that don't name their matrix
+_BT709, _UNSPECIFIED, _SMPTE170M = 1, 2, 6  # AVColorSpace; BT.601 is SMPTE 170M
 
 
 def upright(frame: av.VideoFrame) -> Frame:
@@ -38,7 +38,7 @@ def encodable(picture: Frame) -> av.VideoFrame:
 def tag_colors(encoder: av.VideoCodecContext, height: int, width: int) -> None:
     """Have a file of frames of this size say which colors they have: BT.709 in high definition, else BT.601."""
     large = _usual_matrix(height, width) == Colorspace.ITU709
-    encoder.colorspace = Colorspace.ITU709 if large else Colorspace.SMPTE170M
+    encoder.colorspace = _BT709 if large else _SMPTE170M
     encoder.color_primaries = ColorPrimaries.BT709 if large else ColorPrimaries.SMPTE170M
     encoder.color_trc = ColorTrc.BT709 if large else ColorTrc.SMPTE170M
     encoder.color_range = ColorRange.MPEG

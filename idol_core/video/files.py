@@ -12,7 +12,6 @@ from typing import NamedTuple
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.format import Flags
 from av.stream import Disposition
 
 from idol_core.data.frames import MAX_PIXELS
@@ -21,6 +20,7 @@ from idol_core.video.clock import FrameClock
 from idol_core.video.colors import Frame, upright
 
 USUAL_RATE = 25.0  # of files that don't name theirs
+_NO_TIMESTAMPS = 0x80  # flag of FFmpeg's formats
 _TOLERANCE = 2  # frames by which an announced duration may be off
 _MEND = "check that the file plays, or copy it again"
 
@@ -133,13 +133,13 @@ def _decode(path: Path, on_damage: OnDamage, *, in_frame_threads: bool) -> Itera
                     failure = error
                     if in_order:
                         in_order.pop()
-                    on_damage(Damage(count, "cannot be decoded and is left out"))
+                    on_damage(Damage(count, "could not be decoded, left out before"))
                     continue
                 for frame in frames:
                     if frame.width * frame.height > MAX_PIXELS:
                         raise _too_large(path, frame.width, frame.height)
                     if frame.is_corrupt or (frame.pts is not None and frame.pts in corrupt):
-                        on_damage(Damage(count, "is damaged, and perhaps those up to the next key frame"))
+                        on_damage(Damage(count, "damaged, and perhaps what follows up to the next key frame"))
                     last_shown = max(last_shown, frame.time or 0.0)
                     shown = (in_order.popleft() if in_order else None) if in_order is not None else frame.time
                     yield TimedFrame(upright(frame), clock(shown))
@@ -176,7 +176,7 @@ def _announced(stream: av.VideoStream) -> float:
 
 def _rate(container: InputContainer, stream: av.VideoStream) -> float:
     """Frames a second on average; of bare streams, which have no times, what their encoder wrote."""
-    bare = Flags(container.format.flags) & Flags.no_timestamps
+    bare = container.format.flags & _NO_TIMESTAMPS
     rates = (stream.guessed_rate, stream.average_rate) if bare else (stream.average_rate, stream.guessed_rate)
     return float(rates[0] or rates[1] or USUAL_RATE)
 

@@ -133,10 +133,13 @@ def _pixels(frames: Iterator[TimedFrame], times: list[float]) -> Iterator[Frame]
 
 def _warn(clip: Clip, seen: _Seen) -> None:
     """A line on stderr for each kind of damage, with the numbers of the frames."""
-    for what in dict.fromkeys(damage.what for damage in seen.damage):
-        numbers = [damage.frame for damage in seen.damage if damage.what == what]
-        shown = ", ".join(map(str, numbers[:_SHOWN])) + (", ..." if len(numbers) > _SHOWN else "")
-        say(f"warning: {clip.name}: {len(numbers)} of {seen.tracks.frames} frames (from 0: {shown}): {what}")
+    by_kind: dict[str, list[Damage]] = {}
+    for damage in seen.damage:
+        by_kind.setdefault(damage.what.partition(":")[0], []).append(damage)
+    for found in by_kind.values():
+        shown = ", ".join(str(damage.frame) for damage in found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
+        of = f"{len(found)} of {seen.tracks.frames}, counted from 0"
+        say(f"warning: {clip.name}: {found[0].what}: frame{'s' * (len(found) > 1)} {shown} ({of})")
 
 
 def _write(
