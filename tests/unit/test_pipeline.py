@@ -125,10 +125,15 @@ def test_a_signal_that_another_thread_receives_ends_the_wait_for_jobs():
     before = signal.signal(signal.SIGUSR1, stop)
     log: list[object] = []
     sender = threading.Timer(0.3, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGUSR1))
-    try:
-        with pytest.raises(Stopped), background() as jobs:
+
+    def work():
+        with background() as jobs:
             jobs.add(steps(log, "long", count=10_000))
             sender.start()
+
+    try:
+        with pytest.raises(Stopped):
+            work()
     finally:
         sender.cancel()
         signal.signal(signal.SIGUSR1, before)
