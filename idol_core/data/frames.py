@@ -115,14 +115,19 @@ def missing_frame(path: Path) -> Missing:
 
 
 def _pages(image: Image.Image) -> list[int]:
-    """Numbers of the pictures in a file, without reduced copies of a TIFF and previews behind a JPEG (MPO)."""
+    """Numbers of the pictures in a file, of which the first is made the current one.
+
+    Without reduced copies of a TIFF, previews behind a JPEG (MPO) and what stands in for an animated PNG.
+    """
     count = getattr(image, "n_frames", 1)
     if count == 1 or image.format == "MPO":
         return [0]
     pages = list(range(count))
     if image.format == "TIFF":
         pages = [page for page in pages if not _tiff_tag(image, page, _NEW_SUBFILE_TYPE) & _REDUCED] or [0]
-        image.seek(pages[0])
+    elif getattr(image, "default_image", False):
+        pages = pages[1:]
+    image.seek(pages[0])
     return pages
 
 
@@ -151,6 +156,15 @@ def _decoded(path: str | Path, image: Image.Image, on_damage: OnDamage | None) -
         return oriented(_rgb(image, path), shown)
     image.load()  # turns a TIFF, whose orientation then is another
     return oriented(_rgb(image, path), _orientation(image))
+
+
+def jpeg_damage(content: bytes) -> str | None:
+    """What libjpeg finds damaged inside a JPEG that decodes all the same; None for a whole one."""
+    try:
+        simplejpeg.decode_jpeg(content, "GRAY")
+    except ValueError as error:
+        return str(error) if str(error).startswith(_JPEG_DAMAGE) else None
+    return None
 
 
 def _tell(what: str, path: str | Path, on_damage: OnDamage | None) -> None:

@@ -14,12 +14,13 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
 
-from idol_core.data.frames import MAX_PIXELS
+from idol_core.data.frames import MAX_PIXELS, jpeg_damage
 from idol_core.errors import Integrity, Missing
 from idol_core.video.clock import FrameClock
 from idol_core.video.colors import Frame, upright
 
 USUAL_RATE = 25.0  # of files that don't name theirs
+_TEXT = ("tty", "bin", "xbin", "adf", "idf")  # formats as which FFmpeg draws any text
 _NO_TIMESTAMPS = 0x80  # flag of FFmpeg's formats
 _TOLERANCE = 2  # frames by which an announced duration may be off
 _MEND = "check that the file plays, or copy it again"
@@ -117,7 +118,7 @@ def _decode(path: Path, on_damage: OnDamage, *, in_frame_threads: bool) -> Itera
                     continue
                 if packet.size:
                     packets, torn, end = packets + 1, packet.is_corrupt, max(end, _end(packet))
-                    if torn:
+                    if torn or (stream.codec_context.name == "mjpeg" and jpeg_damage(bytes(packet))):
                         corrupt.add(packet.pts)
                     if not packet.is_discard:
                         last_read = max(last_read, float((packet.pts or 0) * (packet.time_base or 0)))
@@ -195,8 +196,12 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
     with container:
         pictures = Disposition.attached_pic | Disposition.timed_thumbnails
         films = [stream for stream in container.streams.video if not stream.disposition & pictures]
-        if not films:
+        if not films or container.format.name in _TEXT:
             raise Integrity("no video stream", where=str(path), fix="give a file with pictures")
+        films = [stream for stream in films if stream.codec_context is not None]
+        if not films:
+            what = "FFmpeg has no decoder for the pictures of this file"
+            raise Integrity(what, where=str(path), fix="convert it to H.264 where it plays")
         film = next((stream for stream in films if stream.disposition & Disposition.default), films[0])
         if film.width * film.height > MAX_PIXELS:
             raise _too_large(path, film.width, film.height)

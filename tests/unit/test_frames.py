@@ -180,6 +180,14 @@ def test_a_stack_is_refused_as_a_frame_and_read_as_pages(tmp_path, ending):
         assert np.abs(page.astype(int) - np.array(picture)).mean() < (20 if ending == "gif" else 1e-9)
 
 
+def test_the_stand_in_of_an_animated_png_is_no_page(tmp_path):
+    shifted = [Image.fromarray(np.roll(np.array(PICTURE), 20 * i, axis=1)) for i in range(3)]
+    path = tmp_path / "a.png"
+    shifted[0].save(path, save_all=True, append_images=shifted[1:], default_image=True, duration=100)
+    pages = [page for page, _ in read_pages(path)]
+    np.testing.assert_array_equal(pages, [np.array(picture) for picture in shifted[1:]])
+
+
 def test_small_copies_and_previews_make_no_stack(tmp_path):
     PICTURE.save(tmp_path / "camera.jpg", format="MPO", save_all=True, append_images=[PICTURE.resize((20, 20))])
     assert read_frame(tmp_path / "camera.jpg").shape == (97, 131, 3)

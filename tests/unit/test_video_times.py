@@ -207,6 +207,25 @@ def test_a_packet_lost_on_the_way_cuts_nothing_short(tmp_path):
     assert len(told(tmp_path / "c.ts")[0]) >= 5
 
 
+def test_a_damaged_frame_of_motion_jpeg_is_told(tmp_path):
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuvj420p"
+        for frame in frames(noise=True):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuvj420p")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    with av.open(str(tmp_path / "a.avi")) as container:
+        place = [packet.pos for packet in container.demux(video=0) if packet.size][5]
+    content = bytearray((tmp_path / "a.avi").read_bytes())
+    content[place + 1500 : place + 1600] = np.random.default_rng(0).integers(0, 255, 100, np.uint8).tobytes()
+    (tmp_path / "b.avi").write_bytes(content)
+    assert told(tmp_path / "a.avi")[1] == []
+    given, found = told(tmp_path / "b.avi")
+    assert len(given) == 8
+    assert [damage.frame for damage in found] == [5]
+
+
 def test_a_film_of_which_nothing_decodes_is_refused(tmp_path):
     encode(tmp_path / "a.mp4", frames(noise=True))
     content = bytearray((tmp_path / "a.mp4").read_bytes())
@@ -247,6 +266,14 @@ def test_a_picture_attached_to_music_is_no_film(tmp_path):
         container.mux(cover.encode(picture))
     with pytest.raises(Integrity, match="no video stream"):
         probe_video(path)
+
+
+def test_text_is_no_film(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello\n" * 1000)  # FFmpeg would draw it
+    (tmp_path / "drawing.mp4").write_text("<svg></svg>")
+    for name in ("notes.txt", "drawing.mp4"):
+        with pytest.raises(Integrity):
+            probe_video(tmp_path / name)
 
 
 def test_tags_need_not_be_utf_8(tmp_path):
