@@ -107,9 +107,9 @@ def _folder(path: Path, rate: float | None) -> Clip:
 
 
 def _glob(pattern: str, rate: float | None) -> Sources:
-    """Image files are the frames of one clip, other files clips of their own. What macOS puts beside them is not."""
+    """Image files are the frames of one clip, other files clips of their own."""
     matches = map(Path, glob.glob(str(Path(pattern).expanduser()), recursive=True))  # noqa: PTH207  (absolute ones too)
-    found = in_order(path for path in matches if path.is_file() and not path.name.startswith("._"))
+    found = in_order(path for path in matches if path.is_file())
     if not found:
         raise Missing("the pattern matches no file", where=pattern, fix="check the pattern")
     images = [path for path in found if _is_image(path)]

@@ -338,7 +338,7 @@ def test_hidden_files_beside_frames_are_no_frames(predict, folder):
         Image.fromarray(frame).save(folder / "frames" / f"{t}.png")
         (folder / "frames" / f"._{t}.png").write_bytes(b"\0\5\x16\7Mac OS X")
     (folder / "frames" / ".thumbnail.png").write_bytes(b"no picture")
-    for source in ("frames", "frames/*.png", "frames/[._0-9]*.png"):
+    for source in ("frames", "frames/*.png"):
         code, out, err = predict(source, "--save", "json", "--out", "out", "--json")
         assert code == 0, err
         assert json.loads(out.splitlines()[-1])["frames"] == 3

@@ -133,6 +133,12 @@ def test_grey_of_16_bits_is_scaled(tmp_path, ending):
     np.testing.assert_array_equal(read_frame(path), np.repeat(RAMP[..., None], 3, axis=2))
 
 
+def test_every_grey_of_16_bits_becomes_the_nearest_of_8(tmp_path):
+    every = np.arange(2**16).reshape(256, 256)
+    Image.fromarray(every.astype(np.uint16)).save(tmp_path / "every.png")
+    np.testing.assert_array_equal(read_frame(tmp_path / "every.png")[..., 0], np.round(every / 257))
+
+
 def test_grey_of_16_bits_with_white_as_zero_is_no_negative(tmp_path):
     path = tmp_path / "ramp.tif"
     Image.fromarray(RAMP * 257).save(path, tiffinfo={262: 0})
