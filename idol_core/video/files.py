@@ -147,7 +147,7 @@ def _decode(path: Path, on_damage: OnDamage, *, in_frame_threads: bool) -> Itera
                     count += 1
         except FFmpegError as error:
             raise broken(error) from None
-        if torn and container.format.name != "mpegts":  # of a broadcast every recording begins and ends somewhere
+        if torn:  # never so in a transport stream, of which every recording begins and ends somewhere
             raise broken("it is cut short")
         if "mp4" in container.format.name and packets < (listed := len(stream.index_entries)):
             raise broken(f"it is cut short, of {listed} frames {packets} are there")

@@ -206,14 +206,13 @@ def test_a_packet_lost_on_the_way_cuts_nothing_short(tmp_path):
 
 
 def test_a_recording_of_a_broadcast_ends_where_it_ends(tmp_path):
-    encode(tmp_path / "a.ts", frames(noise=True), format="mpegts", gop=2, options={"omit_video_pes_length": "0"})
+    encode(tmp_path / "a.ts", frames(noise=True), format="mpegts", gop=2)
     content = (tmp_path / "a.ts").read_bytes()
-    (tmp_path / "b.ts").write_bytes(content[: -2 * 188])
-    with av.open(str(tmp_path / "b.ts")) as container:
-        assert [packet for packet in container.demux(video=0) if packet.size][-1].is_corrupt
-    given, found = told(tmp_path / "b.ts")
-    assert len(given) == 8
-    assert 7 in {damage.frame for damage in found}
+    for lost in range(1, 40):
+        (tmp_path / "b.ts").write_bytes(content[: -lost * 188])
+        given, found = told(tmp_path / "b.ts")
+        assert len(given) in (7, 8)
+        assert len(given) == 7 or found
 
 
 def test_a_damaged_frame_of_motion_jpeg_is_told(tmp_path):
