@@ -50,13 +50,16 @@ def _line(text: str) -> str:
 
 
 class Mistakes(IdolError):
-    """All that is wrong with a recipe or lacks for a run; each with its own where and fix. Exit code: the first's."""
+    """All that is wrong with a recipe or lacks for a run; each with its own where and fix.
 
-    def __init__(self, mistakes: Sequence[IdolError]) -> None:
+    The exit code is the first one's where none is given.
+    """
+
+    def __init__(self, mistakes: Sequence[IdolError], *, exit_code: int | None = None) -> None:
         unique = list({(m.what, m.where): m for m in mistakes}.values())
         super().__init__("; ".join(m.what for m in unique), where=unique[0].where, fix=unique[0].fix)
         self.mistakes: list[IdolError] = unique
-        self.exit_code = unique[0].exit_code
+        self.exit_code = unique[0].exit_code if exit_code is None else exit_code
 
 
 def raise_all(mistakes: Sequence[IdolError]) -> None:

@@ -48,11 +48,13 @@ def check_video(task: VideoTask) -> list[Broken]:
     """Open the frames of a video and check its masks."""
     broken = []
     for name in task.file_names:
+        found: list[str] = []
         try:
-            height, width = read_frame(name).shape[:2]
+            height, width = read_frame(name, on_damage=found.append).shape[:2]
         except IdolError as error:
             broken.append(Broken(name, error.what))
             continue
+        broken += [Broken(name, what) for what in found]
         if (height, width) != (task.height, task.width):
             broken.append(Broken(name, f"is {height} x {width}, its annotation says {task.height} x {task.width}"))
     for number, masks in task.tracks:

@@ -18,7 +18,7 @@ from idol_core.drawing.sheet import SHEET_TILES, sheet_row
 from idol_core.system.files import write_aside
 from idol_core.tracking.masks import decode_masks
 from idol_core.tracking.tracks import ReportedTrack
-from idol_core.video.files import write_video
+from idol_core.video.writer import write_video
 
 SMALL = 300  # frames of a lower height are enlarged to about this many pixels, so that labels can be read
 

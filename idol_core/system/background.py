@@ -84,7 +84,10 @@ class Background:
     def finish(self) -> None:
         """Wait for all tasks. Raises what one of them raised."""
         self._put(None)
-        self._ended.wait()  # a Ctrl-C during Thread.join would have the thread count as ended (Python 3.11)
+        # a Ctrl-C during Thread.join would have the thread count as ended (Python 3.11), and a signal that another
+        # thread receives does not end a wait without end
+        while not self._ended.wait(_PATIENCE):
+            pass
         self.check()
 
     def abandon(self) -> None:

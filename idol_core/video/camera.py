@@ -10,19 +10,24 @@ import av
 from av.error import FFmpegError
 
 from idol_core.errors import Missing
-from idol_core.video.files import USUAL_RATE, Frame, upright
+from idol_core.video.clock import FrameClock
+from idol_core.video.colors import upright
+from idol_core.video.files import USUAL_RATE, TimedFrame
 
 
-def read_camera(number: int, *, stop: Callable[[], bool]) -> Iterator[Frame]:
-    """Frames [H, W, 3] RGB of camera `number` (/dev/videoN), as they come, until `stop` says so or the camera ends.
+def read_camera(number: int, *, stop: Callable[[], bool]) -> Iterator[TimedFrame]:
+    """Frames of camera `number` (/dev/videoN), as they come, until `stop` says so or the camera ends.
+
+    Their times are the camera's: many give fewer frames than they promise, in the dark above all.
 
     Raises Missing: no such camera, or it can't be opened.
     """
     device = camera_device(number)
     try:
         with av.open(str(device), format="video4linux2") as container:
+            clock = FrameClock(1 / float(container.streams.video[0].average_rate or USUAL_RATE))
             for frame in container.decode(video=0):
-                yield upright(frame)
+                yield TimedFrame(upright(frame), clock(frame.time))
                 if stop():
                     return
     except FFmpegError as error:

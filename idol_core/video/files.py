@@ -1,94 +1,50 @@
-"""Video files through PyAV, whose wheel brings FFmpeg along."""
+"""Read video files through PyAV, whose wheel brings FFmpeg along."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import av
-import numpy as np
-from av.container import InputContainer, OutputContainer
+from av.container import InputContainer
 from av.error import FFmpegError
-from numpy.typing import NDArray
+from av.stream import Disposition
 
-from idol_core.errors import Integrity, InvalidInput, Missing
-from idol_core.system.files import write_aside
-
-Frame = NDArray[np.uint8]
+from idol_core.data.frames import MAX_PIXELS, jpeg_damage
+from idol_core.errors import Integrity, Missing
+from idol_core.video.clock import FrameClock
+from idol_core.video.colors import Frame, upright
 
 USUAL_RATE = 25.0  # of files that don't name theirs
+_TEXT = ("tty", "bin", "xbin", "adf", "idf")  # formats as which FFmpeg draws any text
+_NO_TIMESTAMPS = 0x80  # flag of FFmpeg's formats
 _TOLERANCE = 2  # frames by which an announced duration may be off
 _MEND = "check that the file plays, or copy it again"
 
 
-class VideoFile:
-    """An H.264 file (MPEG-4 where FFmpeg lacks x264) that takes one frame after another; see `video_file`."""
+class TimedFrame(NamedTuple):
+    """A frame and when it is shown."""
 
-    def __init__(self, container: OutputContainer, *, rate: float, where: str) -> None:
-        self._container, self._where = container, where
-        self._codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-        speed = Fraction(min(max(rate, 1.0), 240.0)).limit_denominator(1001)
-        self._stream = cast(av.VideoStream, container.add_stream(self._codec, rate=speed))
-        self.count = 0
-        self.size = (0, 0)  # height and width of the frames
-
-    def add(self, frame: Frame) -> None:
-        """Encode the next frame [H, W, 3] RGB. Raises InvalidInput where its size is not the first one's."""
-        if not self.count:
-            self._begin(frame.shape[0], frame.shape[1])
-        elif frame.shape[:2] != self.size:
-            raise InvalidInput(
-                f"frame {self.count} is {frame.shape[0]} x {frame.shape[1]}, "
-                f"those before are {self.size[0]} x {self.size[1]}",
-                where=self._where,
-                fix="write frames of one size",
-            )
-        even = np.pad(frame, ((0, self.size[0] % 2), (0, self.size[1] % 2), (0, 0)), mode="edge")
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
-        self._container.mux(self._stream.encode(picture))
-        self.count += 1
-
-    def finish(self) -> None:
-        """Encode what still waits. Raises InvalidInput where there was no frame."""
-        if not self.count:
-            raise InvalidInput("a video without frames", where=self._where, fix="give at least one frame")
-        self._container.mux(self._stream.encode(None))
-
-    def _begin(self, height: int, width: int) -> None:
-        self.size = (height, width)
-        self._stream.height, self._stream.width = height + height % 2, width + width % 2
-        self._stream.pix_fmt = "yuv420p"
-        self._stream.options = {"crf": "18"} if self._codec == "libx264" else {"qscale": "3"}
+    pixels: Frame  # [H, W, 3] RGB
+    seconds: float  # since the first frame
 
 
-@contextmanager
-def video_file(path: Path, *, rate: float) -> Iterator[VideoFile]:
-    """A video to be written frame by frame, `rate` a second; it appears whole at the end, or not at all.
+class Damage(NamedTuple):
+    """What is wrong with a frame of a clip that is used all the same, or with one that is left out."""
 
-    Odd sizes get a repeated last row or column, as the codec wants even ones.
-    """
-    with (
-        write_aside(path) as aside,
-        av.open(str(aside), "w", format="mp4", options={"movflags": "faststart"}) as container,
-    ):
-        file = VideoFile(container, rate=rate, where=str(path))
-        yield file
-        file.finish()
+    frame: int  # its number from 0; of one that is left out, that of the next
+    what: str
 
 
-def write_video(path: Path, frames: Iterable[Frame], *, rate: float) -> int:
-    """Write frames [H, W, 3] RGB of one size as `video_file` does; returns how many there were.
+OnDamage = Callable[[Damage], None]
 
-    Raises:
-        InvalidInput: no frames, or a change of size.
-    """
-    with video_file(path, rate=rate) as file:
-        for frame in frames:
-            file.add(frame)
-    return file.count
+
+def unheard(_: Damage) -> None:
+    """For those who need not know of damage."""
 
 
 class VideoInfo(NamedTuple):
@@ -100,47 +56,111 @@ class VideoInfo(NamedTuple):
 
 def probe_video(path: Path) -> VideoInfo:
     """Open a video without decoding it. Raises as `read_video` does."""
-    with _opened(path) as container:
-        stream = container.streams.video[0]
-        return VideoInfo(float(stream.average_rate or stream.guessed_rate or USUAL_RATE), stream.frames or None)
+    with _opened(path) as (container, stream):
+        return VideoInfo(_rate(container, stream), stream.frames or None)
 
 
 def read_video(path: Path) -> Iterator[Frame]:
-    """Frames [H, W, 3] RGB of a video's first picture stream, one at a time, turned upright as its metadata says.
+    """Frames [H, W, 3] RGB as `read_timed_video` has them."""
+    return (frame.pixels for frame in read_timed_video(path))
+
+
+def read_timed_video(path: Path, *, on_damage: OnDamage = unheard) -> Iterator[TimedFrame]:
+    """Frames of a video's film, one at a time, turned and mirrored as its metadata says, at the times it gives them.
+
+    Damaged frames are given as far as they could be decoded.
+
+    Args:
+        on_damage: called for a damaged frame before it is given, and for one that can't be decoded at all.
 
     Raises:
         Missing: no such file.
-        Integrity: not a video, no picture stream, no frames, or cut short.
+        Integrity: not a video, no film in it, no frames, cut short, or frames of over MAX_PIXELS.
     """
+    given = 0
+    try:
+        for frame in _decode(path, on_damage, in_frame_threads=True):
+            yield frame
+            given += 1
+        return
+    except _Undecodable:  # of frames decoded side by side some may be lost with it: go on one after another
+        pass
+
+    def later(damage: Damage) -> None:
+        if damage.frame >= given:
+            on_damage(damage)
+
+    yield from itertools.islice(_decode(path, later, in_frame_threads=False), given, None)
+
+
+class _Undecodable(Exception):
+    """A packet could not be decoded."""
+
+
+def _decode(path: Path, on_damage: OnDamage, *, in_frame_threads: bool) -> Iterator[TimedFrame]:
+    """All frames. Raises _Undecodable with frame threads, otherwise passes over what can't be decoded."""
     count = packets = 0
+    last_read = last_shown = end = 0.0  # seconds
+    failure: FFmpegError | None = None
+    torn = False  # the last packet that was read
 
     def broken(why: object) -> Integrity:
         return Integrity(f"video cannot be read after frame {count}: {why}", where=str(path), fix=_MEND)
 
-    with _opened(path) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        end = 0.0  # seconds
+    with _opened(path) as (container, stream):
+        stream.thread_type = "AUTO" if in_frame_threads else "SLICE"
+        clock = FrameClock(1 / _rate(container, stream))
+        corrupt: set[int | None] = set()  # times of packets that came with errors
+        in_order: deque[float] | None = deque() if container.format.name == "avi" else None  # has no times of its own
         try:
             for packet in container.demux(stream):
-                if packet.is_corrupt:  # decoding threads would pass over it
-                    raise broken("it is cut short")
-                packets += packet.size > 0
-                end = max(end, _seconds(packet))
-                for frame in packet.decode():
-                    yield upright(frame)
+                if not packet.size and packet.dts is not None:  # the decoder would take it for the end
+                    continue
+                if packet.size:
+                    packets, torn, end = packets + 1, packet.is_corrupt, max(end, _end(packet))
+                    if torn or (stream.codec_context.name == "mjpeg" and jpeg_damage(bytes(packet))):
+                        corrupt.add(packet.pts)
+                    if not packet.is_discard:
+                        last_read = max(last_read, float((packet.pts or 0) * (packet.time_base or 0)))
+                    if in_order is not None:
+                        in_order.append(float((packet.dts or 0) * (packet.time_base or 0)))
+                try:
+                    frames = packet.decode()
+                except MemoryError:
+                    raise
+                except FFmpegError as error:
+                    if in_frame_threads:
+                        raise _Undecodable from None
+                    failure = error
+                    if in_order:
+                        in_order.pop()
+                    on_damage(Damage(count, "could not be decoded, left out before"))
+                    continue
+                for frame in frames:
+                    if frame.width * frame.height > MAX_PIXELS:
+                        raise _too_large(path, frame.width, frame.height)
+                    if frame.is_corrupt or (frame.pts is not None and frame.pts in corrupt):
+                        on_damage(Damage(count, "damaged, and perhaps what follows up to the next key frame"))
+                    last_shown = max(last_shown, frame.time or 0.0)
+                    shown = (in_order.popleft() if in_order else None) if in_order is not None else frame.time
+                    yield TimedFrame(upright(frame), clock(shown))
                     count += 1
         except FFmpegError as error:
             raise broken(error) from None
-        if "mp4" in container.format.name and packets < stream.frames:
-            raise broken(f"it is cut short, of {stream.frames} frames {packets} are there")
+        if torn:  # never so in a transport stream, of which every recording begins and ends somewhere
+            raise broken("it is cut short")
+        if "mp4" in container.format.name and packets < (listed := len(stream.index_entries)):
+            raise broken(f"it is cut short, of {listed} frames {packets} are there")
         if count and end + _TOLERANCE * end / packets < (said := _announced(stream)):
             raise broken(f"it is cut short, of {said:.2f} seconds {end:.2f} are there")
+        if in_frame_threads and last_shown < last_read:  # threads don't tell of errors in the last frames
+            raise _Undecodable
     if not count:
-        raise Integrity("a video without frames", where=str(path), fix=_MEND)
+        what = f"no frame can be decoded: {failure}" if failure else "a video without frames"
+        raise Integrity(what, where=str(path), fix=_MEND)
 
 
-def _seconds(packet: av.Packet[av.VideoStream]) -> float:
+def _end(packet: av.Packet[av.VideoStream]) -> float:
     """When what is in a packet has been shown."""
     return float(((packet.pts or 0) + (packet.duration or 0)) * (packet.time_base or 0))
 
@@ -155,21 +175,45 @@ def _announced(stream: av.VideoStream) -> float:
         return 0.0
 
 
-def upright(frame: av.VideoFrame) -> Frame:
-    """[H, W, 3] RGB of a decoded frame, turned as its rotation says (degrees, counter-clockwise)."""
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), k=frame.rotation // 90))
+def _rate(container: InputContainer, stream: av.VideoStream) -> float:
+    """Frames a second on average; of bare streams, which have no times, what their encoder wrote."""
+    bare = container.format.flags & _NO_TIMESTAMPS
+    rates = (stream.guessed_rate, stream.average_rate) if bare else (stream.average_rate, stream.guessed_rate)
+    return float(rates[0] or rates[1] or USUAL_RATE)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[InputContainer]:
-    """A container that has a picture stream."""
+def _opened(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
+    """A container and its film: of the streams that are no attached pictures the first that is to be shown."""
+    if path.exists() and not path.is_file():
+        raise Integrity("not a regular file", where=str(path), fix="name a video file")
     try:
-        container = av.open(str(path))
+        container = av.open(url_of(path), options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except FileNotFoundError:
         raise Missing("video not found", where=str(path), fix="name an existing file") from None
     except FFmpegError as error:
         raise Integrity(f"the file cannot be read as a video: {error}", where=str(path), fix=_MEND) from None
     with container:
-        if not container.streams.video:
+        pictures = Disposition.attached_pic | Disposition.timed_thumbnails
+        films = [stream for stream in container.streams.video if not stream.disposition & pictures]
+        if not films or container.format.name in _TEXT:
             raise Integrity("no video stream", where=str(path), fix="give a file with pictures")
-        yield container
+        films = [stream for stream in films if stream.codec_context is not None]
+        if not films:
+            what = "FFmpeg has no decoder for the pictures of this file"
+            raise Integrity(what, where=str(path), fix="convert it to H.264 where it plays")
+        film = next((stream for stream in films if stream.disposition & Disposition.default), films[0])
+        if film.width * film.height > MAX_PIXELS:
+            raise _too_large(path, film.width, film.height)
+        film.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        yield container, film
+
+
+def url_of(path: Path) -> str:
+    """For FFmpeg, which takes what stands before a colon for a protocol."""
+    return f"file:{path}"
+
+
+def _too_large(path: Path, width: int, height: int) -> Integrity:
+    what = f"frames of {width} x {height} are larger than {MAX_PIXELS:,} pixels"
+    return Integrity(what, where=str(path), fix="make the video smaller")

@@ -12,9 +12,9 @@ from typing import Annotated
 
 import typer
 
-from idol_core.errors import InvalidInput
+from idol_core.errors import Integrity, InvalidInput
 from idolctl.commands import complete, options
-from idolctl.errors import suggestion
+from idolctl.errors import Mistakes, suggestion
 from idolctl.signals import stoppable
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -40,15 +40,20 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="Where the files go; default: predictions/SOURCE.")] = None,
     threshold: Annotated[float, typer.Option(min=0.0, max=1.0, help="Least score of a track that is reported.")] = 0.3,
     save: Annotated[str, typer.Option(help="Which files: some of mp4,json,png,csv.")] = ",".join(_FORMS),
+    rate: Annotated[float | None, typer.Option(help="Frames a second of image files; default: 6.")] = None,
     device: Annotated[str | None, typer.Option(help="cuda or cpu; default: cuda where there is one.")] = None,
     root: options.ROOT = None,
     as_json: options.JSON = False,
 ) -> None:
     """Track the objects of a video: overlay.mp4, results.json, contact.png, and tracks/ with a CSV of each.
 
+    Of several videos one that can't be read is left out, and said at the end (exit 4).
     A camera is watched until Ctrl-C. Else Ctrl-C and SIGTERM leave no half-written file.
     """
     wanted = _forms(save)
+    if rate is not None and not 0 < rate <= 10_000:
+        what = f"{rate:g} frames a second can't be"
+        raise InvalidInput(what, where="--rate", fix="a number above 0 and at most 10,000, such as 0.2")
     from idolctl.prediction.weights import check_weights, open_segmenter  # what follows brings numpy, PyAV, torch
 
     path = check_weights(weights)
@@ -57,7 +62,7 @@ def predict(
     stopped = threading.Event()
     with stoppable("the same command begins anew"), tempfile.TemporaryDirectory(prefix="idolctl-") as scratch:
         recording = Path(scratch) / "recording.mp4"
-        sources = find_sources(source, root=root, recording=recording, stop=stopped.is_set)
+        sources = find_sources(source, root=root, recording=recording, stop=stopped.is_set, rate=rate)
         segmenter = open_segmenter(path, device)
         from idolctl.prediction.predict import Save
         from idolctl.prediction.predict import predict as work
@@ -69,11 +74,12 @@ def predict(
     speed = done.frames / max(done.seconds, 1e-6)
     told = sys.stderr if as_json else sys.stdout
     print(f"{done.tracks} tracks in {done.frames} frames, {speed:.1f} frames/s", file=told)
-    if len(sources.clips) == 1:
+    made = len(sources.clips) + len(sources.failed) - len(done.failed)
+    if sources.single:
         for file in done.files:
             print(f"  {file}", file=told)
     else:
-        print(f"  {folder}, with a folder for each of {len(sources.clips)} videos", file=told)
+        print(f"  {folder}, with a folder for each of {made} videos", file=told)
     if not done.tracks:
         print(f"Next: a lower threshold: idolctl predict {source} --weights {weights} --threshold "
               f"{threshold / 3:.2g}", file=told)  # fmt: skip
@@ -84,8 +90,12 @@ def predict(
             "tracks": done.tracks,
             "frames_per_second": round(speed, 3),
             "files": list(map(str, done.files)),
+            "damaged": {name: sorted({d.frame for d in damage}) for name, damage in done.damage.items()},
+            "failed": [{"where": error.where, "what": error.what} for error in done.failed],
         }
         print(json.dumps(content))
+    if done.failed:
+        raise Mistakes(done.failed, exit_code=Integrity.exit_code)
 
 
 def _forms(text: str) -> list[str]:

@@ -12,6 +12,8 @@ from idol_core.config import DataSource
 from idol_core.data.annotations.kind import annotation_kind
 from idol_core.data.catalog import LAYOUTS
 from idol_core.data.dataset import Dataset, open_dataset
+from idol_core.data.frames import missing_frame
+from idol_core.data.names import similar_file
 from idol_core.errors import Integrity, InvalidInput, Missing
 from idol_core.system.files import write_aside
 from idolctl.terminal.progress import Transfer
@@ -77,9 +79,14 @@ def _open(part: Part, kind: str) -> Dataset:
     with Transfer(f"reading {part.annotations.name}") as reading:
         dataset = open_dataset(source, on_read=reading.update)
     first = Path(dataset.videos[0].file_names[0]) if len(dataset.videos) else None
-    if first is None or not first.is_file():
-        what = f"the first frame of the annotations is not there: {first}" if first else "the file has no videos"
-        raise Integrity(what, where=str(part.annotations), fix="--frames is the folder that the frame names start from")
+    if first is None:
+        raise Integrity("the file has no videos", where=str(part.annotations), fix="give one that has some")
+    if not first.is_file():
+        there, fix = similar_file(first), "--frames is the folder that the frame names start from"
+        what = f"the first frame of the annotations is not there: {first}"
+        if there is not None:
+            what, fix = f"{what}; there is {there}", missing_frame(first).fix
+        raise Integrity(what, where=str(part.annotations), fix=fix)
     return dataset
 
 

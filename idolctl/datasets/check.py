@@ -10,6 +10,7 @@ from idol_core.config import DataSource
 from idol_core.data.catalog import SIDES, find_layout, known_names
 from idol_core.data.dataset import Dataset, open_dataset
 from idol_core.data.deep_check import Broken, check_deeply, missing_frames
+from idol_core.data.frames import missing_frame
 from idol_core.errors import IdolError, Integrity, InvalidInput, Missing
 from idolctl.errors import suggestion
 from idolctl.terminal.progress import Transfer
@@ -150,9 +151,11 @@ def _check_frames(name: str, dataset: Dataset, lines: list[Line], errors: list[I
         return
     shown = ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
     lines.append(Line(False, "files", f"{len(missing):,} frame files are missing: {shown}"))
+    first = missing_frame(dataset.frames / missing[0])
+    instead = first.what.removeprefix("frame not found")
     errors.append(
-        Missing(f"{len(missing)} frames of {name} are missing, first {missing[0]}", where=str(dataset.frames),
-                fix="complete the frames folder")
+        Missing(f"{len(missing)} frames of {name} are missing, first {missing[0]}{instead}", where=str(dataset.frames),
+                fix=first.fix)
     )  # fmt: skip
 
 

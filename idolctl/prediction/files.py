@@ -58,11 +58,14 @@ def results_file(path: Path) -> Iterator[ResultsFile]:
         results.finish()
 
 
-def write_tables(folder: Path, found: Iterable[ReportedTrack], tracks: VideoTracks, *, rate: float) -> int:
+def write_tables(folder: Path, found: Iterable[ReportedTrack], tracks: VideoTracks, *, times: Sequence[float]) -> int:
     """Write `track-ID-CLASS.csv` for every track, and remove those of an earlier time; returns how many there are.
 
     A row is a frame in which the track is present: its index from 0, its time, the track's class and score, the tight
     box of the mask (x0, y0, x1, y1 in pixels, half-open) and the mask's area in pixels.
+
+    Args:
+        times: of every frame of the clip, seconds since the first.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = set()
@@ -76,7 +79,7 @@ def write_tables(folder: Path, found: Iterable[ReportedTrack], tracks: VideoTrac
                 x, y, width, height = (int(v) for v in coco_mask.toBbox(rle))
                 box = (x, y, x + width, y + height)
                 area = int(coco_mask.area(rle))
-                table.writerow((frame, f"{frame / rate:.3f}", one.name, f"{one.score:.4f}", *box, area))
+                table.writerow((frame, f"{times[frame]:.3f}", one.name, f"{one.score:.4f}", *box, area))
         written.add(path)
     for old in set(folder.glob("track-*.csv")) - written:
         old.unlink()

@@ -8,22 +8,29 @@ is tracked.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from idol_core.drawing.sheet import Sheet
 from idol_core.drawing.tracks import draw_clip
-from idol_core.errors import Integrity
+from idol_core.errors import IdolError, Integrity, InvalidInput, Missing
 from idol_core.inference.streaming import VideoSegmenter
 from idol_core.system.background import Background, Task, background, prefetched
 from idol_core.tracking.tracks import ReportedTrack, VideoTracks, report_tracks
 from idol_core.video.clips import Clip
-from idol_core.video.files import video_file
+from idol_core.video.colors import Frame
+from idol_core.video.files import Damage, TimedFrame, unheard
+from idol_core.video.writer import video_file
+from idolctl.errors import Mistakes
 from idolctl.prediction.files import results_file, write_tables
 from idolctl.prediction.sources import Sources
-from idolctl.terminal.progress import FrameCount
+from idolctl.terminal.progress import FrameCount, say
+
+_SHOWN = 10  # numbers of damaged frames in a warning
+_OF_THE_SOURCE = (Integrity, InvalidInput, Missing)  # errors that the other clips of a command outlive
 
 
 class Save(StrEnum):
@@ -43,6 +50,17 @@ class Predicted:
     tracks: int = 0
     seconds: float = 0.0  # of reading and tracking, without drawing
     files: list[Path] = field(default_factory=list)
+    damage: dict[str, list[Damage]] = field(default_factory=dict)  # by name of the clip
+    failed: list[IdolError] = field(default_factory=list)  # of clips of which nothing, or not all, was written
+
+
+class _Seen(NamedTuple):
+    """What was found out about a clip while its frames were tracked."""
+
+    tracks: VideoTracks
+    times: list[float]  # of every frame, seconds since the first
+    damage: list[Damage]
+    seconds: float  # that it took
 
 
 def predict(
@@ -50,9 +68,10 @@ def predict(
 ) -> Predicted:
     """Track every clip and write what is asked for into `out`, for several clips the pictures in a folder of each.
 
-    Every file appears whole or not at all; results.json, which is of all clips, appears last.
+    Every file appears whole or not at all; results.json, which is of all clips, appears last. Of several clips one that
+    can't be read is left out and its error kept; what was wrong with the only one, or with all, is raised.
     """
-    done = Predicted()
+    done = Predicted(failed=list(sources.failed))
     ids = sources.category_ids
     if ids is None or len(ids) != len(segmenter.classes):
         ids = range(1, len(segmenter.classes) + 1)
@@ -60,28 +79,41 @@ def predict(
         results = stack.enter_context(results_file(out / "results.json")) if Save.json in save else None
         writing = stack.enter_context(background())
         for clip in sources.clips:
-            folder = out if len(sources.clips) == 1 else out / clip.name
-            tracks, seconds = _track(segmenter, clip, writing, live=sources.live)
-            found = report_tracks(tracks, segmenter.tracker, classes=segmenter.classes, threshold=threshold)
+            folder = out if sources.single else out / clip.name
+            try:
+                seen = _track(segmenter, clip, writing, live=sources.live)
+            except _OF_THE_SOURCE as error:
+                done.failed.append(error)
+                continue
+            _warn(clip, seen)
+            found = report_tracks(seen.tracks, segmenter.tracker, classes=segmenter.classes, threshold=threshold)
             if results is not None:
-                results.add(found, tracks, video_id=clip.id, category_ids=ids)
-            writing.add(_write(clip, found, tracks, folder, save, shown=clip is sources.clips[-1]))
+                results.add(found, seen.tracks, video_id=clip.id, category_ids=ids)
+            work = _write(clip, found, seen, folder, save, shown=clip is sources.clips[-1])
+            writing.add(_outlived(work, done.failed))
             done.files += _files(folder, save)
-            done.frames, done.tracks = done.frames + tracks.frames, done.tracks + len(found)
-            done.seconds += seconds
+            done.damage |= {clip.name: seen.damage} if seen.damage else {}
+            done.frames, done.tracks = done.frames + seen.tracks.frames, done.tracks + len(found)
+            done.seconds += seen.seconds
+        writing.finish()
+        if done.failed and not done.frames:
+            raise Mistakes(done.failed)
+    done.files = [path for path in done.files if path.exists()]
     if Save.json in save:
         done.files.append(out / "results.json")
     return done
 
 
-def _track(segmenter: VideoSegmenter, clip: Clip, writing: Background, *, live: bool) -> tuple[VideoTracks, float]:
-    """The tracks of a clip, and the seconds they took. Raises what `writing` raised meanwhile."""
+def _track(segmenter: VideoSegmenter, clip: Clip, writing: Background, *, live: bool) -> _Seen:
+    """The tracks of a clip. Raises what `writing` raised meanwhile."""
     video = segmenter.start(keep=True)
     batch = 1 if live else segmenter.tracker.batch_frames
+    times: list[float] = []
+    damage: list[Damage] = []
     with (
         FrameCount(f"{clip.name}: tracking", clip.length) as count,
-        prefetched(clip.read()) as frames,
-        contextlib.closing(segmenter.stream(frames, video=video, batch=batch, overlap=True)) as tracked,
+        prefetched(clip.read(damage.append)) as frames,
+        contextlib.closing(segmenter.stream(_pixels(frames, times), video=video, batch=batch, overlap=True)) as tracked,
     ):
         for _ in tracked:
             count.advance()
@@ -89,29 +121,57 @@ def _track(segmenter: VideoSegmenter, clip: Clip, writing: Background, *, live: 
     tracks = video.tracks()
     if not tracks.frames:
         raise Integrity("no frames", where=clip.name, fix="give a clip of at least one frame")
-    return tracks, count.seconds
+    return _Seen(tracks, times, damage, count.seconds)
+
+
+def _pixels(frames: Iterator[TimedFrame], times: list[float]) -> Iterator[Frame]:
+    """The frames without their times, which are appended to `times`."""
+    for frame in frames:
+        times.append(frame.seconds)
+        yield frame.pixels
+
+
+def _warn(clip: Clip, seen: _Seen) -> None:
+    """A line on stderr for each kind of damage, with the numbers of the frames."""
+    by_kind: dict[str, list[Damage]] = {}
+    for damage in seen.damage:
+        by_kind.setdefault(damage.what.partition(":")[0], []).append(damage)
+    for found in by_kind.values():
+        shown = ", ".join(str(damage.frame) for damage in found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
+        of = f"{len(found)} of {seen.tracks.frames}, counted from 0"
+        say(f"warning: {clip.name}: {found[0].what}: frame{'s' * (len(found) > 1)} {shown} ({of})")
 
 
 def _write(
-    clip: Clip, found: Sequence[ReportedTrack], tracks: VideoTracks, folder: Path, save: frozenset[Save], *, shown: bool
+    clip: Clip, found: Sequence[ReportedTrack], seen: _Seen, folder: Path, save: frozenset[Save], *, shown: bool
 ) -> Task:
     """Write the tables, the overlay video and the contact sheet; both pictures come from one reading of the frames."""
+    tracks, times = seen.tracks, seen.times
     if Save.csv in save:
-        write_tables(folder / "tracks", found, tracks, rate=clip.rate)
+        write_tables(folder / "tracks", found, tracks, times=times)
     if save.isdisjoint((Save.mp4, Save.png)):
         return
     sheet = Sheet(tracks.frames)
     with contextlib.ExitStack() as stack:
         count = stack.enter_context(FrameCount(f"{clip.name}: drawing", tracks.frames, shown=shown))
-        drawn = sheet.watch(draw_clip(clip.read(), found, tracks.size))
+        pixels = (frame.pixels for frame in clip.read(unheard))
+        drawn = sheet.watch(draw_clip(pixels, found, tracks.size))
         overlay = stack.enter_context(video_file(folder / "overlay.mp4", rate=clip.rate)) if Save.mp4 in save else None
-        for frame in stack.enter_context(prefetched(drawn, ahead=4)):
+        for frame, seconds in zip(stack.enter_context(prefetched(drawn, ahead=4)), times, strict=True):
             if overlay is not None:
-                overlay.add(frame)
+                overlay.add(frame, seconds)
             count.advance()
             yield
     if Save.png in save:
         sheet.write(folder / "contact.png")
+
+
+def _outlived(work: Task, failed: list[IdolError]) -> Task:
+    """The same work; an error of its frames ends it alone and is appended to `failed`."""
+    try:
+        yield from work
+    except _OF_THE_SOURCE as error:
+        failed.append(error)
 
 
 def _files(folder: Path, save: frozenset[Save]) -> list[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from idol_core.data.catalog import resolve_source
 from idol_core.data.dataset import open_dataset
-from idol_core.errors import InvalidInput, Missing
+from idol_core.errors import IdolError, Integrity, InvalidInput, Missing
 from idol_core.video.camera import camera_device, camera_rate, read_camera
 from idol_core.video.clips import (
     IMAGE_ENDINGS,
@@ -23,41 +23,63 @@ from idol_core.video.clips import (
     video_clip,
 )
 from idolctl.datasets.root import data_root, find_data, is_toy, make_toy_data
+from idolctl.errors import Mistakes
 
 CAMERA = "camera:"
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Clips under one name; `category_ids` of a data set, by class index."""
+    """Clips under one name; `category_ids` of a data set, by class index; errors of those that can't be opened."""
 
     name: str
     clips: Sequence[Clip]
     category_ids: Sequence[int] | None = None
     live: bool = False  # a camera: the clip has no end of its own
+    failed: Sequence[IdolError] = ()
+
+    @property
+    def single(self) -> bool:
+        """Whether no more than one clip was asked for."""
+        return len(self.clips) + len(self.failed) == 1
 
 
-def find_sources(source: str, *, root: Path | None, recording: Path, stop: Callable[[], bool]) -> Sources:
-    """Look for a camera, a file, a folder, a glob and a data set of that name, in this order.
+def find_sources(
+    source: str, *, root: Path | None, recording: Path, stop: Callable[[], bool], rate: float | None = None
+) -> Sources:
+    """Look for a file, a folder, a camera, a glob and a data set of that name, in this order.
 
     Args:
         recording: where a camera's frames are kept while they are needed.
         stop: asked after each of a camera's frames.
+        rate: frames a second of image files.
 
-    Raises InvalidInput for a camera without a number, Missing where there is no such thing, Integrity for a file that
-    can't be read.
+    Raises InvalidInput for a camera without a number and for a rate of what has times of its own, Missing where there
+    is no such thing, Integrity for a file that can't be read.
     """
     path = Path(source).expanduser()
-    if source.startswith(CAMERA):
-        return _camera(source, recording, stop)
     if path.is_file():
-        clip = image_clip([path], name=path.stem) if _is_image(path) else video_clip(path)
+        clip = image_clip([path], name=path.stem, rate=rate) if _is_image(path) else _video(path, rate)
         return Sources(path.stem, [clip])
     if path.is_dir():
-        return Sources(path.resolve().name, [_folder(path)])
+        return Sources(path.resolve().name, [_folder(path, rate)])
+    if source.startswith(CAMERA):
+        _refuse_rate(rate)
+        return _camera(source, recording, stop)
     if glob.has_magic(source):
-        return _glob(source)
-    return _data_set(source, root)
+        return _glob(source, rate)
+    return _data_set(source, root, rate)
+
+
+def _video(path: Path, rate: float | None) -> Clip:
+    _refuse_rate(rate)
+    return video_clip(path)
+
+
+def _refuse_rate(rate: float | None) -> None:
+    if rate is not None:
+        what = "--rate is for image files; a video and a camera have times of their own"
+        raise InvalidInput(what, where="--rate", fix="leave --rate out")
 
 
 def _is_image(path: Path) -> bool:
@@ -76,15 +98,15 @@ def _camera(source: str, recording: Path, stop: Callable[[], bool]) -> Sources:
     return Sources(name, [clip], live=True)
 
 
-def _folder(path: Path) -> Clip:
+def _folder(path: Path, rate: float | None) -> Clip:
     found = images_in(path)
     if not found:
         endings = ", ".join(IMAGE_ENDINGS)
         raise Missing(f"the folder holds no image files ({endings})", where=str(path), fix="name the folder of frames")
-    return image_clip(found, name=path.resolve().name)
+    return image_clip(found, name=path.resolve().name, rate=rate)
 
 
-def _glob(pattern: str) -> Sources:
+def _glob(pattern: str, rate: float | None) -> Sources:
     """Image files are the frames of one clip, other files clips of their own."""
     matches = map(Path, glob.glob(str(Path(pattern).expanduser()), recursive=True))  # noqa: PTH207  (absolute ones too)
     found = in_order(path for path in matches if path.is_file())
@@ -97,14 +119,36 @@ def _glob(pattern: str) -> Sources:
         raise InvalidInput(what, where=pattern, fix=f"a narrower one: '{pattern}{images[0].suffix}'")
     if images:
         name = images[0].resolve().parent.name
-        return Sources(name, [image_clip(images, name=name)])
-    clips = [replace(video_clip(path), id=number) for number, path in enumerate(found, 1)]
+        return Sources(name, [image_clip(images, name=name, rate=rate)])
+    clips: list[Clip] = []
+    failed: list[IdolError] = []
+    for number, path in enumerate(found, 1):
+        try:
+            clips.append(replace(_video(path, rate), id=number))
+        except (Integrity, Missing) as error:
+            failed.append(error)
+    if not clips:
+        raise Mistakes(failed)
+    return Sources(found[0].resolve().parent.name, _named_apart(clips), failed=failed)
+
+
+def _named_apart(clips: Sequence[Clip]) -> list[Clip]:
+    """The clips, the number added to a name that several have."""
     often = Counter(clip.name for clip in clips)
-    named = [c if often[c.name] == 1 else replace(c, name=f"{c.name}-{c.id}") for c in clips]
-    return Sources(found[0].resolve().parent.name, named)
+    taken = {name for name, times in often.items() if times == 1}
+    apart = []
+    for clip in clips:
+        name = clip.name
+        if often[name] > 1:
+            name = f"{name}-{clip.id}"
+            while name in taken:
+                name += "-again"
+            taken.add(name)
+        apart.append(replace(clip, name=name))
+    return apart
 
 
-def _data_set(name: str, asked: Path | None) -> Sources:
+def _data_set(name: str, asked: Path | None, rate: float | None) -> Sources:
     root = data_root(asked)
     try:
         source = find_data(name, root)
@@ -117,4 +161,4 @@ def _data_set(name: str, asked: Path | None) -> Sources:
     if dataset.kind != "vis":
         raise InvalidInput(f"{source.name} is a set of images, and nothing moves in it", where=str(dataset.source),
                            fix="idolctl predict FOLDER for frames of a video")  # fmt: skip
-    return Sources(source.name, [labelled_clip(video) for video in dataset.videos], dataset.category_ids)
+    return Sources(source.name, [labelled_clip(video, rate=rate) for video in dataset.videos], dataset.category_ids)

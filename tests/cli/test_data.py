@@ -259,3 +259,18 @@ def test_the_oracle_split_is_fetched_from_a_mirror(call, tmp_path, monkeypatch):
     assert code == 0
     assert (tmp_path / "root/ovis/ovis_sub_val.json").read_text() == '{"videos": []}'
     assert call("split", "fetch", "nosuch")[0] == 2
+
+
+def test_frames_whose_names_are_nearly_right_are_named(call, clips, tmp_path):
+    assert add(call, clips)[0] == 0
+    found = sorted((clips / "frames").rglob("*.*"))
+    for path in found:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    code, _, err = call("data", "check", "mine")
+    assert code == 3
+    (error,) = blocks(err)
+    assert str(found[0].with_suffix(found[0].suffix.upper())) in error["error"]
+    assert "rename that file" in error["fix"]
+    code, _, err = add(call, clips, name="other")
+    assert code == 4
+    assert str(found[0].with_suffix(found[0].suffix.upper())) in blocks(err)[0]["error"]

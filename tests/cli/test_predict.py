@@ -23,7 +23,8 @@ from safetensors.torch import save_file
 
 from idol_core.build import build_model
 from idol_core.config import InputConfig, StageConfig, TrackerConfig, stage_to_dict
-from idol_core.video.files import read_video, write_video
+from idol_core.video.files import read_timed_video, read_video
+from idol_core.video.writer import video_file, write_video
 from idol_core.weights import save_weights
 from idolctl.app import main
 from tests.cli.conftest import CHECKOUT, blocks
@@ -258,6 +259,127 @@ def test_a_file_that_can_not_be_written_ends_the_whole_command(predict, folder):
     assert "overlay.mp4" in blocks(err)[0]["where"]
     assert not (made / "results.json").exists()
     assert not list(made.rglob(".*"))
+
+
+def cut(path, share=0.7):
+    """A video of noise that ends in the middle."""
+    noise = np.random.default_rng(0).integers(0, 256, (20, 48, 80, 3), dtype=np.uint8)
+    write_video(path, noise, rate=6)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+
+
+def test_one_broken_file_among_many_costs_the_others_nothing(predict, folder):
+    for name in ("a", "d"):
+        write_video(folder / f"{name}.mp4", clip(4), rate=6)
+    cut(folder / "b.mp4")
+    (folder / "c.mp4").write_text("not a video at all")
+    code, out, err = predict("*.mp4", "--threshold", 0.05, "--out", "out", "--json")
+    assert code == 4
+    assert [Path(error["where"]).name for error in blocks(err)] == ["c.mp4", "b.mp4"]
+    made = folder / "out"
+    assert sorted(p.name for p in made.iterdir()) == ["a", "d", "results.json"]
+    assert {entry["video_id"] for entry in json.loads((made / "results.json").read_text())} == {1, 4}
+    assert (made / "d" / "overlay.mp4").is_file()
+    told = json.loads(out.splitlines()[-1])
+    assert told["frames"] == 8
+    assert [Path(f["where"]).name for f in told["failed"]] == ["c.mp4", "b.mp4"]
+
+
+def test_many_broken_files_are_all_told(predict, folder):
+    cut(folder / "b.mp4")
+    (folder / "c.mp4").write_text("not a video at all")
+    code, _, err = predict("*.mp4", "--out", "out")
+    assert code == 4
+    assert len(blocks(err)) == 2
+    assert not list((folder / "out").rglob("*.*"))
+
+
+def test_files_of_one_name_never_share_a_folder(predict, folder):
+    write_video(folder / "a.mp4", clip(2), rate=6)
+    for name in ("a.m4v", "a-1.mp4", "a-2.mp4"):
+        shutil.copy(folder / "a.mp4", folder / name)
+    assert predict("a*.m*", "--save", "png", "--out", "out")[0] == 0
+    assert len(list((folder / "out").glob("*/contact.png"))) == 4
+
+
+def test_the_rate_of_a_folder(predict, folder):
+    (folder / "frames").mkdir()
+    for t, frame in enumerate(clip(3)):
+        Image.fromarray(frame).save(folder / "frames" / f"{t}.png")
+    code, _, err = predict("frames", "--rate", 0.5, "--save", "csv,mp4", "--threshold", 0.05, "--out", "out")
+    assert code == 0, err
+    rows = [row for table in (folder / "out/tracks").iterdir() for row in csv.DictReader(table.open())]
+    assert {row["seconds"] for row in rows} <= {"0.000", "2.000", "4.000"}
+    assert [f.seconds for f in read_timed_video(folder / "out/overlay.mp4")] == pytest.approx([0, 2, 4])
+    shutil.rmtree(folder / "out")
+    write_video(folder / "walk.mp4", clip(2), rate=6)
+    assert "--rate" in refusal(predict("walk.mp4", "--rate", 6), 2)["where"]
+    assert "--rate" in refusal(predict("frames", "--rate", 0), 2)["where"]
+
+
+def test_tables_and_overlay_keep_the_times_of_the_video(predict, folder):
+    shown = [0.0, 0.04, 0.08, 1.5, 4.0]
+    with video_file(folder / "phone.mp4", rate=25) as file:
+        for frame, seconds in zip(clip(5), shown, strict=True):
+            file.add(frame, seconds)
+    assert predict("phone.mp4", "--threshold", 0.05, "--out", "out")[0] == 0
+    rows = [row for table in (folder / "out/tracks").iterdir() for row in csv.DictReader(table.open())]
+    assert rows
+    for row in rows:
+        assert float(row["seconds"]) == pytest.approx(shown[int(row["frame"])], abs=1e-3)
+    assert [f.seconds for f in read_timed_video(folder / "out/overlay.mp4")] == pytest.approx(shown, abs=1e-3)
+
+
+def test_damaged_pictures_are_used_and_told_with_their_numbers(predict, folder):
+    (folder / "frames").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
+    for t in range(4):
+        Image.fromarray(noise).save(folder / "frames" / f"{t}.jpg", quality=95)
+    for t in (1, 3):
+        content = (folder / "frames" / f"{t}.jpg").read_bytes()
+        (folder / "frames" / f"{t}.jpg").write_bytes(content[:3000] + content[3200:])
+    code, out, err = predict("frames", "--save", "json", "--json")
+    assert code == 0, err
+    assert "warning: frames: damaged" in err
+    assert "frames 1, 3 (2 of 4, counted from 0)" in err
+    assert json.loads(out.splitlines()[-1])["damaged"] == {"frames": [1, 3]}
+
+
+def test_hidden_files_beside_frames_are_no_frames(predict, folder):
+    (folder / "frames").mkdir()
+    for t, frame in enumerate(clip(3)):
+        Image.fromarray(frame).save(folder / "frames" / f"{t}.png")
+        (folder / "frames" / f"._{t}.png").write_bytes(b"\0\5\x16\7Mac OS X")
+    (folder / "frames" / ".thumbnail.png").write_bytes(b"no picture")
+    for source in ("frames", "frames/*.png"):
+        code, out, err = predict(source, "--save", "json", "--out", "out", "--json")
+        assert code == 0, err
+        assert json.loads(out.splitlines()[-1])["frames"] == 3
+
+
+def test_pages_of_one_file_are_frames(predict, folder):
+    pages = [Image.fromarray(frame) for frame in clip(3)]
+    pages[0].save(folder / "stack.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(folder / "moving.png", save_all=True, append_images=pages[1:], duration=[100, 300, 500])
+    for name, shown in (("stack.tif", [0, 1 / 6, 2 / 6]), ("moving.png", [0, 0.1, 0.4])):
+        code, _, err = predict(name, "--save", "mp4", "--out", "out")
+        assert code == 0, err
+        assert [f.seconds for f in read_timed_video(folder / "out/overlay.mp4")] == pytest.approx(shown, abs=1e-3)
+    shutil.rmtree(folder / "out")
+    (folder / "frames").mkdir()
+    (folder / "stack.tif").rename(folder / "frames" / "0.tif")
+    pages[0].save(folder / "frames" / "1.tif")
+    assert "holds 3 pictures" in refusal(predict("frames"), 4)["error"]
+
+
+def test_a_file_with_a_colon_in_its_name_is_a_file(predict, folder):
+    for name in ("12:30.mp4", "camera:0"):
+        write_video(folder / "a.mp4", clip(2), rate=6)
+        (folder / "a.mp4").rename(folder / name)
+        code, _, err = predict(name, "--out", "13:30", "--save", "mp4")
+        assert code == 0, err
+        assert (folder / "13:30" / "overlay.mp4").is_file()
 
 
 def sound(path):

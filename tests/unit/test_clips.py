@@ -11,6 +11,7 @@ import pytest
 from idol_core.config import stage_from_dict
 from idol_core.errors import InvalidInput
 from idol_core.video.clips import in_order, recorded_clip
+from idol_core.video.files import TimedFrame, unheard
 from idolctl.zoo.entries import load_zoo
 from idolctl.zoo.metadata import class_names, metadata_of
 
@@ -19,7 +20,7 @@ def live(count, height=40, width=56):
     for t in range(count):
         frame = np.full((height, width, 3), 30, np.uint8)
         frame[10:24, 4 * t : 4 * t + 12] = (210, 40, 60)
-        yield frame
+        yield TimedFrame(frame, [0, 0.1, 0.2, 1.5, 3.0][t])
 
 
 @pytest.mark.parametrize("width", [56, 57])
@@ -31,22 +32,23 @@ def test_a_camera_is_asked_once_and_read_twice(tmp_path, width):
         return live(5, width=width)
 
     clip = recorded_clip(frames, name="camera-0", rate=15, recording=tmp_path / "r.mp4")
-    first, second = list(clip.read()), list(clip.read())
+    first, second = list(clip.read(unheard)), list(clip.read(unheard))
     assert asked == [1]
     assert len(first) == len(second) == 5
     for a, b in zip(first, second, strict=True):
-        assert a.shape == b.shape
-        assert np.abs(a.astype(int) - b).mean() < 6
+        assert a.pixels.shape == b.pixels.shape
+        assert np.abs(a.pixels.astype(int) - b.pixels).mean() < 6
+        assert b.seconds == pytest.approx(a.seconds, abs=1e-4)  # though the camera promised 15 frames a second
 
 
 def test_a_recording_that_is_broken_off_leaves_nothing(tmp_path):
     clip = recorded_clip(lambda: live(5), name="camera-0", rate=15, recording=tmp_path / "r.mp4")
-    frames = clip.read()
+    frames = clip.read(unheard)
     next(frames)
     frames.close()
     assert not list(tmp_path.iterdir())
     with pytest.raises(InvalidInput):
-        list(recorded_clip(lambda: live(0), name="camera-0", rate=15, recording=tmp_path / "r.mp4").read())
+        list(recorded_clip(lambda: live(0), name="camera-0", rate=15, recording=tmp_path / "r.mp4").read(unheard))
 
 
 def test_numbers_in_names_count():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 
@@ -121,3 +122,29 @@ def test_an_exception_of_the_giver_closes_the_running_job_and_drops_the_others()
     assert log[-1] == ("long", "closed")
     assert ("next", 0) not in log
     assert "background" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_signal_that_another_thread_receives_ends_the_wait_for_jobs():
+    class Stopped(Exception):
+        pass
+
+    def stop(*_):
+        raise Stopped
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    log: list[object] = []
+    sender = threading.Timer(0.3, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGUSR1))
+
+    def work():
+        with background() as jobs:
+            jobs.add(steps(log, "long", count=10_000))
+            sender.start()
+
+    try:
+        with pytest.raises(Stopped):
+            work()
+    finally:
+        sender.cancel()
+        signal.signal(signal.SIGUSR1, before)
+    assert log[-1] == ("long", "closed")
+    assert len(log) < 10_000

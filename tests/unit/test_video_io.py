@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from idol_core.errors import Integrity, InvalidInput, Missing
-from idol_core.video.files import probe_video, read_video, write_video
+from idol_core.video.files import probe_video, read_video
+from idol_core.video.writer import write_video
 
 
 def moving_square(count: int, height: int, width: int) -> list[np.ndarray]:

@@ -1,0 +1,107 @@
+"""Write video files through PyAV, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from av.container import OutputContainer
+
+from idol_core.errors import InvalidInput
+from idol_core.system.files import write_aside
+from idol_core.video.colors import Frame, encodable, tag_colors
+from idol_core.video.files import url_of
+
+_TICKS = 60000  # a second; MPEG-4 takes no more than 65535
+
+
+class VideoFile:
+    """An H.264 file (MPEG-4 where FFmpeg lacks x264) that takes one frame after another; see `video_file`."""
+
+    def __init__(self, container: OutputContainer, *, rate: float, where: str) -> None:
+        self._container, self._where = container, where
+        self._codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+        self._rate = _fraction(rate)
+        self._stream = cast(av.VideoStream, container.add_stream(self._codec, rate=self._rate))
+        self._tick = Fraction(1, self._rate.numerator * max(1, _TICKS // self._rate.numerator))
+        self._shown = -1  # ticks at which the last frame is shown
+        self.count = 0
+        self.size = (0, 0)  # height and width of the frames
+
+    def add(self, frame: Frame, seconds: float | None = None) -> None:
+        """Encode the next frame [H, W, 3] RGB, to be shown at this time, by default as the rate has it.
+
+        Raises InvalidInput where its size is not the first one's.
+        """
+        if not self.count:
+            self._begin(frame.shape[0], frame.shape[1])
+        elif frame.shape[:2] != self.size:
+            raise InvalidInput(
+                f"frame {self.count} is {frame.shape[0]} x {frame.shape[1]}, "
+                f"those before are {self.size[0]} x {self.size[1]}",
+                where=self._where,
+                fix="write frames of one size",
+            )
+        even = np.pad(frame, ((0, self.size[0] % 2), (0, self.size[1] % 2), (0, 0)), mode="edge")
+        picture = encodable(even)
+        time = self.count / self._rate if seconds is None else seconds
+        self._shown = max(round(time / self._tick), self._shown + 1)
+        picture.pts, picture.time_base = self._shown, self._tick
+        picture.duration = round(1 / self._rate / self._tick)
+        self._container.mux(self._stream.encode(picture))
+        self.count += 1
+
+    def finish(self) -> None:
+        """Encode what still waits. Raises InvalidInput where there was no frame."""
+        if not self.count:
+            raise InvalidInput("a video without frames", where=self._where, fix="give at least one frame")
+        self._container.mux(self._stream.encode(None))
+
+    def _begin(self, height: int, width: int) -> None:
+        self.size = (height, width)
+        self._stream.height, self._stream.width = height + height % 2, width + width % 2
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.time_base = self._tick
+        tag_colors(self._stream.codec_context, self._stream.height, self._stream.width)
+        self._stream.options = {"crf": "18"} if self._codec == "libx264" else {"qscale": "3"}
+
+
+def _fraction(rate: float) -> Fraction:
+    """Such as 24000/1001 for 23.976, and 1/5 for 0.2."""
+    if rate < 1:
+        return 1 / Fraction(1 / rate).limit_denominator(1001)
+    return Fraction(rate).limit_denominator(1001)
+
+
+@contextmanager
+def video_file(path: Path, *, rate: float) -> Iterator[VideoFile]:
+    """A video to be written frame by frame, `rate` a second or at times of their own.
+
+    It appears whole at the end, or not at all.
+
+    Odd sizes get a repeated last row or column, as the codec wants even ones.
+    """
+    with (
+        write_aside(path) as aside,
+        av.open(url_of(aside), "w", format="mp4", options={"movflags": "faststart"}) as container,
+    ):
+        file = VideoFile(container, rate=rate, where=str(path))
+        yield file
+        file.finish()
+
+
+def write_video(path: Path, frames: Iterable[Frame], *, rate: float) -> int:
+    """Write frames [H, W, 3] RGB of one size as `video_file` does; returns how many there were.
+
+    Raises:
+        InvalidInput: no frames, or a change of size.
+    """
+    with video_file(path, rate=rate) as file:
+        for frame in frames:
+            file.add(frame)
+    return file.count
