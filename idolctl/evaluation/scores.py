@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from idol_core.classes import labels
 from idol_core.data.annotations.kind import annotation_kind
 from idol_core.data.dataset import Dataset
 from idol_core.data.images import coco_truth
@@ -181,7 +182,8 @@ def _errors_and_identity(
 
 
 def _per_class(found: Any) -> dict[str, Figures]:
-    return {found.category_names[number]: _figures(stats) for number, stats in found.per_category.items()}
+    shown = labels(found.category_names)
+    return {shown[number]: _figures(stats) for number, stats in found.per_category.items()}
 
 
 def _figures(stats: dict[str, float]) -> Figures:

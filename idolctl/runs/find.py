@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from idol_core.errors import InvalidInput
+from idol_core.errors import Integrity, InvalidInput
+from idol_core.metadata import file_metadata
 from idolctl.errors import suggestion
-from idolctl.runs.state import StageState, read_stage
+from idolctl.runs.state import CLASSES, WEIGHTS, StageState, read_stage
 
 RUNS = Path("runs")
 JOBS = "jobs.json"  # which jobs of Slurm were submitted for which stages
@@ -52,6 +54,17 @@ def stages_of(run: Path) -> list[FoundStage]:
             continue
         found.append(stage)
     return sorted(found, key=lambda s: s.changed, reverse=True)
+
+
+def stage_classes(folder: Path) -> tuple[str, ...] | None:
+    """Names of the classes that the weights in a stage folder know, by class index; None where nothing says so."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        names = json.loads((folder / CLASSES).read_text(encoding="utf-8"))
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return tuple(names)
+    with contextlib.suppress(Integrity):
+        return file_metadata(folder / WEIGHTS).classes
+    return None
 
 
 def run_folders(runs: Path) -> list[Path]:

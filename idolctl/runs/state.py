@@ -20,6 +20,7 @@ from idol_core.errors import IdolError
 from idol_core.system.files import write_json
 
 WEIGHTS = "weights.safetensors"
+CLASSES = "classes.json"  # the names of a stage's classes by class index, also while it trains
 SETTLE_SECONDS = 60.0
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 
-from idol_core.config import ModelConfig, StageConfig, stage_to_dict
+from idol_core.config import ModelConfig, StageConfig
 from idol_core.errors import InvalidInput
+from idol_core.metadata import to_metadata
 from idolctl.config.library import backbone_names, load_recipe, recipes_folder
 from idolctl.config.load_yaml import read_yaml
 from idolctl.config.resolve import resolve
@@ -40,15 +40,15 @@ def metadata_by(source: str, recipe: str | None, model: ModelConfig) -> dict[str
 
 
 def _carried(source: str, config: StageConfig, model: ModelConfig) -> dict[str, str]:
-    recipe = json.dumps(stage_to_dict(dataclasses.replace(config, model=model)))
-    carried = {"source": source, "recipe": recipe}
-    names = class_names(config.data.train.name.rpartition("_")[0])
-    if len(names) == model.num_classes:
-        return carried | {"classes": json.dumps(names)}
-    if names:
-        what = f"the file knows {model.num_classes} classes, the data set {len(names)}: they are numbered"
-        print(f"{source}: {what}", file=sys.stderr)
-    return carried
+    made = dataclasses.replace(config, model=model)
+    names = class_names_of(made)
+    if names is None:
+        data = config.data.train.name or "its data set"
+        what = (
+            f"the names of its {model.num_classes} classes are not known (it was trained on {data}): they are numbered"
+        )
+        print(f"warning: {source}: {what}", file=sys.stderr)
+    return {"source": source, **to_metadata(made, names)}
 
 
 def _backbone(model: ModelConfig) -> str | None:
@@ -61,6 +61,13 @@ def _backbone(model: ModelConfig) -> str | None:
         if backbone_name(stage.config.model.backbone) == sizes:
             return name
     return None
+
+
+def class_names_of(config: StageConfig) -> tuple[str, ...] | None:
+    """Names of the classes that a stage on a published data set learns, by class index; None where its model has
+    another number of classes, or nothing is known of the set."""
+    names = class_names(config.data.train.name.rpartition("_")[0])
+    return tuple(names) if names and len(names) == config.model.num_classes else None
 
 
 def class_names(dataset: str) -> list[str]:
