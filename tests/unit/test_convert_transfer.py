@@ -156,7 +156,7 @@ def test_other_classes_are_refused_in_the_same_step_and_start_fresh_in_another(t
     path = tmp_path / "2.safetensors"
     parent = named(path, STEP3, 2, list("abcde"))
     child, start = fresh(STEP3)
-    with pytest.raises(InvalidInput, match="only in the weights that it starts from: 'a'; .*: 'f'") as caught:
+    with pytest.raises(InvalidInput, match=r"only in the weights that it starts from: 'a'; .*: 'f'") as caught:
         start_from(child, path, Classes(tuple("bcdef"), 2))
     assert "data.classes_map" in caught.value.fix
     assert all(torch.equal(tensor, start[name]) for name, tensor in child.state_dict().items())

@@ -64,7 +64,7 @@ def test_what_is_no_recipe_at_all(text):
 
 @pytest.mark.parametrize("text", ['["a"]', '["a", 2]', '{"a": 1}', '"ab"', "[" * 100_000, "null"])
 def test_names_that_are_none_or_not_as_many(text):
-    with pytest.raises(Integrity, match="class|names"):
+    with pytest.raises(Integrity, match=r"class|names"):
         read_metadata(changed("step", 3) | {"classes": text}, where="w")
 
 
