@@ -5,6 +5,7 @@ Weights and data sets number the same classes in orders of their own, so indices
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -97,19 +98,21 @@ def _text(name: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(f"'{name}'" for name in names[:_SHOWN])
+    shown = ", ".join(f"'{name[:60]}'" for name in names[:_SHOWN])
     return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _how(only: Sequence[str], lacking: Sequence[str], fix: str) -> str:
-    """The fix, with names that differ in case only (else the first ones) as an example of pairs."""
+    """The fix, quoted for a shell, with names that differ in case only (else the first ones) as an example of pairs."""
     if "{pairs}" not in fix:
         return fix
     if len(only) != len(lacking):
         return "choose a data set with the classes of the weights, or weights of its classes"
+    option, _, argument = fix.partition(" ")
     by_case = {name.casefold(): name for name in lacking}
     alike = [f"{name}={by_case[name.casefold()]}" for name in only if name.casefold() in by_case]
     if len(alike) == len(only):
-        return fix.replace("{pairs}", ",".join(alike))
-    example = f"'{only[0]}={lacking[0]}'" + ",..." * (len(only) > 1)
-    return f"{fix.replace('{pairs}', example)} if these are the same, else other weights or another data set"
+        return f"{option} {shlex.quote(argument.replace('{pairs}', ','.join(alike)))}"
+    example = shlex.quote(argument.replace("{pairs}", f"{only[0]}={lacking[0]}"))
+    many = " (and so on, with commas)" * (len(only) > 1)
+    return f"{option} {example}{many} if these are the same, else other weights or another data set"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from idol_core.config import StageConfig, stage_from_dict
-from idol_core.errors import InvalidInput, Missing
+from idol_core.errors import Integrity, InvalidInput, Missing
 from idol_core.metadata import file_metadata
 from idol_core.system.cache import cache_folder, find_weights
 from idolctl.config.library import load_recipe, recipe_names
@@ -89,17 +89,26 @@ def _of_stage(name: str, stage: FoundStage) -> Target:
     folder = stage.state.folder
     if not stage.state.has_weights:
         raise Missing(f"{name} has no weights yet", where=str(folder / WEIGHTS), fix="let the run finish first")
-    config = stage_from_dict(stage.order["config"])
+    config = _config_of(stage)
     return Target(name, folder / WEIGHTS, config, folder, folder, Path(stage.order["root"]), stage_classes(folder))
 
 
 def _of_checkpoint(name: str, path: Path) -> Target:
     """Weights in the middle of a stage, under its settings. The results of the stage are not theirs."""
     folder = path.parents[1]
-    order = next(s.order for s in stages_of(folder.parent) if s.state.folder.samefile(folder))
-    config = stage_from_dict(order["config"])
+    stage = next(s for s in stages_of(folder.parent) if s.state.folder.samefile(folder))
     into = folder / "eval" / path.stem
-    return Target(name, path, config, into, None, Path(order["root"]), stage_classes(folder))
+    return Target(name, path, _config_of(stage), into, None, Path(stage.order["root"]), stage_classes(folder))
+
+
+def _config_of(stage: FoundStage) -> StageConfig:
+    try:
+        return stage_from_dict(stage.order["config"])
+    except ValueError as error:
+        where = str(stage.state.folder / "stage.json")
+        raise Integrity(
+            f"the settings of the stage can't be read: {error}", where=where, fix="train it again"
+        ) from error
 
 
 def _of_file(name: str, path: Path, runs: Path, data: str | None) -> Target:

@@ -14,6 +14,7 @@ from idolctl.config.resolve import resolve
 from idolctl.zoo.entries import ZooEntry
 
 PUBLISHED = ("ytvis19", "ovis")  # YouTube-VIS 2021 has as many classes as 2019: a file of it must be told
+_ALIKE = {"ytvis19": "ytvis21"}
 
 
 def metadata_of(entry: ZooEntry, model: ModelConfig) -> dict[str, str]:
@@ -33,6 +34,10 @@ def metadata_by(source: str, recipe: str | None, model: ModelConfig) -> dict[str
         for stage in reversed(resolve(loaded, steps=loaded.steps, backbone=_backbone(model))):
             trained = stage.config.model
             if (trained.num_classes, trained.embedding) == (model.num_classes, model.embedding):
+                if recipe is None and stage.config.step == 3 and name in _ALIKE:
+                    other = _ALIKE[name]
+                    what = f"taken to be of {name}; {other} has as many classes, with other names: --recipe {other}"
+                    print(f"warning: {source}: {what}", file=sys.stderr)
                 return _carried(source, stage.config, model)
     kind = f"{model.num_classes} classes and {'an' if model.embedding else 'no'} embedding head"
     what = f"{recipe or 'no published recipe'} trains {'no ' if recipe else 'a '}model of {kind}"

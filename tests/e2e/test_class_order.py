@@ -66,7 +66,7 @@ def test_other_classes_are_refused_before_training_unless_the_recipe_pairs_them(
     folder = images_stage(tmp_path / "refused", source, val)
     with pytest.raises(InvalidInput, match=r"only in the training set: 'second'; .*validation set: 'third'") as caught:
         run_stage(folder, should_stop=lambda: False)
-    assert "data.classes_map=['second=third']" in caught.value.fix
+    assert "--set 'data.classes_map=[second=third]'" in caught.value.fix
     assert newest(folder) == 0
     paired = images_stage(tmp_path / "paired", source, val, classes_map=("second=third",))
     run_stage(paired, should_stop=lambda: False)
