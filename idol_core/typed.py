@@ -55,7 +55,8 @@ def _read(kind: Any, value: Any, path: tuple[str, ...], mistakes: list[TypeMista
         if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
             return float(value)
         return _wrong(path, value, "a valid number", mistakes)
-    return value if type(value) is kind else _wrong(path, value, _PLAIN[kind], mistakes)
+    fits = type(value) is kind and (kind is not int or abs(value) < 2**63)
+    return value if fits else _wrong(path, value, _PLAIN[kind], mistakes)
 
 
 def _read_union(args: tuple[Any, ...], value: Any, path: tuple[str, ...], mistakes: list[TypeMistake]) -> Any:

@@ -92,7 +92,8 @@ def _check_classes(opened: dict[str, Dataset]) -> None:
         try:
             check_same_classes(known, names, sides=(first, name), where=where)
         except InvalidInput as error:
-            raise Integrity(error.what, where=where, fix="give both the same categories") from error
+            what = f"the parts differ in their classes: {first} has {len(known)}; {name} has {len(names)}; {error.what}"
+            raise Integrity(what, where=where, fix="give both the same categories") from error
 
 
 def _shown(path: Path, root: Path) -> str:
