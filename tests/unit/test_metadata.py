@@ -42,7 +42,8 @@ WRONG = [
     ("tracker.score", "median"), ("tracker.box_nms", 2), ("input.test_short_side", 0),
     ("input.test_max_size", 10**9), ("input.pixel_mean", [1.0]), ("input.pixel_mean", [1e308] * 3),
     ("input.pixel_mean", [float("nan")] * 3), ("input.pixel_std", [0, 1, 1]), ("solver.lr", float("inf")),
-    ("solver.lr", 10**400), ("solver.seed", 10**400), ("model.levels", 10**400), ("recipe", None), ("data.classes_map", ["person"]),
+    ("solver.lr", 10**400), ("solver.seed", 10**400), ("model.levels", 10**400), ("recipe", None),
+    ("data.classes_map", ["person"]),
 ]  # fmt: skip
 
 
