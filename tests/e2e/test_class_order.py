@@ -7,12 +7,15 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
-from idol_core.config import DataConfig
+from idol_core.build import build_model
+from idol_core.config import DataConfig, stage_from_dict
 from idol_core.engine.stage import run_stage
 from idol_core.errors import InvalidInput
-from idol_core.metadata import file_metadata
-from tests.e2e.stages import newest, stage_config, write_data, write_order
+from idol_core.metadata import file_metadata, to_metadata
+from idol_core.weights import save_weights
+from tests.e2e.stages import events, newest, stage_config, weights, write_data, write_order
 
 
 @pytest.fixture
@@ -71,3 +74,28 @@ def test_other_classes_are_refused_before_training_unless_the_recipe_pairs_them(
     paired = images_stage(tmp_path / "paired", source, val, classes_map=("second=third",))
     run_stage(paired, should_stop=lambda: False)
     assert {r["category_id"] for r in json.loads((paired / "results.json").read_text())} == {4, 9}
+
+
+def test_a_stage_puts_the_class_heads_that_it_starts_from_in_its_own_order(source, tmp_path):
+    folder = images_stage(tmp_path / "stage", source, source)
+    order = json.loads((folder / "stage.json").read_text())
+    order["config"]["init"] = str(tmp_path / "start.safetensors")
+    order["config"]["solver"]["lr"] = 1e-12  # so that what comes out is what came in
+    (folder / "stage.json").write_text(json.dumps(order))
+    config = stage_from_dict(order["config"])
+    model = build_model(config.model)
+    for head in model.decoder.class_heads:
+        torch.nn.init.normal_(head.weight)
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    save_weights(tmp_path / "start.safetensors", state, to_metadata(config, ["second", "first"]))
+    run_stage(folder, should_stop=lambda: False)
+    trained = weights(folder)
+    for name in (name for name in state if name.startswith("decoder.class_heads.")):
+        torch.testing.assert_close(trained[name], state[name].flip(0))
+    assert "put in the training set's order" in events(folder, "start")[0]["text"]
+
+    other = images_stage(tmp_path / "other", source, source)
+    (other / "stage.json").write_text(json.dumps(order))
+    save_weights(tmp_path / "start.safetensors", state, to_metadata(config, ["second", "third"]))
+    with pytest.raises(InvalidInput, match="only in the weights that it starts from: 'third'"):
+        run_stage(other, should_stop=lambda: False)
