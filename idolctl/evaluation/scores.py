@@ -177,7 +177,8 @@ def _errors_and_identity(
     from idol_core.evaluation.identity import identity_scores  # scipy
 
     found = identity_scores(scenes, threshold=extras.threshold)
-    per_class = {found.category_names[number]: dict(figures) for number, figures in found.per_category.items()}
+    shown = labels(found.category_names)
+    per_class = {shown[number]: dict(figures) for number, figures in found.per_category.items()}
     return errors, Identity(extras.threshold, found.combined, found.class_average, per_class)
 
 

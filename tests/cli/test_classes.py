@@ -219,9 +219,11 @@ def test_two_categories_of_one_name_have_a_row_each(call, tmp_path):
     (tmp_path / "truth.json").write_text(json.dumps(content))
     (tmp_path / "results.json").write_text(json.dumps([result(1, 9, 0.9, masks)]))
     arguments = ("eval", "--results", "results.json", "--annotations", "truth.json")
-    code, out, _ = call(*arguments, "--json")
-    found = json.loads(out.strip().splitlines()[-1])["per_class"]
+    code, out, _ = call(*arguments, "--identity", "--json")
+    content = json.loads(out.strip().splitlines()[-1])
+    found = content["per_class"]
     assert code == 0
+    assert content["identity"]["per_class"].keys() == found.keys()
     assert {name: figures["AP"] for name, figures in found.items()} == {
         "cat (id 4)": 0,
         "cat (id 9)": pytest.approx(100),
