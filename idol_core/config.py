@@ -7,10 +7,10 @@ rates and probabilities are plain numbers; the published value of each field is 
 from __future__ import annotations
 
 import dataclasses
-import types
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
+
+from idol_core.typed import TypeMistake, read_dataclass
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,8 @@ class DataConfig:
 
     train: DataSource = field(default_factory=DataSource)
     val: DataSource = field(default_factory=DataSource)
+    # "person=human": what the weights that a stage starts from (or train) call person is train's (val's) human.
+    classes_map: tuple[str, ...] = ()
     skip_empty: bool = False  # FILTER_EMPTY_ANNOTATIONS: leave out images without a usable instance
     workers: int = 4  # loader processes per rank
 
@@ -209,26 +211,14 @@ def stage_to_dict(config: StageConfig) -> dict[str, Any]:
     return result
 
 
-def stage_from_dict(values: Mapping[str, Any]) -> StageConfig:
-    """Inverse of `stage_to_dict` for a dict that was validated before, by idolctl's schema or as a stage."""
-    result: StageConfig = _build(StageConfig, values)
-    return result
+def read_stage(values: Any) -> tuple[StageConfig, list[TypeMistake]]:
+    """A stage from its JSON form (`stage_to_dict`), every type checked strictly: see `read_dataclass`."""
+    return read_dataclass(StageConfig, values)
 
 
-def _build(kind: Any, value: Any) -> Any:
-    origin, args = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        if value is None:
-            return None
-        options = [a for a in args if a is not type(None)]
-        if isinstance(value, Mapping):
-            options = [a for a in options if a.kind == value.get("kind", options[0].kind)]
-        return _build(options[0], value)
-    if origin is tuple:
-        return tuple(value)
-    if dataclasses.is_dataclass(kind):
-        hints = get_type_hints(kind)
-        return kind(**{k: _build(hints[k], v) for k, v in value.items()})  # type: ignore[operator]
-    if kind is float:
-        return float(value)
-    return value
+def stage_from_dict(values: Any) -> StageConfig:
+    """Inverse of `stage_to_dict`. Raises ValueError, naming the first value of a wrong type."""
+    config, mistakes = read_stage(values)
+    if mistakes:
+        raise ValueError(str(mistakes[0]))
+    return config

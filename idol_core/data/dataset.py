@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, overload
+
+import numpy as np
 
 from idol_core.config import DataSource
 from idol_core.data.annotations.coco import read_coco
@@ -43,9 +46,22 @@ class Dataset:
         """Name of frame t of a video (a row of `videos`), relative to the frames folder."""
         return self.index.name(int(self.index.first_frame[video]) + t)
 
+    def reordered(self, order: Sequence[int]) -> Dataset:
+        """The same set with its classes in another order: class index i is what was `order[i]`; ids stay the file's."""
+        if list(order) == list(range(len(self.category_ids))):
+            return self
+        places = np.array(order, np.int64)
+        index = dataclasses.replace(
+            self.index,
+            category_ids=self.index.category_ids[places],
+            category_names=tuple(self.index.category_names[place] for place in order),
+            track_categories=np.argsort(places).astype(np.int32)[self.index.track_categories],
+        )
+        return Dataset(index, frames=self.frames, source=self.source, kind=self.kind)
+
     @property
     def category_ids(self) -> list[int]:
-        """The file's category ids in ascending order; a class index is a position in this list."""
+        """The file's category ids, ascending unless `reordered`; a class index is a position in this list."""
         result: list[int] = self.index.category_ids.tolist()
         return result
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from idol_core.classes import match_classes, parse_same
 from idol_core.config import StageConfig
 from idol_core.data.catalog import resolve_source
 from idol_core.data.dataset import Dataset, open_dataset
@@ -26,10 +27,25 @@ from idol_core.system.files import write_json
 PICTURED, PICTURED_SCORE = 6, 0.3  # videos or images in a picture of predictions, and what is drawn
 
 
+def validation_set(
+    config: StageConfig, root: Path, classes: Sequence[str], *, on_read: Callable[[int, int], None]
+) -> Dataset:
+    """What a stage is scored on, its classes in the order of those that the stage learns.
+
+    Raises InvalidInput where it has other classes, and as `open_dataset` does.
+    """
+    dataset = open_dataset(resolve_source(config.data.val, root), on_read=on_read)
+    order = match_classes(
+        classes, dataset.category_names, where=str(dataset.source), same=parse_same(config.data.classes_map),
+        sides=("the training set", "the validation set"), fix="--set data.classes_map=[{pairs}]",
+    )  # fmt: skip
+    return dataset.reordered(order)
+
+
 def evaluate_stage(
     config: StageConfig,
     model: IDOL,
-    root: Path,
+    dataset: Dataset,
     folder: Path,
     *,
     group: Group,
@@ -39,6 +55,8 @@ def evaluate_stage(
 ) -> dict[str, float] | None:
     """Write `results.json` and, where the set has ground truth, `evaluation.json` into `folder`.
 
+    `dataset` is the stage's `validation_set`.
+
     `pictures` asks for `predictions.png` too: what was found in the first videos or images.
 
     Every process of the group takes each world-th video; the first puts the results together and returns METRICS on
@@ -46,7 +64,6 @@ def evaluate_stage(
 
     Raises Preempted when `should_stop` says so.
     """
-    dataset = open_dataset(resolve_source(config.data.val, root), on_read=journal.reading)
     seen = dataset if config.step == 3 else as_images(dataset)
 
     def on_progress(done: int, total: int) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -11,23 +10,27 @@ import torch
 from filelock import FileLock, Timeout
 
 from idol_core.build import build_model
-from idol_core.config import StageConfig, stage_to_dict
+from idol_core.classes import parse_same
+from idol_core.config import StageConfig
 from idol_core.data.catalog import resolve_source
 from idol_core.data.dataset import Dataset, open_dataset
 from idol_core.data.loader import item_names, make_loader
 from idol_core.engine.checkpoint import keep_best, sweep
 from idol_core.engine.distributed import Group, join_group, leave_group, place_in_group
-from idol_core.engine.evaluate import evaluate_stage
+from idol_core.engine.evaluate import evaluate_stage, validation_set
 from idol_core.engine.journal import Journal
 from idol_core.engine.stage_files import StageOrder, newest_iteration, read_order
 from idol_core.engine.train import train
 from idol_core.errors import IdolError, Integrity, InvalidInput
+from idol_core.metadata import to_metadata
 from idol_core.model.idol import IDOL
 from idol_core.structures import Batch
 from idol_core.system.cache import find_weights
 from idol_core.system.cpu import keep_freed_memory
-from idol_core.weights import save_weights, start_from
+from idol_core.system.files import write_json
+from idol_core.weights import Classes, save_weights, start_from
 
+CLASSES = "classes.json"  # names by class index, for whoever opens a checkpoint of the stage
 LOCK_SECONDS = 60.0  # a predecessor that was told to stop writes its checkpoint in this time
 
 
@@ -69,14 +72,16 @@ def _run(
     root, last = order.root or Path(), config.solver.iterations
     train_set = open_dataset(resolve_source(config.data.train, root), on_read=journal.reading)
     _check_classes(train_set, config)
+    val_set = validation_set(config, root, train_set.category_names, on_read=journal.reading)
     torch.manual_seed(config.solver.seed)
     model = build_model(config.model)
-    recipe = json.dumps(stage_to_dict(config))
-    metadata = {"recipe": recipe, "classes": json.dumps(train_set.category_names)}
+    if group.rank == 0:
+        write_json(folder / CLASSES, train_set.category_names)
+    metadata = to_metadata(config, train_set.category_names)
 
     def evaluate(into: Path, *, pictures: bool = False) -> dict[str, float] | None:
         return evaluate_stage(
-            config, model, root, into, pictures=pictures, group=group, journal=journal, should_stop=should_stop
+            config, model, val_set, into, pictures=pictures, group=group, journal=journal, should_stop=should_stop
         )
 
     def evaluate_between(iteration: int) -> None:
@@ -88,7 +93,7 @@ def _run(
             journal.line(event="evaluated", iteration=iteration, metrics=metrics)
 
     def initialise() -> None:
-        journal.start_from(_initialise(model, order, config))
+        journal.start_from(_initialise(model, order, config, train_set.category_names))
 
     train(
         config,
@@ -127,13 +132,14 @@ class _Batches:
         return item_names(self._config, self._dataset, iteration, rank=self._group.rank, world=self._group.world)
 
 
-def _initialise(model: IDOL, order: StageOrder, config: StageConfig) -> str:
+def _initialise(model: IDOL, order: StageOrder, config: StageConfig, names: Sequence[str]) -> str:
     """Load what the stage starts from; says which weights, and what became of them."""
     source = order.parent or config.init
     if source is None:
         return "from scratch"
     path = find_weights(source)
-    return f"from {path}: {start_from(model, path)}"
+    classes = Classes(tuple(names), config.step, parse_same(config.data.classes_map))
+    return f"from {path}: {start_from(model, path, classes)}"
 
 
 def _check_classes(dataset: Dataset, config: StageConfig) -> None:

@@ -8,7 +8,6 @@ for frame in segmenter.stream(frames):
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import chain, islice, zip_longest
@@ -19,11 +18,13 @@ import torch
 from torch import Tensor
 
 from idol_core.build import build_model
-from idol_core.config import InputConfig, StageConfig, TrackerConfig, stage_from_dict
+from idol_core.classes import numbered
+from idol_core.config import InputConfig, TrackerConfig
 from idol_core.data.collate import collate_frames
 from idol_core.data.transforms import resize_for_test
 from idol_core.errors import Integrity, InvalidInput
 from idol_core.inference.select import select_detections
+from idol_core.metadata import read_metadata
 from idol_core.model.idol import IDOL
 from idol_core.structures import Detections
 from idol_core.system.background import prefetched
@@ -78,26 +79,30 @@ class VideoSegmenter:
         """Open weights that carry their recipe: a file, or a name of the cache (without network).
 
         `options` go to the constructor, where they replace what the recipe says. Raises Missing with the fetch command
-        where the name is not in the cache, InvalidInput where the file does not say what it was built from.
+        where the name is not in the cache, InvalidInput where the file does not say what it was built from, Integrity
+        where that can't work or does not fit its tensors.
         """
         path = find_weights(os.fspath(weights))
         state, metadata = open_weights(path)
-        if "recipe" not in metadata:
+        carried = read_metadata(metadata, where=str(path))
+        config = carried.recipe
+        if config is None:
             stem = f"{path.stem}-idolctl" if path.suffix == ".safetensors" else path.stem
             raise InvalidInput(
                 "the file does not carry the recipe it was built from",
                 where=str(path),
                 fix=f"idolctl convert {path} --to idolctl --out {stem}.safetensors",
             )
-        config = _carried(metadata["recipe"], where=str(path))
-        check_fits(state, config.model, where=str(path))
+        try:
+            check_fits(state, config.model, where=str(path))
+        except InvalidInput as error:  # nobody asked for these sizes but the file itself
+            raise Integrity(error.what, where=str(path), fix="fetch or train the weights again") from error
         model = build_model(config.model)
         model.load_state_dict(state)
-        numbers = [str(i) for i in range(config.model.num_classes)]
-        found = {
+        found: dict[str, Any] = {
             "tracker": config.tracker,
             "input": config.input,
-            "classes": json.loads(metadata.get("classes", json.dumps(numbers))),
+            "classes": carried.classes or numbered(config.model.num_classes),
         }
         return cls(model, device=device, **(found | options))
 
@@ -189,14 +194,6 @@ class VideoSegmenter:
             detections = [self.transform_detections(found) for found in detections]
         height, width = images[0].shape[-2:]
         return [Observation(found, (height, width), arrays[0].shape[:2]) for found in detections]
-
-
-def _carried(recipe: str, *, where: str) -> StageConfig:
-    try:
-        return stage_from_dict(json.loads(recipe))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        what = f"the recipe in the file can't be understood: {error}"
-        raise Integrity(what, where=where, fix="fetch or train the weights again") from error
 
 
 def _groups(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:

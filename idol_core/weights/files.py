@@ -128,8 +128,16 @@ def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
             value = torch.from_numpy(np.ascontiguousarray(value).reshape(value.shape))
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise Integrity(f"{name!r} is no tensor", where=str(path), fix="fetch the file again")
+        if not _is_stored(value):
+            raise Integrity(f"{name!r} is no array of plain numbers", where=str(path), fix="fetch the file again")
         state[name] = value
     return state
+
+
+def _is_stored(tensor: Tensor) -> bool:
+    """Whether all numbers of a tensor are in the file: a few that are repeated, or a sparse one, may pass for many."""
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+    return plain and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _unreadable(path: Path, error: Exception) -> Integrity:

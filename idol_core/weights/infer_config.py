@@ -10,6 +10,7 @@ from torch import Tensor
 
 from idol_core.build import assemble
 from idol_core.config import ModelConfig, ResNetConfig, SwinConfig
+from idol_core.constraints import model_ranges
 from idol_core.errors import Integrity, InvalidInput
 
 State = dict[str, Tensor]
@@ -17,15 +18,18 @@ POINTS = 4  # of all published models; a state dict shows only heads * points
 
 
 def infer_config(state: Mapping[str, Tensor], *, where: str = "") -> ModelConfig:
-    """The sizes of the model that `state` (our names) belongs to. Raises Integrity where it lacks something."""
+    """The sizes of the model that `state` (our names) belongs to; where it shows only heads * points, POINTS are taken.
+
+    Raises Integrity where it lacks something, or a tensor has no size to read.
+    """
     try:
         levels, dim = state["pyramid.level_embedding"].shape
         sampled = state["encoder.layers.0.attention.weights.weight"].shape[0] // levels  # heads * points
-        return ModelConfig(
+        config = ModelConfig(
             backbone=infer_backbone(state),
             num_classes=state["decoder.class_heads.0.weight"].shape[0],
             hidden_dim=dim,
-            heads=sampled // POINTS,
+            heads=max(1, sampled // POINTS),
             encoder_layers=_count(state, "encoder.layers."),
             decoder_layers=_count(state, "decoder.layers."),
             levels=levels,
@@ -36,6 +40,14 @@ def infer_config(state: Mapping[str, Tensor], *, where: str = "") -> ModelConfig
         )
     except KeyError as error:
         raise Integrity(f"these are not the weights of an IDOL model: {error} is missing", where=where) from error
+    except (ValueError, IndexError, ArithmeticError) as error:
+        what = f"these are not the weights of an IDOL model: a tensor has a wrong shape ({error})"
+        raise Integrity(what, where=where, fix="fetch or train them again") from error
+    wrong = next(model_ranges(config), None)
+    if wrong is not None:
+        what = f"these are not the weights of an IDOL model: {wrong.what}"
+        raise Integrity(what, where=where, fix="fetch or train them again")
+    return config
 
 
 def infer_backbone(state: Mapping[str, Tensor]) -> ResNetConfig | SwinConfig:
@@ -83,7 +95,11 @@ def check_backbone(found: ResNetConfig | SwinConfig, wanted: ResNetConfig | Swin
 
 
 def check_fits(state: Mapping[str, Tensor], config: ModelConfig, *, where: str = "") -> None:
-    """Raises InvalidInput for another backbone, class count or step, Integrity for anything missing or left over."""
+    """Whether a state dict (our names) is that of `config`'s model, before anything of its size is built.
+
+    Raises InvalidInput for another backbone, class count or step, Integrity for other sizes, anything missing or left
+    over, and for weights that are NaN or infinite.
+    """
     found = infer_config(state, where=where)
     check_backbone(found.backbone, config.backbone, where=where)
     if found.num_classes != config.num_classes:
@@ -93,10 +109,37 @@ def check_fits(state: Mapping[str, Tensor], config: ModelConfig, *, where: str =
         sides = ("have an", "no") if found.embedding else ("have no", "an")
         what = f"the weights {sides[0]} embedding head, the model has {sides[1]} such head"
         raise InvalidInput(what, where=where, fix="take the weights of another step: step 1 has none")
+    _check_sizes(state, found, config, where=where)
     wanted = expected_shapes(config)
     check_names(state.keys(), wanted.keys(), where=where)
     for name, shape in wanted.items():
         check_shape(name, state[name], shape, where=where)
+    check_finite(state, where=where)
+
+
+def _check_sizes(state: Mapping[str, Tensor], found: ModelConfig, config: ModelConfig, *, where: str) -> None:
+    """Every number that says how large the model is, read off the tensors: a file may name any in its recipe."""
+    sizes = ("hidden_dim", "encoder_layers", "decoder_layers", "levels", "feedforward_dim", "queries", "mask_channels")
+    pairs = {name: (getattr(found, name), getattr(config, name)) for name in sizes}
+    for part in ("encoder", "decoder"):
+        attention = "attention" if part == "encoder" else "cross_attention"
+        weights = state.get(f"{part}.layers.0.{attention}.weights.weight")
+        if weights is not None:
+            points = config.heads * getattr(config, f"{part}_points")
+            pairs[f"heads * {part}_points"] = (weights.shape[0] // found.levels, points)
+    for name, (has, asked) in pairs.items():
+        if has != asked:
+            what = f"the weights do not fit the model: their {name} is {has}, the model's {asked}"
+            raise Integrity(what, where=where, fix="use weights of a model of these sizes")
+
+
+def check_finite(state: Mapping[str, Tensor], *, where: str) -> None:
+    """Raises Integrity, naming the first few, where weights are NaN or infinite."""
+    floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
+    bad = [name for name, tensor in floats.items() if not bool(tensor.float().isfinite().all())]  # 1e300 is not either
+    if bad:
+        what = f"weights are NaN or infinite in {some(bad)}"
+        raise Integrity(what, where=where, fix="fetch them again, or go back to a checkpoint from before they were")
 
 
 def check_names(found: Collection[str], wanted: Collection[str], *, where: str) -> None:

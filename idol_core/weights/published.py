@@ -75,7 +75,12 @@ def rename_ours(state: Mapping[str, Tensor]) -> State:
     return published
 
 
+def _index_of(table: Tensor) -> Tensor:
+    return relative_position_index(window_of(table))
+
+
 def _check_index(name: str, index: Tensor, state: Mapping[str, Tensor], *, where: str) -> None:
     table = state.get(name.removesuffix(_INDEX) + _TABLE)
-    if table is None or not torch.equal(index, relative_position_index(window_of(table))):
+    cells = 0 if table is None else window_of(table) ** 2  # the index is as large as the file says before it is made
+    if table is None or index.shape != (cells, cells) or not torch.equal(index, _index_of(table)):
         raise Integrity(f"{name} does not fit its bias table", where=where, fix="fetch or train the weights again")

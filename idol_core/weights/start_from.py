@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
+from idol_core.classes import match_classes, numbered
 from idol_core.config import ModelConfig
-from idol_core.errors import Integrity
+from idol_core.errors import Integrity, InvalidInput
+from idol_core.metadata import Carried, read_metadata
 from idol_core.model.idol import IDOL
 from idol_core.weights.files import open_weights
 from idol_core.weights.imagenet import to_backbone
 from idol_core.weights.infer_config import (
     State,
     check_backbone,
+    check_finite,
     check_fits,
     check_names,
     check_shape,
@@ -34,6 +38,7 @@ class Transfer:
     transferred: tuple[str, ...]
     reinitialised: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    classes: str = ""  # what became of the rows of the class heads, where they are not taken as they are
 
     def __str__(self) -> str:
         parts = [f"transferred {len(self.transferred)} tensors"]
@@ -41,27 +46,69 @@ class Transfer:
             parts.append(f"re-initialised {', '.join(_groups(self.reinitialised))}")
         if self.left_out:
             parts.append(f"left out {some(self.left_out)}")
+        if self.classes:
+            parts.append(self.classes)
         return "; ".join(parts)
 
 
-def start_from(model: IDOL, path: Path) -> Transfer:
+@dataclass(frozen=True)
+class Classes:
+    """The classes that a model is about to learn, for `start_from`."""
+
+    names: tuple[str, ...]  # by class index
+    step: int  # of the training
+    same: Mapping[str, str] = field(default_factory=dict)  # names in the file -> those that stand for them here
+
+
+def start_from(model: IDOL, path: Path, classes: Classes | None = None) -> Transfer:
     """Start a freshly built `model` from a file: IDOL weights, ours or published, or an ImageNet backbone.
 
-    Raises as `open_weights`, `transfer` and `load_backbone` do.
+    Where the file names its classes and `classes` are given, rows of the class heads go by name. Weights of another
+    step that know other classes start with fresh class heads; of the same step, as many other classes are refused.
+
+    Raises as `open_weights`, `read_metadata`, `match_classes`, `transfer` and `load_backbone` do.
     """
-    state, where = open_weights(path).state, str(path)
-    if is_published(state):
+    weights, where = open_weights(path), str(path)
+    state = weights.state
+    published = is_published(state)
+    if not published and "decoder.query_embedding" not in state:
+        return _load_backbone(model, state, where=where)
+    if published:
         renamed, unexpected = rename_published(state, where=where)
-        return transfer(model, renamed | {name: state[name] for name in unexpected}, where=where)
-    if "decoder.query_embedding" in state:
+        state = renamed | {name: state[name] for name in unexpected}
+    heads = {name: tensor for name, tensor in state.items() if name.startswith(_CLASS_HEADS)}
+    if classes is None or any(tensor.shape[:1] != (len(classes.names),) for tensor in heads.values()):
         return transfer(model, state, where=where)
-    return _load_backbone(model, state, where=where)
+    rows, said = _rows(read_metadata(weights.metadata, where=where), classes, where)
+    if rows is not None:
+        state = state | {name: tensor[list(rows)] for name, tensor in heads.items()}
+    found = transfer(model, state, where=where, fresh_classes=rows is None)
+    return dataclasses.replace(found, classes=said)
 
 
-def transfer(model: IDOL, state: Mapping[str, Tensor], *, where: str = "") -> Transfer:
+def _rows(carried: Carried, classes: Classes, where: str) -> tuple[Sequence[int] | None, str]:
+    """(the file's row of each class, what is to be said); no rows where the heads start anew."""
+    count = len(classes.names)
+    if carried.classes is None and not classes.same:
+        return range(count), "the file does not name its classes: they are taken to be in the training set's order"
+    try:
+        matched = match_classes(
+            carried.classes or numbered(count), classes.names, where=where, same=classes.same,
+            sides=("the weights that it starts from", "the training set"), fix="--set data.classes_map=[{pairs}]",
+        )  # fmt: skip
+    except InvalidInput:
+        if carried.recipe is not None and carried.recipe.step != classes.step:
+            return None, "they know other classes"
+        raise
+    rows = [matched.index(place) for place in range(count)]
+    return rows, "" if rows == list(range(count)) else "class heads put in the training set's order of classes"
+
+
+def transfer(model: IDOL, state: Mapping[str, Tensor], *, where: str = "", fresh_classes: bool = False) -> Transfer:
     """Copy a parent's weights (our names) into a freshly built model.
 
-    The embedding head stays fresh where the parent has none (step 1), the class heads where the class count differs.
+    The embedding head stays fresh where the parent has none (step 1), the class heads where the class count differs
+    or `fresh_classes` says so.
     Raises InvalidInput for another backbone, Integrity for anything else missing, left over or mis-shaped; the model is
     then as it was.
     """
@@ -72,7 +119,7 @@ def transfer(model: IDOL, state: Mapping[str, Tensor], *, where: str = "") -> Tr
         fresh = set()
     for name in own:
         if name.startswith(_CLASS_HEADS) and name in state and state[name].shape[1:] == own[name].shape[1:]:
-            fresh |= {name} if state[name].shape != own[name].shape else set()
+            fresh |= {name} if fresh_classes or state[name].shape != own[name].shape else set()
     known = [name for name in own if name not in fresh]
     check_names([name for name in state if name not in fresh], known, where=where)
     return _load(model, {name: state[name] for name in known}, where=where)
@@ -112,6 +159,9 @@ def _check_backbones(state: Mapping[str, Tensor], own: Mapping[str, Tensor], *, 
         found = infer_backbone(state)
     except KeyError as error:
         raise Integrity(f"the weights lack {error}", where=where, fix="fetch or train them again") from error
+    except (ValueError, IndexError) as error:
+        what = f"a tensor of the backbone has a wrong shape ({error})"
+        raise Integrity(what, where=where, fix="fetch or train them again") from error
     check_backbone(found, infer_backbone(own), where=where)
 
 
@@ -119,6 +169,7 @@ def _load(model: IDOL, state: State, *, where: str, left_out: tuple[str, ...] = 
     own = model.state_dict()
     for name, tensor in state.items():
         check_shape(name, tensor, tuple(own[name].shape), where=where)
+    check_finite(state, where=where)
     model.load_state_dict(state, strict=False)
     reinitialised = tuple(name for name in own if name not in state)
     return Transfer(tuple(state), reinitialised, left_out)

@@ -70,6 +70,7 @@ def eval_command(
         Oracle | None, typer.Option(help="Give true identities in every frame, or between clips only.")
     ] = None,
     clip_length: Annotated[int, typer.Option("--clip-length", min=1, help="Frames of a clip.")] = 10,
+    classes_map: options.CLASSES_MAP = None,
     device: Annotated[str | None, typer.Option(help="cuda or cpu; default: cuda where there is one.")] = None,
     runs_dir: options.RUNS = None,
     root: options.ROOT = None,
@@ -85,7 +86,7 @@ def eval_command(
         raise InvalidInput(f"--threshold {threshold} is no score", where="command line", fix="--threshold .3")
     extras = Extras(occlusion, per_video, errors, identity, threshold or 0.0)
     if results is not None:
-        if annotations is None or settings or oracle or data:
+        if annotations is None or settings or oracle or data or classes_map:
             what = "--results goes with --annotations, --occlusion, --per-video, --errors and --identity"
             raise InvalidInput(what, where="command line",
                                fix=f"idolctl eval --results {results} --annotations FILE")  # fmt: skip
@@ -94,7 +95,8 @@ def eval_command(
         _finish(scores.as_dict(), score_report(scores, results.name, {}), as_json)
         return
     names = targets or []
-    asked = EvalRequest(data, runs_dir or RUNS, root, tuple(settings or ()), device, extras)
+    same = options.class_pairs(classes_map)
+    asked = EvalRequest(data, runs_dir or RUNS, root, tuple(settings or ()), device, extras, same)
     if len(names) > 1:
         if oracle:
             raise InvalidInput("--oracle looks at one target", where="command line", fix=f"name only {names[0]}")

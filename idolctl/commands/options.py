@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +22,14 @@ BACKBONE = Annotated[
 ]
 RUNS = Annotated[Path | None, typer.Option("--runs-dir", help="Where runs go; default: runs/.")]
 ROOT = Annotated[Path | None, typer.Option(help="Data root; default: $DETECTRON2_DATASETS, else datasets/.")]
+CLASSES_MAP = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--classes-map",
+        metavar="NAME=NAME[,...]",
+        help="Classes that the weights and the data set name differently: person=human (the weights' name first).",
+    ),
+]
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
 
 
@@ -36,6 +44,11 @@ class Overridable(TyperCommand):
 
 
 _KEY, _NEGATIVE = re.compile(r"[A-Z][A-Z0-9_.]*"), re.compile(r"-[.\d]")
+
+
+def class_pairs(given: Sequence[str] | None) -> tuple[str, ...]:
+    """The pairs of --classes-map, which may be given several times; a comma separates them."""
+    return tuple(pair for text in given or () for pair in text.split(",") if pair.strip())
 
 
 def examples(*lines: str) -> str:

@@ -43,6 +43,7 @@ def predict(
     rate: Annotated[float | None, typer.Option(help="Frames a second of image files; default: 6.")] = None,
     device: Annotated[str | None, typer.Option(help="cuda or cpu; default: cuda where there is one.")] = None,
     root: options.ROOT = None,
+    classes_map: options.CLASSES_MAP = None,
     as_json: options.JSON = False,
 ) -> None:
     """Track the objects of a video: overlay.mp4, results.json, contact.png, and tracks/ with a CSV of each.
@@ -70,7 +71,10 @@ def predict(
         if sources.live:
             _end_on_ctrl_c(stopped)
         folder = out or OUT / sources.name
-        done = work(segmenter, sources, folder, save=frozenset(map(Save, wanted)), threshold=threshold)
+        done = work(
+            segmenter, sources, folder, save=frozenset(map(Save, wanted)), threshold=threshold,
+            classes_map=options.class_pairs(classes_map),
+        )  # fmt: skip
     speed = done.frames / max(done.seconds, 1e-6)
     told = sys.stderr if as_json else sys.stdout
     print(f"{done.tracks} tracks in {done.frames} frames, {speed:.1f} frames/s", file=told)

@@ -1,156 +1,19 @@
-"""What types can't say about a stage: ranges, divisibility, order. Each finding names the settings it is about."""
+"""What can't work in a stage, as mistakes that say where the setting was written."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
-
-from idol_core.config import DataSource, InputConfig, ModelConfig, SolverConfig, StageConfig, SwinConfig, stage_to_dict
+from idol_core.config import StageConfig
+from idol_core.constraints import findings
 from idol_core.errors import IdolError, InvalidInput
 from idolctl.config.load_yaml import COMMAND_LINE
 from idolctl.config.schema import Path, Settings
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong: dotted names of the settings involved, the one to blame first."""
-
-    about: tuple[str, ...]
-    what: str
-    fix: str
-
-
 def check_stage(config: StageConfig, settings: Settings, doubtful: frozenset[Path], mistakes: list[IdolError]) -> None:
     """Add a mistake, with its place, for every setting that can't work; those that involve `doubtful` are left out."""
-    for finding in _findings(config):
+    for finding in findings(config):
         paths = [tuple(name.split(".")) for name in finding.about]
         if doubtful.isdisjoint(paths):
             asked = [settings[p] for p in paths if p in settings and settings[p].origin == COMMAND_LINE]
             where = (asked or [settings[paths[0]]])[0].where  # what was just typed is to blame before a file
             mistakes.append(InvalidInput(finding.what, where=where, fix=finding.fix))
-
-
-def _findings(config: StageConfig) -> Iterator[Finding]:
-    yield from _ranges(stage_to_dict(config))
-    yield from _model(config.model, config.step)
-    yield from _solver(config.solver)
-    yield from _input(config.input)
-    yield from _source(config.data.train, "data.train", config.step)
-    yield from _source(config.data.val, "data.val", config.step)
-
-
-# What every number of these settings must lie within; a tuple's numbers are looked at one by one.
-_MODEL = "num_classes hidden_dim heads encoder_layers decoder_layers feedforward_dim mask_channels"
-_POINTS = "encoder_points decoder_points"
-_BACKBONE = "blocks stem_channels bottleneck_channels out_channels embed_dim depths heads window"
-_RANGES: list[tuple[str, str, float, float]] = [
-    ("model.", f"{_MODEL} {_POINTS}", 1, math.inf),
-    ("model.", "levels", 3, math.inf),  # the mask head reads three
-    ("model.", "queries", 10, math.inf),  # the assignment looks at the ten best overlaps
-    ("model.", "dropout", 0, 1),
-    ("model.backbone.", _BACKBONE, 1, math.inf),
-    ("model.backbone.", "freeze_at", 0, 2),
-    ("model.backbone.", "drop_path", 0, 1),
-    ("loss.", "classification l1 giou mask dice contrastive auxiliary", 0, math.inf),
-    ("loss.", "focal_alpha", 0, 1),
-    ("tracker.", "select_threshold box_nms mask_nms init_threshold new_threshold match_threshold class_score", 0, 1),
-    ("tracker.", "memory_length max_missed batch_frames", 1, math.inf),
-    ("input.", "short_sides max_size crop.size crop.resize frame_range test_short_side test_max_size", 1, math.inf),
-    ("input.", "flip crop.probability color.probability", 0, 1),
-    ("input.color.", "brightness contrast saturation", 0, 1),
-    ("input.color.", "hue", 0, 0.5),
-    ("input.", "pixel_std", 1e-12, math.inf),
-    ("data.", "workers", 0, math.inf),
-    ("solver.", "iterations batch_size micro_batches milestones", 1, math.inf),
-    ("solver.", "checkpoint_every keep_checkpoints log_every", 1, math.inf),
-    ("solver.", "backbone_lr_factor weight_decay warmup_iterations warmup_factor seed evaluate_every", 0, math.inf),
-    ("solver.", "lr gamma clip_norm", 1e-12, math.inf),
-]
-
-
-def _ranges(values: dict[str, Any]) -> Iterator[Finding]:
-    for prefix, names, least, most in _RANGES:
-        for name in (prefix + n for n in names.split()):
-            value = _at(values, name)
-            numbers = value if isinstance(value, list) else [] if value is None else [value]
-            if not all(math.isfinite(n) and least <= n <= most for n in numbers):
-                span = f"at least {least}" if math.isinf(most) else f"within {least} and {most}"
-                span = "above 0" if least == 1e-12 else span
-                yield Finding((name,), f"'{name}' is {value}, it must be {span}", f"choose a number {span}")
-
-
-def _at(values: Any, name: str) -> Any:
-    for key in name.split("."):
-        values = values.get(key) if isinstance(values, dict) else None
-    return values
-
-
-def _model(model: ModelConfig, step: int) -> Iterator[Finding]:
-    if model.heads > 0 and model.hidden_dim % model.heads:
-        what = f"model.heads {model.heads} does not divide model.hidden_dim {model.hidden_dim}"
-        yield Finding(("model.heads", "model.hidden_dim"), what, "choose heads that divide hidden_dim")
-    if model.hidden_dim % 32:
-        what = f"model.hidden_dim {model.hidden_dim} is no multiple of 32 (group norm has 32 groups)"
-        yield Finding(("model.hidden_dim",), what, f"model.hidden_dim: {max(32, round(model.hidden_dim / 32) * 32)}")
-    if model.embedding != (step != 1):
-        what = f"model.embedding is {model.embedding} in step {step}; steps 2 and 3 have that head, step 1 has not"
-        yield Finding(("model.embedding",), what, f"steps: {{{step}: {{model: {{embedding: {step != 1}}}}}}}".lower())
-    swin = model.backbone
-    if isinstance(swin, SwinConfig) and all(h > 0 for h in swin.heads):
-        for stage, heads in enumerate(swin.heads):
-            if (swin.embed_dim << stage) % heads:
-                what = f"Swin stage {stage}: {heads} heads do not divide its {swin.embed_dim << stage} channels"
-                yield Finding(("model.backbone.heads", "model.backbone.embed_dim"), what, "heads: [6, 12, 24, 48]")
-
-
-def _solver(solver: SolverConfig) -> Iterator[Finding]:
-    milestones = list(solver.milestones)
-    if milestones != sorted(set(milestones)):
-        what = f"solver.milestones {milestones} do not ascend"
-        yield Finding(("solver.milestones",), what, f"milestones: {sorted(set(milestones))}")
-    kept = [m for m in milestones if m < solver.iterations]
-    if solver.schedule == "step" and kept != milestones:
-        what = f"solver.milestones {milestones} are not all below solver.iterations {solver.iterations}"
-        fix = f"--set solver.milestones={kept}".replace(" [", "[").replace(", ", ",")
-        yield Finding(("solver.milestones", "solver.iterations", "solver.schedule"), what, fix)
-    if solver.normalize == "micro" and solver.micro_batches > 0 and solver.batch_size % solver.micro_batches:
-        what = f"solver.batch_size {solver.batch_size} can't be split into {solver.micro_batches} equal micro-batches"
-        about = ("solver.batch_size", "solver.micro_batches", "solver.normalize")
-        yield Finding(about, what, "make batch a multiple of micro_batches, or --set solver.normalize=global")
-
-    if solver.optimizer == "muon" and solver.precision == "fp16":  # each optimizer would skip an overflow by itself
-        what = "solver.optimizer muon does not go with solver.precision fp16"
-        yield Finding(("solver.optimizer", "solver.precision"), what, "--set solver.precision=bf16")
-
-
-def _input(values: InputConfig) -> Iterator[Finding]:
-    if not values.short_sides:
-        yield Finding(("input.short_sides",), "input.short_sides is empty", "name at least one short side")
-    elif values.max_size < max(values.short_sides):
-        what = f"input.max_size {values.max_size} is below the largest short side {max(values.short_sides)}"
-        fix = f"--set input.max_size={max(values.short_sides)}"
-        yield Finding(("input.max_size", "input.short_sides"), what, fix)
-    if values.test_max_size < values.test_short_side:
-        what = f"input.test_max_size {values.test_max_size} is below input.test_short_side {values.test_short_side}"
-        fix = f"--set input.test_max_size={values.test_short_side}"
-        yield Finding(("input.test_max_size", "input.test_short_side"), what, fix)
-    if values.crop.size[0] > values.crop.size[1]:
-        what = f"input.crop.size {list(values.crop.size)}: the least is above the most"
-        yield Finding(("input.crop.size",), what, f"size: {sorted(values.crop.size)}")
-
-
-def _source(source: DataSource, name: str, step: int) -> Iterator[Finding]:
-    parts = {"kind": source.kind, "frames": source.frames, "annotations": source.annotations}
-    given = [k for k in ("frames", "annotations") if parts[k] is not None]
-    lacking = [k for k, v in parts.items() if v is None]
-    about = tuple(f"{name}.{k}" for k in ("name", *parts))
-    if bool(source.name) == bool(given):
-        what = f"{name} must name a data set, or give frames and annotations" + (", not both" if given else "")
-        yield Finding(about, what, f"{name.split('.')[1]}: {{kind: vis, frames: DIR, annotations: FILE}}")
-    elif given and lacking:
-        about = (f"{name}.{given[0]}", *about)
-        yield Finding(about, f"{name} lacks {' and '.join(lacking)}", "give kind (coco or vis), frames and annotations")
-    if step == 3 and source.kind == "coco":
-        yield Finding((f"{name}.kind",), f"{name} holds images (coco); step 3 learns from videos", "kind: vis")

@@ -1,4 +1,4 @@
-"""What a recipe may hold: the fields of idol_core's frozen dataclasses, read by introspection, checked by pydantic.
+"""What a recipe may hold: the fields of idol_core's frozen dataclasses, read by introspection and checked there.
 
 No field is defined a second time here. Settings are kept flat, one `Value` per dotted path of StageConfig, so that
 layers can be put over each other and each value still knows where it was written.
@@ -15,10 +15,8 @@ from collections.abc import Mapping as AbstractMapping
 from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
-
 from idol_core import config
-from idol_core.config import StageConfig
+from idol_core.config import StageConfig, read_stage
 from idol_core.errors import IdolError, InvalidInput
 from idolctl.config.load_yaml import Entry, Mapping, Origin
 from idolctl.errors import suggestion
@@ -143,13 +141,12 @@ def validated(settings: Settings, mistakes: list[IdolError]) -> tuple[StageConfi
     Settings of the wrong type go to `mistakes` and have their defaults in the result, so that the rest can be judged
     too; their paths are returned.
     """
-    try:
-        return _adapter().validate_json(json.dumps(_nested(settings), default=str), strict=True), frozenset()
-    except ValidationError as error:
-        bad = frozenset(p for problem in error.errors() if (p := _type_mistake(problem, settings, mistakes)))
-        rest: Settings = {}
-        _fill(StageConfig, (), {k: v for k, v in settings.items() if k not in bad}, rest)
-        return _adapter().validate_json(json.dumps(_nested(rest), default=str), strict=True), bad
+    stage, wrong = read_stage(_nested(settings))
+    for path, value, expected in wrong:
+        setting = settings[path]
+        what = f"'{setting.name}' is {json.dumps(value, default=str)}; expected {expected}"
+        mistakes.append(InvalidInput(what, where=setting.where, fix=f"give '{path[-1]}' a value of that kind"))
+    return stage, frozenset(mistake.path for mistake in wrong)
 
 
 def _nested(settings: Settings) -> dict[str, Any]:
@@ -160,28 +157,6 @@ def _nested(settings: Settings) -> dict[str, Any]:
             place = place.setdefault(key, {})
         place[path[-1]] = value.value
     return nested
-
-
-def _type_mistake(problem: Any, settings: Settings, mistakes: list[IdolError]) -> Path | None:
-    """Note one of pydantic's findings; None if it is about the backbone that was not chosen."""
-    branches = {c.__name__: _kind_of(c) for c in _classes(_fields(config.ModelConfig)["backbone"])}
-    location = [str(part) for part in problem["loc"]]
-    chosen = settings[("model", "backbone", "kind")].value
-    branch = next((part for part in location if part in branches), None)
-    if branch and branches[branch] != chosen and chosen in branches.values():
-        return None
-    path = tuple(part for part in location if part not in branches)
-    while path not in settings:
-        path = path[:-1]
-    value, expected = settings[path], problem["msg"].removeprefix("Input should be ")
-    what = f"'{value.name}' is {json.dumps(value.value, default=str)}; expected {expected}"
-    mistakes.append(InvalidInput(what, where=value.where, fix=f"give '{path[-1]}' a value of that kind"))
-    return path
-
-
-@functools.cache
-def _adapter() -> TypeAdapter[StageConfig]:
-    return TypeAdapter(StageConfig)
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from idol_core.classes import check_same_classes
 from idol_core.config import DataSource
 from idol_core.data.annotations.kind import annotation_kind
 from idol_core.data.catalog import LAYOUTS
@@ -91,11 +92,15 @@ def _open(part: Part, kind: str) -> Dataset:
 
 
 def _check_classes(opened: dict[str, Dataset]) -> None:
-    classes = {name: list(zip(d.category_ids, d.category_names, strict=True)) for name, d in opened.items()}
-    if len({str(c) for c in classes.values()}) > 1:
-        told = "; ".join(f"{name} has {len(c)}" for name, c in classes.items())
-        where = " and ".join(str(d.source) for d in opened.values())
-        raise Integrity(f"the parts differ in their classes: {told}", where=where, fix="give both the same categories")
+    """The parts may number their classes differently; training goes by their names."""
+    (first, known), *others = [(name, dataset.category_names) for name, dataset in opened.items()]
+    where = " and ".join(str(d.source) for d in opened.values())
+    for name, names in others:
+        try:
+            check_same_classes(known, names, sides=(first, name), where=where)
+        except InvalidInput as error:
+            what = f"the parts differ in their classes: {first} has {len(known)}; {name} has {len(names)}; {error.what}"
+            raise Integrity(what, where=where, fix="give both the same categories") from error
 
 
 def _shown(path: Path, root: Path) -> str:

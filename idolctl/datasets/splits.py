@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from idol_core.classes import labels
 from idol_core.config import DataSource
 from idol_core.data.annotations.json_stream import JsonStream
 from idol_core.data.catalog import LAYOUTS, SIDES, find_layout, known_names, resolve_source
@@ -164,8 +165,8 @@ def _side(dataset: Dataset) -> Side:
     counts: Counter[int] = Counter()
     for found in _classes(dataset):
         counts.update(found)
-    names = dataset.category_names
-    return Side(len(dataset.videos), len(dataset.index.track_ids), {n: counts[i] for i, n in enumerate(names)})
+    shown = labels(dict(zip(dataset.category_ids, dataset.category_names, strict=True))).values()
+    return Side(len(dataset.videos), len(dataset.index.track_ids), {n: counts[i] for i, n in enumerate(shown)})
 
 
 def _first_frame(dataset: Dataset, row: int) -> str:

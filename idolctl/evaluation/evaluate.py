@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from idol_core.classes import check_same_classes
 from idol_core.config import DataSource, StageConfig
 from idol_core.data.catalog import resolve_source
 from idol_core.data.dataset import Dataset, open_dataset
@@ -32,6 +33,7 @@ class EvalRequest:
     settings: tuple[str, ...]
     device: str | None
     extras: Extras = NOTHING_MORE
+    classes_map: tuple[str, ...] = ()  # "person=human": a class of the weights, and its name in the data set
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class EvalResult:
     results: Path
     scores: Scores | None
     published: dict[str, Figures] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()  # of the data set
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready, the main figures first (null without ground truth)."""
@@ -96,7 +99,7 @@ def evaluate(name: str, asked: EvalRequest) -> EvalResult:
     if results is None:
         folder = infer.results_folder(subject.target, subject.data)
         results = folder / "results.json"
-        infer.check_classes(subject.target, subject.dataset)
+        subject = _by_name(subject, asked)
         if subject.video:
             (found,) = infer.track(subject.target, subject.dataset, [subject.config], asked.device)
         else:
@@ -106,7 +109,8 @@ def evaluate(name: str, asked: EvalRequest) -> EvalResult:
     if subject.dataset.has_ground_truth:
         scores = score_dataset(subject.dataset, results, asked.extras, video=subject.video)
     published: dict[str, Figures] = {k: dict(v) for k, v in published_scores(subject.target, subject.data).items()}
-    done = EvalResult(name, subject.data, subject.dataset.source, results, scores, published)
+    classes = tuple(subject.dataset.category_names)
+    done = EvalResult(name, subject.data, subject.dataset.source, results, scores, published, classes)
     if results.parent != subject.target.stage:
         settings = {"settings": subject.variants[0].settings}
         write_json(results.with_name("evaluation.json"), done.as_dict() | settings)
@@ -119,6 +123,7 @@ def evaluate_sweep(name: str, asked: EvalRequest) -> Sweep | None:
         return None
     subject = _subject(name, asked)
     _need_truth(subject, "a table of settings")
+    subject = _by_name(subject, asked)
     configs = [variant.config for variant in subject.variants]
     figures = [
         score_dataset(subject.dataset, results, video=True).stats
@@ -134,6 +139,7 @@ def evaluate_oracle(name: str, asked: EvalRequest, *, clip_length: int) -> Oracl
     if len(subject.variants) > 1:
         raise InvalidInput("--oracle goes with one value of each setting", where="--set", fix="give one value")
     _need_truth(subject, "an oracle")
+    subject = _by_name(subject, asked)
     found = infer.oracles(subject.target, subject.dataset, subject.config, asked.device, clip_length=clip_length)
     rows = {key: score_dataset(subject.dataset, results, video=True).stats for key, results in found.items()}
     return OracleRows(subject.data, rows)
@@ -145,6 +151,9 @@ def mean_of(found: Sequence[EvalResult]) -> tuple[Figures, Figures]:
     if len(data) > 1:
         what = f"the runs are scored on different data: {', '.join(sorted(data))}"
         raise InvalidInput(what, where="--data", fix=f"--data {sorted(data)[0]}")
+    for one in found[1:]:
+        sides = (f"the data of {found[0].name}", f"the data of {one.name}")
+        check_same_classes(found[0].classes, one.classes, sides=sides, where=str(one.annotations))
     return mean_and_spread([one.scores.stats for one in found if one.scores])
 
 
@@ -170,8 +179,12 @@ def _own_results(subject: _Subject, asked: EvalRequest) -> Path | None:
     return path if read_stage(stage).done and same_root and path.is_file() else None
 
 
+def _by_name(subject: _Subject, asked: EvalRequest) -> _Subject:
+    """The subject with the data set's classes in the order of the weights'."""
+    return replace(subject, dataset=infer.in_order_of(subject.target, subject.dataset, asked.classes_map))
+
+
 def _need_truth(subject: _Subject, what: str) -> None:
-    infer.check_classes(subject.target, subject.dataset)
     if not subject.video:
         raise InvalidInput(f"{what} is about videos; {subject.data} is scored as images", where="--data",
                            fix="name a video set and weights of step 2 or 3")  # fmt: skip

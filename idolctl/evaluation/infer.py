@@ -10,9 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from idol_core.classes import match_classes, numbered, parse_same
 from idol_core.config import StageConfig
 from idol_core.data.dataset import Dataset
-from idol_core.errors import InvalidInput
+from idol_core.errors import Integrity, InvalidInput
 from idol_core.system.cpu import configure_threads
 from idol_core.system.files import write_json
 from idolctl.evaluation.targets import Target
@@ -22,13 +23,28 @@ from idolctl.terminal.progress import counter, say
 Results = list[dict[str, Any]]
 
 
-def check_classes(target: Target, dataset: Dataset) -> None:
-    """Raise InvalidInput where the weights know another number of classes than the data set has."""
-    knows, has = target.config.model.num_classes, len(dataset.category_ids)
-    if knows != has:
-        what = f"the weights of {target.name} know {knows} classes, the data set has {has}"
-        fix = "--data SET with the classes that they were trained on"
-        raise InvalidInput(what, where=str(dataset.source), fix=fix)
+def in_order_of(target: Target, dataset: Dataset, pairs: Sequence[str]) -> Dataset:
+    """The data set with its classes in the order of the weights', matched by name.
+
+    `pairs` (`person=human`) say which names stand for each other, besides those of the settings that the weights were
+    trained with. Weights without names are taken to be in the data set's order, with a warning. Raises InvalidInput
+    where the classes are not the same.
+    """
+    known, where = target.config.model.num_classes, str(dataset.source)
+    same = parse_same(target.config.data.classes_map) | parse_same(pairs)
+    sides = (f"the weights of {target.name}", "the data set")
+    if target.classes is None and not pairs:
+        if known != len(dataset.category_ids):
+            what = f"{sides[0]} know {known} classes, the data set has {len(dataset.category_ids)}"
+            raise InvalidInput(what, where=where, fix="--data SET with the classes that they were trained on")
+        say(f"warning: {target.weights} does not name its classes; they are taken to be in the order of the data set")
+        return dataset
+    if target.classes is not None and len(target.classes) != known:
+        what = f"the file names {len(target.classes)} classes, its tensors or its recipe have {known}"
+        raise Integrity(what, where=str(target.weights), fix="fetch or train the weights again")
+    return dataset.reordered(
+        match_classes(target.classes or numbered(known), dataset.category_names, where=where, sides=sides, same=same)
+    )
 
 
 def track(target: Target, dataset: Dataset, configs: Sequence[StageConfig], device: str | None) -> list[Results]:
@@ -93,8 +109,12 @@ def _model(target: Target, config: StageConfig) -> Any:
     from idol_core.build import build_model
     from idol_core.weights import load_weights
 
+    try:
+        state = load_weights(target.weights, config.model)  # checks them before anything of that size is built
+    except InvalidInput as error:  # nobody gave these sizes: the file itself says so, or its run does
+        raise Integrity(error.what, where=error.where, fix="fetch or train the weights again") from error
     model = build_model(config.model)
-    model.load_state_dict(load_weights(target.weights, config.model))
+    model.load_state_dict(state)
     return model
 
 

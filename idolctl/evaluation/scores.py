@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from idol_core.classes import labels
 from idol_core.data.annotations.kind import annotation_kind
 from idol_core.data.dataset import Dataset
 from idol_core.data.images import coco_truth
@@ -176,12 +177,14 @@ def _errors_and_identity(
     from idol_core.evaluation.identity import identity_scores  # scipy
 
     found = identity_scores(scenes, threshold=extras.threshold)
-    per_class = {found.category_names[number]: dict(figures) for number, figures in found.per_category.items()}
+    shown = labels(found.category_names)
+    per_class = {shown[number]: dict(figures) for number, figures in found.per_category.items()}
     return errors, Identity(extras.threshold, found.combined, found.class_average, per_class)
 
 
 def _per_class(found: Any) -> dict[str, Figures]:
-    return {found.category_names[number]: _figures(stats) for number, stats in found.per_category.items()}
+    shown = labels(found.category_names)
+    return {shown[number]: _figures(stats) for number, stats in found.per_category.items()}
 
 
 def _figures(stats: dict[str, float]) -> Figures:

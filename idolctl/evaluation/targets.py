@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors
-
-from idol_core.config import StageConfig, stage_from_dict
-from idol_core.errors import Integrity, InvalidInput, Missing
+from idol_core.config import StageConfig
+from idol_core.errors import InvalidInput, Missing
+from idol_core.metadata import file_metadata
 from idol_core.system.cache import cache_folder, find_weights
 from idolctl.config.library import load_recipe, recipe_names
 from idolctl.config.resolve import resolve
 from idolctl.errors import suggestion
-from idolctl.runs.find import FoundStage, find_run, run_folders, stage_in, stages_of
+from idolctl.runs.find import FoundStage, find_run, run_folders, stage_classes, stage_in, stages_of
 from idolctl.runs.state import WEIGHTS
 from idolctl.terminal.progress import say
 from idolctl.zoo.entries import ZooEntry, load_zoo
+from idolctl.zoo.metadata import class_names_of
 
 
 @dataclass(frozen=True)
 class Target:
-    """Weights and the settings they are used with. `stage` is the folder they were trained in, `folder` takes files."""
+    """Weights and the settings they are used with. `stage` is the folder they were trained in, `folder` takes files;
+    `classes` are the names of their classes by index, None where they do not say."""
 
     name: str
     weights: Path
@@ -31,6 +31,7 @@ class Target:
     folder: Path
     stage: Path | None = None
     root: Path | None = None  # the data root of the run
+    classes: tuple[str, ...] | None = None
 
 
 def find_target(name: str, runs: Path, *, data: str | None) -> Target:
@@ -88,26 +89,31 @@ def _of_stage(name: str, stage: FoundStage) -> Target:
     folder = stage.state.folder
     if not stage.state.has_weights:
         raise Missing(f"{name} has no weights yet", where=str(folder / WEIGHTS), fix="let the run finish first")
-    return Target(name, folder / WEIGHTS, stage.order.config(), folder, folder, stage.order.root)
+    order = stage.order
+    return Target(name, folder / WEIGHTS, order.config(), folder, folder, order.root, stage_classes(folder))
 
 
 def _of_checkpoint(name: str, path: Path) -> Target:
     """Weights in the middle of a stage, under its settings. The results of the stage are not theirs."""
     folder = path.parents[1]
-    order = stage_in(folder).order
-    return Target(name, path, order.config(), folder / "eval" / path.stem, None, order.root)
+    order, into = stage_in(folder).order, folder / "eval" / path.stem
+    return Target(name, path, order.config(), into, None, order.root, stage_classes(folder))
 
 
 def _of_file(name: str, path: Path, runs: Path, data: str | None) -> Target:
-    recipe = _carried_recipe(path)
-    if recipe is not None:
-        return Target(name, path, recipe, runs / "eval" / name)
+    carried = file_metadata(path)
+    if carried.recipe is not None:
+        return Target(name, path, carried.recipe, runs / "eval" / name, classes=carried.classes)
     base = (data or "").partition("@")[0]
     base = base.removesuffix("_val").removesuffix("_train")
     if base not in recipe_names():
         fix = "name the data that they are for: --data ovis"
         raise InvalidInput("these weights do not say how they were made", where=str(path), fix=fix)
-    return Target(name, path, _fitted(base, path), runs / "eval" / name)
+    config = _fitted(base, path)
+    classes = carried.classes or class_names_of(config)
+    if carried.classes is None and classes:
+        say(f"warning: {path} does not name its classes; they are taken to be those of {base}, in the order of its ids")
+    return Target(name, path, config, runs / "eval" / name, classes=classes)
 
 
 def _of_zoo(entry: ZooEntry, runs: Path) -> Target:
@@ -118,20 +124,8 @@ def _of_zoo(entry: ZooEntry, runs: Path) -> Target:
     step = 3 if entry.dataset else int((entry.steps or "2")[-1])
     recipe = load_recipe(entry.dataset or "ytvis19")
     (stage,) = resolve(recipe, steps=(step,), backbone=entry.backbone)
-    return Target(entry.name, path, stage.config, runs / "eval" / entry.name)
-
-
-def _carried_recipe(path: Path) -> StageConfig | None:
-    """The settings in the metadata of safetensors of ours."""
-    if path.suffix != ".safetensors":
-        return None
-    try:
-        with safetensors.safe_open(path, framework="numpy") as stored:
-            recipe = (stored.metadata() or {}).get("recipe")
-        return stage_from_dict(json.loads(recipe)) if recipe else None
-    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        what = f"the weights can't be read: {error}"
-        raise Integrity(what, where=str(path), fix="fetch or train them again") from error
+    classes = file_metadata(path).classes or class_names_of(stage.config)
+    return Target(entry.name, path, stage.config, runs / "eval" / entry.name, classes=classes)
 
 
 def _fitted(recipe: str, path: Path) -> StageConfig:

@@ -14,6 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from idol_core.classes import match_classes, numbered, parse_same
+from idol_core.data.dataset import Dataset
 from idol_core.drawing.sheet import Sheet
 from idol_core.drawing.tracks import draw_clip
 from idol_core.errors import IdolError, Integrity, InvalidInput, Missing
@@ -64,17 +66,26 @@ class _Seen(NamedTuple):
 
 
 def predict(
-    segmenter: VideoSegmenter, sources: Sources, out: Path, *, save: frozenset[Save], threshold: float
+    segmenter: VideoSegmenter,
+    sources: Sources,
+    out: Path,
+    *,
+    save: frozenset[Save],
+    threshold: float,
+    classes_map: Sequence[str] = (),
 ) -> Predicted:
     """Track every clip and write what is asked for into `out`, for several clips the pictures in a folder of each.
+
+    Results of a data set have its category ids, found by the names of the classes; `classes_map` (`person=human`) says
+    which names of the weights stand for which of the set. Results of other clips number the classes from 1.
 
     Every file appears whole or not at all; results.json, which is of all clips, appears last. Of several clips one that
     can't be read is left out and its error kept; what was wrong with the only one, or with all, is raised.
     """
     done = Predicted(failed=list(sources.failed))
-    ids = sources.category_ids
-    if ids is None or len(ids) != len(segmenter.classes):
-        ids = range(1, len(segmenter.classes) + 1)
+    ids: Sequence[int] = range(1, len(segmenter.classes) + 1)
+    if sources.dataset is not None and Save.json in save:
+        ids = _ids_of(segmenter.classes, sources.dataset, classes_map)
     with contextlib.ExitStack() as stack:
         results = stack.enter_context(results_file(out / "results.json")) if Save.json in save else None
         writing = stack.enter_context(background())
@@ -102,6 +113,20 @@ def predict(
     if Save.json in save:
         done.files.append(out / "results.json")
     return done
+
+
+def _ids_of(classes: Sequence[str], dataset: Dataset, pairs: Sequence[str]) -> list[int]:
+    """The data set's category id of each class of the weights. Raises InvalidInput where they are not the same."""
+    where = str(dataset.source)
+    if not pairs and tuple(classes) == numbered(len(dataset.category_ids)) != tuple(dataset.category_names):
+        say("warning: the weights do not name their classes; they are taken to be in the order of the data set")
+        return dataset.category_ids
+    try:
+        order = match_classes(classes, dataset.category_names, where=where, same=parse_same(pairs))
+    except InvalidInput as error:
+        fix = f"{error.fix}; or leave out results.json: --save mp4,png,csv"
+        raise InvalidInput(error.what, where=error.where, fix=fix) from error
+    return dataset.reordered(order).category_ids
 
 
 def _track(segmenter: VideoSegmenter, clip: Clip, writing: Background, *, live: bool) -> _Seen:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from idol_core.data.catalog import resolve_source
-from idol_core.data.dataset import open_dataset
+from idol_core.data.dataset import Dataset, open_dataset
 from idol_core.errors import IdolError, Integrity, InvalidInput, Missing
 from idol_core.video.camera import camera_device, camera_rate, read_camera
 from idol_core.video.clips import (
@@ -30,11 +30,11 @@ CAMERA = "camera:"
 
 @dataclass(frozen=True)
 class Sources:
-    """Clips under one name; `category_ids` of a data set, by class index; errors of those that can't be opened."""
+    """Clips under one name, the data set that they are of if there is one, and errors of clips that can't be opened."""
 
     name: str
     clips: Sequence[Clip]
-    category_ids: Sequence[int] | None = None
+    dataset: Dataset | None = None
     live: bool = False  # a camera: the clip has no end of its own
     failed: Sequence[IdolError] = ()
 
@@ -161,4 +161,4 @@ def _data_set(name: str, asked: Path | None, rate: float | None) -> Sources:
     if dataset.kind != "vis":
         raise InvalidInput(f"{source.name} is a set of images, and nothing moves in it", where=str(dataset.source),
                            fix="idolctl predict FOLDER for frames of a video")  # fmt: skip
-    return Sources(source.name, [labelled_clip(video, rate=rate) for video in dataset.videos], dataset.category_ids)
+    return Sources(source.name, [labelled_clip(video, rate=rate) for video in dataset.videos], dataset)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from idol_core.errors import InvalidInput, Missing
+from idol_core.metadata import file_metadata
 from idol_core.system.cache import find_weights
 from idol_core.system.cpu import configure_threads
 from idolctl.errors import suggestion
@@ -19,7 +20,8 @@ def check_weights(name: str) -> Path:
     """Where the weights lie. Torch is not needed to find that out.
 
     Raises InvalidInput (with the nearest name) for a name that the zoo doesn't know either or a backbone's, Missing
-    with the fetch command for one that is not in the cache, Missing for a path that leads nowhere.
+    with the fetch command for one that is not in the cache, Missing for a path that leads nowhere, Integrity for a file
+    whose recipe can't work.
     """
     entries = {entry.name: entry for entry in load_zoo().weights}
     entry: ZooEntry | None = entries.get(name)
@@ -28,10 +30,13 @@ def check_weights(name: str) -> Path:
     if entry is not None and entry.trained_by:
         raise Missing(f"{name} was announced but never published", where="idolctl ls zoo", fix=entry.trained_by)
     try:
-        return find_weights(name)
+        path = find_weights(name)
     except Missing:
         if entry is not None or "/" in name or Path(name).suffix:
             raise
+    else:
+        file_metadata(path)
+        return path
     usable = [e.name for e in entries.values() if e.kind != "imagenet" and e.sources]
     raise InvalidInput(f"'{name}' is no weights file and no name of the zoo", where="--weights",
                        fix=suggestion(name, usable))  # fmt: skip

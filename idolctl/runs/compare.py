@@ -6,15 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+from idol_core.classes import check_same_classes
 from idol_core.evaluation import METRICS
-from idolctl.runs.find import FoundStage, stages_of
+from idolctl.runs.find import FoundStage, stage_classes, stages_of
 from idolctl.runs.fingerprint import flat_settings
 from idolctl.terminal.table import table
 
 
 def compare_runs(first: Path, second: Path) -> list[dict[str, Any]]:
-    """An entry for every step that either run has: differing settings {key: [a, b]} and metrics {name: [a, b]}."""
+    """An entry for every step that either run has: differing settings {key: [a, b]} and metrics {name: [a, b]}.
+
+    Raises InvalidInput where a step of one run knows other classes than that of the other: scores would not compare.
+    """
     sides = [_by_step(first), _by_step(second)]
+    for step in sides[0].keys() & sides[1]:
+        _check_classes(step, sides[0][step], sides[1][step])
     return [_compare_step(step, *(side.get(step) for side in sides)) for step in sorted(sides[0].keys() | sides[1])]
 
 
@@ -45,6 +51,14 @@ def _compare_step(step: int, first: FoundStage | None, second: FoundStage | None
     scores = [stage.state.metrics or {} for stage in (first, second)]
     metrics = {name: [s.get(name) for s in scores] for name in METRICS if any(name in s for s in scores)}
     return {"step": step, "settings": differing, "metrics": metrics}
+
+
+def _check_classes(step: int, first: FoundStage, second: FoundStage) -> None:
+    folders = [stage.state.folder for stage in (first, second)]
+    known = [stage_classes(folder) for folder in folders]
+    if known[0] is not None and known[1] is not None:
+        names = [f"step {step} of {stage.run.name}" for stage in (first, second)]
+        check_same_classes(known[0], known[1], sides=(names[0], names[1]), where=" and ".join(map(str, folders)))
 
 
 def _by_step(run: Path) -> dict[int, FoundStage]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from idol_core.engine.stage_files import ORDER, STATUS, StageOrder, read_order
 from idol_core.errors import Integrity, InvalidInput
+from idol_core.metadata import file_metadata
 from idolctl.errors import suggestion
-from idolctl.runs.state import StageState, read_stage
+from idolctl.runs.state import CLASSES, WEIGHTS, StageState, read_stage
 
 RUNS = Path("runs")
 JOBS = "jobs.json"  # which jobs of Slurm were submitted for which stages
@@ -54,6 +57,17 @@ def stage_in(folder: Path) -> FoundStage:
         fix = "run the recipe again, or look at the stages beside it"
         raise Integrity("stage.json can't be read", where=str(folder / ORDER), fix=fix)
     return stage
+
+
+def stage_classes(folder: Path) -> tuple[str, ...] | None:
+    """Names of the classes that the weights in a stage folder know, by class index; None where nothing says so."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        names = json.loads((folder / CLASSES).read_text(encoding="utf-8"))
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return tuple(names)
+    with contextlib.suppress(Integrity):
+        return file_metadata(folder / WEIGHTS).classes
+    return None
 
 
 def run_folders(runs: Path) -> list[Path]:

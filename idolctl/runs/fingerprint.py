@@ -33,7 +33,10 @@ _NAMES = {"start": "the weights it starts from", "train": "data.train's annotati
 
 def stage_identity(config: StageConfig, *, start: str | None, train: str | None, val: str | None) -> dict[str, Any]:
     """Settings and content hashes. `start` is SCRATCH or the hash of weights; None stands for not known yet."""
-    return {"settings": flat_settings(stage_to_dict(config)), "start": start, "train": train, "val": val}
+    settings = flat_settings(stage_to_dict(config))
+    if not config.data.classes_map:  # the same as in stages of before there was such a setting
+        del settings["data.classes_map"]
+    return {"settings": settings, "start": start, "train": train, "val": val}
 
 
 def stage_key(identity: dict[str, Any]) -> str:

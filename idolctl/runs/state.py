@@ -28,6 +28,7 @@ from idol_core.errors import IdolError
 from idol_core.system.files import read_object, write_json
 
 WEIGHTS, HOLDER = "weights.safetensors", ".holder.json"
+CLASSES = "classes.json"  # the names of a stage's classes by class index, also while it trains
 SETTLE_SECONDS = 60.0
 
 

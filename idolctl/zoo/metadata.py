@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 
-from idol_core.config import ModelConfig, StageConfig, stage_to_dict
+from idol_core.config import ModelConfig, StageConfig
 from idol_core.errors import InvalidInput
+from idol_core.metadata import to_metadata
 from idolctl.config.library import backbone_names, load_recipe, recipes_folder
 from idolctl.config.load_yaml import read_yaml
 from idolctl.config.resolve import resolve
 from idolctl.zoo.entries import ZooEntry
 
 PUBLISHED = ("ytvis19", "ovis")  # YouTube-VIS 2021 has as many classes as 2019: a file of it must be told
+_ALIKE = {"ytvis19": "ytvis21"}
 
 
 def metadata_of(entry: ZooEntry, model: ModelConfig) -> dict[str, str]:
@@ -33,6 +34,10 @@ def metadata_by(source: str, recipe: str | None, model: ModelConfig) -> dict[str
         for stage in reversed(resolve(loaded, steps=loaded.steps, backbone=_backbone(model))):
             trained = stage.config.model
             if (trained.num_classes, trained.embedding) == (model.num_classes, model.embedding):
+                if recipe is None and stage.config.step == 3 and name in _ALIKE:
+                    other = _ALIKE[name]
+                    what = f"taken to be of {name}; {other} has as many classes, with other names: --recipe {other}"
+                    print(f"warning: {source}: {what}", file=sys.stderr)
                 return _carried(source, stage.config, model)
     kind = f"{model.num_classes} classes and {'an' if model.embedding else 'no'} embedding head"
     what = f"{recipe or 'no published recipe'} trains {'no ' if recipe else 'a '}model of {kind}"
@@ -40,15 +45,15 @@ def metadata_by(source: str, recipe: str | None, model: ModelConfig) -> dict[str
 
 
 def _carried(source: str, config: StageConfig, model: ModelConfig) -> dict[str, str]:
-    recipe = json.dumps(stage_to_dict(dataclasses.replace(config, model=model)))
-    carried = {"source": source, "recipe": recipe}
-    names = class_names(config.data.train.name.rpartition("_")[0])
-    if len(names) == model.num_classes:
-        return carried | {"classes": json.dumps(names)}
-    if names:
-        what = f"the file knows {model.num_classes} classes, the data set {len(names)}: they are numbered"
-        print(f"{source}: {what}", file=sys.stderr)
-    return carried
+    made = dataclasses.replace(config, model=model)
+    names = class_names_of(made)
+    if names is None:
+        data = config.data.train.name or "its data set"
+        what = (
+            f"the names of its {model.num_classes} classes are not known (it was trained on {data}): they are numbered"
+        )
+        print(f"warning: {source}: {what}", file=sys.stderr)
+    return {"source": source, **to_metadata(made, names)}
 
 
 def _backbone(model: ModelConfig) -> str | None:
@@ -61,6 +66,13 @@ def _backbone(model: ModelConfig) -> str | None:
         if backbone_name(stage.config.model.backbone) == sizes:
             return name
     return None
+
+
+def class_names_of(config: StageConfig) -> tuple[str, ...] | None:
+    """Names of the classes that a stage on a published data set learns, by class index; None where its model has
+    another number of classes, or nothing is known of the set."""
+    names = class_names(config.data.train.name.rpartition("_")[0])
+    return tuple(names) if names and len(names) == config.model.num_classes else None
 
 
 def class_names(dataset: str) -> list[str]:

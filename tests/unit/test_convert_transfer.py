@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from idol_core.build import build_model
+from idol_core.config import StageConfig
 from idol_core.errors import Integrity, InvalidInput, Missing
+from idol_core.metadata import to_metadata
 from idol_core.model.idol import IDOL
-from idol_core.weights import load_weights, ours_to_published, save_weights, start_from, transfer
+from idol_core.weights import Classes, load_weights, ours_to_published, save_weights, start_from, transfer
 from tests.unit.tiny import RESNET, SWIN, tiny_config
 
 STEP1, STEP2, STEP3 = (
@@ -128,3 +130,51 @@ def test_whole_models_load_strictly(tmp_path: Path) -> None:
             load_weights(file, STEP1)
     with pytest.raises(Missing):
         load_weights(tmp_path / "absent.pth", STEP2)
+
+
+def named(path: Path, config, step: int, names: list[str]) -> IDOL:
+    """Trained weights of `step` that know these classes, in a file."""
+    model = trained(config)
+    save_weights(path, model.state_dict(), to_metadata(StageConfig("x", "tiny", step, model=config), names))
+    return model
+
+
+def test_class_heads_of_the_same_names_in_another_order_are_put_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "3.safetensors"
+    parent, child = named(path, STEP3, 3, list("abcde")), build_model(STEP3)
+    for step in (2, 3):
+        report = start_from(child, path, Classes(tuple("ebacd"), step))
+        before, rows = parent.state_dict(), [4, 1, 0, 2, 3]
+        for name, tensor in child.state_dict().items():
+            is_head = name.startswith("decoder.class_heads.")
+            assert torch.equal(tensor, before[name][rows] if is_head else before[name]), name
+        assert "put in the training set's order" in str(report)
+    assert "order" not in str(start_from(child, path, Classes(tuple("abcde"), 3)))
+
+
+def test_other_classes_are_refused_in_the_same_step_and_start_fresh_in_another(tmp_path: Path) -> None:
+    path = tmp_path / "2.safetensors"
+    parent = named(path, STEP3, 2, list("abcde"))
+    child, start = fresh(STEP3)
+    with pytest.raises(InvalidInput, match=r"only in the weights that it starts from: 'a'; .*: 'f'") as caught:
+        start_from(child, path, Classes(tuple("bcdef"), 2))
+    assert "data.classes_map" in caught.value.fix
+    assert all(torch.equal(tensor, start[name]) for name, tensor in child.state_dict().items())
+    report = start_from(child, path, Classes(tuple("bcdef"), 3))
+    heads = {name for name in start if name.startswith("decoder.class_heads.")}
+    check_flow(parent, child, start, report, heads)
+    start_from(child, path, Classes(tuple("bcdef"), 2, {"a": "f"}))
+    head = "decoder.class_heads.0.bias"
+    assert torch.equal(child.state_dict()[head], parent.state_dict()[head][[1, 2, 3, 4, 0]])
+
+
+def test_classes_without_names_are_taken_in_order_and_that_is_said(tmp_path: Path) -> None:
+    parent, child = trained(STEP3), build_model(STEP3)
+    torch.save({"model": ours_to_published(parent.state_dict(), STEP3)}, tmp_path / "theirs.pth")
+    report = start_from(child, tmp_path / "theirs.pth", Classes(tuple("abcde"), 3))
+    assert "does not name its classes" in str(report)
+    assert all(torch.equal(tensor, parent.state_dict()[name]) for name, tensor in child.state_dict().items())
+    turned = dict(zip("01234", "edcba", strict=True))
+    start_from(child, tmp_path / "theirs.pth", Classes(tuple("abcde"), 3, turned))
+    head = "decoder.class_heads.0.bias"
+    assert torch.equal(child.state_dict()[head], parent.state_dict()[head].flip(0))

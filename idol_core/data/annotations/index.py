@@ -20,7 +20,7 @@ from idol_core.data.annotations.rle import RLE
 class AnnotationIndex:
     """V videos, F frames in all, A tracks, S = sum of every track's number of frames."""
 
-    category_ids: NDArray[np.int64]  # [K] ascending
+    category_ids: NDArray[np.int64]  # [K] ascending in the file's own order of classes
     category_names: tuple[str, ...]  # [K]
     video_ids: NDArray[np.int64]  # [V]
     video_sizes: NDArray[np.int32]  # [V, 2] height, width
