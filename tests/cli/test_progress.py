@@ -24,7 +24,7 @@ LINES = [
 ]
 LIVE = """
 import json, sys
-from idolctl.progress import make_display
+from idolctl.terminal.stage_display import make_display
 display = make_display(2, start=0, iterations=100)
 for line in json.loads(sys.argv[1]):
     display.report(line)

@@ -246,8 +246,8 @@ def test_submit_by_annotations_alone_tells_of_the_server_and_its_date(files, ido
 def test_memory_does_not_grow_with_the_file(files, tmp_path):
     """28 MB of results within 15 MB more than a small file takes."""
     script = (
-        "import resource, sys\nfrom pathlib import Path\nfrom idolctl.results_file import read_videos\n"
-        "from idolctl.submission import pack\nhome = Path(sys.argv[1])\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom idolctl.submission.results import read_videos\n"
+        "from idolctl.submission.pack import pack\nhome = Path(sys.argv[1])\n"
         "pack(home / sys.argv[2], read_videos(home / 'annotations.json'), home / 'out.zip')\n"
         "assert 'torch' not in sys.modules\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
