@@ -13,6 +13,7 @@ from idol_core.errors import IdolError
 from idolctl.terminal.text import printable
 
 INTERRUPTED = 130
+LONGEST = 2000  # characters of a line
 
 
 def report(error: BaseException, *, debug: bool = False) -> int:
@@ -47,8 +48,9 @@ def _user() -> str:
 
 
 def _line(text: str) -> str:
-    """Messages of libraries may have several lines."""
-    return printable(" ".join(part.strip(" \t") for part in text.strip().split("\n")))
+    """Messages of libraries may have several lines, and values that files give any length."""
+    line = printable(" ".join(part.strip(" \t") for part in text[: 2 * LONGEST].strip().split("\n")))
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
 
 
 class Mistakes(IdolError):
