@@ -35,7 +35,7 @@ def make(rng, home, work):
 with tempfile.TemporaryDirectory() as folder:
     for number, call in enumerate(calls):
         (Path(folder) / "at").write_text(str(number))
-        (outcome,) = run_inputs("ends", make, Path(folder), Path(folder), [number], 1, seconds=1.0)
+        (outcome,) = run_inputs("ends", make, Path(folder), Path(folder), [number + 1], 1, seconds=1.0)
         print(f"{outcome.codes} {outcome.fault}")
 """
 

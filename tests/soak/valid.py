@@ -52,14 +52,20 @@ INPUT:
   FORMAT: "RGB"
 """
 BASE = """\
-INPUT: {SAMPLING_FRAME_NUM: 2, CROP: {ENABLED: True, TYPE: "absolute_range", SIZE: (384, 600)}}
+INPUT: {SAMPLING_FRAME_NUM: 2, CROP: {ENABLED: True, TYPE: "absolute_range", SIZE: [384, 600]}}
 SOLVER: {CLIP_GRADIENTS: {ENABLED: True, CLIP_TYPE: full_model, CLIP_VALUE: 0.01}, WEIGHT_DECAY: 0.0001}
 """
 
 
 def prepare(home: Path) -> None:
     """Write them all to `home`; a training of two iterations takes most of the time."""
-    make_mini(home)
+    recipe = make_mini(home)
+    text = recipe.read_text().replace("frames: frames", f"frames: {home}/frames")
+    recipe.write_text(text.replace("annotations: ", f"annotations: {home}/"))
+    videos = json.loads((home / "videos.json").read_text())
+    for annotation in videos["annotations"]:
+        annotation["occlusion"] = ["no_occlusion", "slight_occlusion", "severe_occlusion"]
+    (home / "videos.json").write_text(json.dumps(videos))
     images = json.loads((home / "images.json").read_text())
     for number, annotation in enumerate(images["annotations"]):
         annotation["segmentation"] = _other_form(annotation, number % 3)
