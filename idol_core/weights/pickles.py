@@ -27,7 +27,7 @@ def load_arrays(path: Path) -> Any:
 def _check_memo(stream: IO[bytes]) -> None:
     """Refuse numbers of remembered objects that were never put there: the reader makes room for all below them."""
     for operations, (operation, argument, _) in enumerate(pickletools.genops(stream)):
-        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > operations:
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > operations:
             raise pickle.UnpicklingError(f"it remembers an object as number {argument} after {operations} operations")
 
 
