@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from idol_core.errors import Integrity, InvalidInput, Missing
-from idol_core.system.files import refuse_stand_in, write_aside
+from idol_core.system.files import write_aside
+from idol_core.system.stand_ins import refuse_stand_in
 from idol_core.weights.pickles import load_arrays
 
 TORCH_ENDINGS = (".pth", ".pt", ".bin")

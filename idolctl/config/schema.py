@@ -171,10 +171,8 @@ def _type_mistake(problem: Any, settings: Settings, mistakes: list[IdolError]) -
     if branch and branches[branch] != chosen and chosen in branches.values():
         return None
     path = tuple(part for part in location if part not in branches)
-    while path and path not in settings:
+    while path not in settings:
         path = path[:-1]
-    if not path:  # about no single setting
-        raise InvalidInput(f"the settings can't be read: {problem['msg']}", fix="look for odd values in the recipe")
     value, expected = settings[path], problem["msg"].removeprefix("Input should be ")
     what = f"'{value.name}' is {json.dumps(value.value, default=str)}; expected {expected}"
     mistakes.append(InvalidInput(what, where=value.where, fix=f"give '{path[-1]}' a value of that kind"))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from idol_core.errors import IdolError, NetworkError
-from idol_core.system.files import is_web_page
+from idol_core.system.stand_ins import is_web_page
 from idolctl.terminal.progress import say
 
 CHUNK = 1 << 18

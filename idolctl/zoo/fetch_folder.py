@@ -9,7 +9,7 @@ from pathlib import Path
 
 from idol_core.errors import IdolError, Integrity, Missing, NetworkError
 from idol_core.system.cache import cache_folder
-from idol_core.system.files import refuse_stand_in
+from idol_core.system.stand_ins import refuse_stand_in
 from idolctl.zoo.download import Progress, download
 from idolctl.zoo.drive import drive_folder
 from idolctl.zoo.entries import ZooFolder

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from idol_core.errors import Integrity, InvalidInput
-from idol_core.system.files import is_web_page, refuse_stand_in
+from idol_core.system.stand_ins import is_web_page, refuse_stand_in
 from idolctl.zoo.download import CHUNK, LARGEST, Progress, download, require_room, web_page
 from idolctl.zoo.drive import drive_file
 from idolctl.zoo.entries import ZooEntry

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from idol_core.errors import Integrity
-from idol_core.system.files import refuse_stand_in
+from idol_core.system.stand_ins import refuse_stand_in
 from idol_core.weights import open_weights
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 200000000\n"
