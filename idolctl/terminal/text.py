@@ -20,6 +20,11 @@ def printable(text: str) -> str:
     return _IN_A_LINE.sub(_escape, text)
 
 
+def printable_lines(text: str) -> str:
+    """`text` with its tabs and line ends, every other control character as its escape."""
+    return _IN_LINES.sub(_escape, text)
+
+
 @contextmanager
 def escaped_output() -> Iterator[None]:
     """While this lasts, `print` writes no control character but tabs and line ends, on stdout as on stderr."""
@@ -43,7 +48,7 @@ class _EscapedStream:
         self.behind = stream
 
     def write(self, text: str) -> int:
-        shown = _IN_LINES.sub(_escape, text)
+        shown = printable_lines(text)
         try:
             self.behind.write(shown)
         except UnicodeEncodeError:  # a terminal or a pipe that is not UTF-8

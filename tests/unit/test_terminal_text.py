@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
+import select
+import subprocess
 import sys
 
 from idol_core.errors import Integrity
@@ -11,6 +15,7 @@ from idolctl.terminal.progress import Transfer, say
 from idolctl.terminal.stage_display import PlainDisplay
 from idolctl.terminal.table import table
 from idolctl.terminal.text import escaped_output, printable
+from tests.cli.conftest import CHECKOUT
 
 EVIL = "x\x1b]0;title\x07\r\x9b2J\u202egpj.\udcff"
 SHOWN = r"x\x1b]0;title\x07\r\x9b2J\u202egpj.\udcff"
@@ -61,3 +66,34 @@ def test_a_terminal_that_lacks_a_character_gets_its_escape(monkeypatch):
         print("Mäuse 猫")
     stream.flush()
     assert stream.buffer.getvalue() == rb"M\xe4use \u732b" + b"\n"
+
+
+WATCH = """
+import sys
+from pathlib import Path
+from idolctl.app import main
+stage = Path(sys.argv[1]) / "x\\x1b]0;title\\x07" / "3"
+stage.mkdir(parents=True)
+order = '{"config": {"step": 3, "recipe": "r", "solver": {"iterations": 5}, "data": {"val": {"name": ""}}}}'
+(stage / "stage.json").write_text(order)
+main(["status", "--watch", "--runs-dir", sys.argv[1]])
+"""
+
+
+def test_a_live_table_moves_the_cursor_and_names_do_not(tmp_path):
+    parent, child = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "TERM": "xterm", "COLUMNS": "150"}
+    process = subprocess.Popen([sys.executable, "-c", WATCH, str(tmp_path / "runs")], stdout=child, env=environment)
+    os.close(child)
+    seen = b""
+    try:
+        while rb"title\x07" not in seen and process.poll() is None:
+            if select.select([parent], [], [], 1.0)[0]:
+                seen += os.read(parent, 65536)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(parent)
+    assert rb"x\x1b]0;title\x07" in seen
+    assert b"\x1b]0" not in seen
+    assert b"\x1b[?25l" in seen  # the table hides the cursor
