@@ -178,6 +178,7 @@ def change_yaml(content: bytes, rng: Random) -> bytes:
         return change_bytes(content, rng)
     lines = content.decode().split("\n")
     for _ in range(rng.choice((1, 1, 2, 3, 5))):
+        lines = lines or [""]
         at = rng.randrange(len(lines))
         line = lines[at]
         indent = line[: len(line) - len(line.lstrip())]
@@ -200,7 +201,7 @@ def change_yaml(content: bytes, rng: Random) -> bytes:
             lines.insert(rng.randrange(len(lines)), lines.pop(at))
         else:
             lines[at : at + rng.randrange(1, 4)] = [line] * rng.randrange(3)
-    return "\n".join(lines or [""]).encode("utf-8", "surrogatepass")
+    return "\n".join(lines).encode("utf-8", "surrogatepass")
 
 
 def change_safetensors(content: bytes, rng: Random) -> bytes:
