@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from inspect import signature
 from pathlib import Path
 from random import Random
+from typing import Any
+
+import torch
 
 from idol_core.config import DataSource
 from idol_core.data.catalog import resolve_source
@@ -132,12 +136,14 @@ def checkpoints(rng: Random, home: Path, work: Path) -> list[Command]:
     """Checkpoints of a stage: damaged ones are passed over."""
     folder = work / "checkpoints"
     shutil.copytree(_stage(home) / "checkpoints", folder)
-    newest = max(folder.glob("*.pt"))
+    before, newest = sorted(folder.glob("*.pt"))
     _changed(rng, newest, newest, mutators.change_archive)
+    # `like` (what a usable checkpoint holds) is asked for once unusable ones are told apart by more than their zip
+    more = {"like": torch.load(before, weights_only=True)} if "like" in signature(load_newest).parameters else {}
 
     def load() -> None:
-        found = load_newest(folder, warn=lambda text: None)
-        if found is None:
+        found: Any = load_newest(folder, warn=lambda text: None, **more)
+        if (found[0] if isinstance(found, tuple) else found) is None:
             raise AssertionError("the checkpoint before the damaged one was not found")
 
     return [load]
