@@ -24,7 +24,7 @@ check: $(VENV)/.ready
 	$(BIN)/lint-imports
 
 soak: $(VENV)/.ready
-	$(BIN)/python -m pytest -q -m soak
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s -m soak
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from idol_core.errors import IdolError, InvalidInput
 from idolctl import __version__
 from idolctl.errors import INTERRUPTED, report, suggestion
+from idolctl.terminal.text import escaped_output
 
 GROUPS = {
     "Train": {
@@ -99,6 +100,11 @@ def _main(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit code."""
+    with escaped_output():
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
     debug = "--debug" in own

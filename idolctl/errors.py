@@ -10,8 +10,10 @@ import traceback
 from collections.abc import Iterable, Sequence
 
 from idol_core.errors import IdolError
+from idolctl.terminal.text import printable
 
 INTERRUPTED = 130
+LONGEST = 2000  # characters of a line
 
 
 def report(error: BaseException, *, debug: bool = False) -> int:
@@ -21,7 +23,7 @@ def report(error: BaseException, *, debug: bool = False) -> int:
     known = error if isinstance(error, IdolError) else _translated(error)
     for single in getattr(known, "mistakes", [known]):
         print(f"error: {_line(single.what)}", file=sys.stderr)
-        print(f"where: {_line(single.where) or '-'}", file=sys.stderr)
+        print(f"where: {printable(single.where.strip()) or '-'}", file=sys.stderr)
         print(f"fix: {_line(single.fix) or '-'}", file=sys.stderr)
     return known.exit_code
 
@@ -46,7 +48,9 @@ def _user() -> str:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    """Messages of libraries may have several lines, and values that files give any length."""
+    line = printable(" ".join(part.strip(" \t") for part in text[: 2 * LONGEST].strip().split("\n")))
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
 
 
 class Mistakes(IdolError):

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from idol_core.errors import Integrity, InvalidInput, Missing
 from idol_core.system.files import write_aside
+from idol_core.system.stand_ins import refuse_stand_in
 from idol_core.weights.pickles import load_arrays
 
 TORCH_ENDINGS = (".pth", ".pt", ".bin")
@@ -40,6 +41,7 @@ def open_weights(path: Path) -> Weights:
     """
     if not path.is_file():
         raise Missing("there is no such weights file", where=str(path), fix="check the path, or idolctl fetch NAME")
+    refuse_stand_in(path)
     if path.suffix == ".safetensors":
         return _open_safetensors(path)
     if path.suffix in TORCH_ENDINGS:
@@ -87,15 +89,28 @@ def _open_safetensors(path: Path) -> Weights:
 def _open_torch(path: Path) -> Any:
     try:
         if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:  # torch itself does not verify checksums
-                if damaged := archive.testzip():
-                    raise zipfile.BadZipFile(f"bad checksum of {damaged}")
+            _check_archive(path)
         with torch.serialization.safe_globals(_NUMPY_SCALARS):
             return torch.load(path, map_location="cpu", weights_only=True)
+    except Integrity:
+        raise
     except pickle.UnpicklingError as error:
         raise _hostile(path, error) from error
     except Exception as error:  # a damaged file fails in torch's reader in many ways
         raise _unreadable(path, error) from error
+
+
+def _check_archive(path: Path) -> None:
+    """What torch itself does not look at: checksums, and whether members take more memory than the file has bytes."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        packed = [m.filename for m in members if m.compress_type != zipfile.ZIP_STORED]
+        if packed or sum(m.file_size for m in members) > path.stat().st_size:
+            what = f"{packed[0]} is compressed" if packed else "its members overlap"
+            what += ", which torch never writes: a small file may take any amount of memory so"
+            raise Integrity(what, where=str(path), fix="fetch it again from a source that you trust")
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"bad checksum of {damaged}")
 
 
 # Schedules in detectron2's checkpoints may carry numpy numbers. Old and new numpy name their module differently.

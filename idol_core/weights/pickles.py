@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import pickletools
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -18,7 +19,16 @@ def load_arrays(path: Path) -> Any:
     makes the reader raise.
     """
     with open(path, "rb") as stream:
+        _check_memo(stream)
+        stream.seek(0)
         return _ArrayUnpickler(stream, encoding="latin1").load()
+
+
+def _check_memo(stream: IO[bytes]) -> None:
+    """Refuse numbers of remembered objects that were never put there: the reader makes room for all below them."""
+    for operations, (operation, argument, _) in enumerate(pickletools.genops(stream)):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > operations:
+            raise pickle.UnpicklingError(f"it remembers an object as number {argument} after {operations} operations")
 
 
 class _ArrayUnpickler(pickle.Unpickler):

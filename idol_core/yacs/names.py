@@ -57,7 +57,7 @@ def data_source(names: Any, side: str) -> dict[str, Any]:
     """The one data set of DATASETS.TRAIN or TEST as settings; `side` is train or val."""
     if len(names) != 1:
         raise ValueError("a step here has one data set")
-    if names[0] not in DATA_SETS:
+    if not isinstance(names[0], str) or names[0] not in DATA_SETS:
         raise ValueError(f"known are {', '.join(DATA_SETS)}")
     return {f"data.{side}.name": DATA_SETS[names[0]]}
 

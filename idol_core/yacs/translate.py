@@ -66,7 +66,7 @@ def coerced(key: str, value: Any) -> Any:
     Raises ValueError, in words that follow "KEY is VALUE,".
     """
     default = FIELDS[key].default
-    if default is None or value is None or type(value) is type(default):
+    if default is None or type(value) is type(default):
         return value
     if isinstance(default, float) and type(value) is int:
         return float(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ from idolctl.commands import complete, options
 from idolctl.runs.find import RUNS, find_run
 from idolctl.runs.status import as_json as standing_json
 from idolctl.runs.status import standing_table, standings
+from idolctl.terminal.text import printable_lines, unescaped
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 WATCH_SECONDS = 2.0
@@ -47,12 +49,12 @@ def _watch(home: Path, names: list[Path]) -> None:
     from rich.live import Live
     from rich.text import Text
 
-    console = Console()
+    console = Console(file=unescaped(sys.stdout))
     if not console.is_terminal:
         while True:
             print(standing_table(standings(home, names)), flush=True)
             time.sleep(WATCH_SECONDS)
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            live.update(Text(standing_table(standings(home, names)), no_wrap=True), refresh=True)
+            live.update(Text(printable_lines(standing_table(standings(home, names))), no_wrap=True), refresh=True)
             time.sleep(WATCH_SECONDS)

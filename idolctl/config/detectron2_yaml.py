@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from idolctl.config.load_yaml import Entry, Mapping, Origin, read_yaml, shown_pa
 from idolctl.errors import nearest, suggestion
 
 BASE = "_BASE_"
+MAX_BASES = 100  # that a file and its bases name, repetitions counted
 _COMMAND_LINE = Origin("command line")
 
 
@@ -44,28 +46,50 @@ def read_config_file(path: Path, overrides: Sequence[str] = ()) -> ConfigFile:
             fix="give pairs: SOLVER.BASE_LR 1e-4 SOLVER.MAX_ITER 900",
         )
     found = ConfigFile(path)
-    for entry in _entries(path, found.mistakes, seen=()):
+    if not path.is_file():
+        raise InvalidInput(f"no configuration file {shown_path(path)}", where=str(path), fix="check the path")
+    for entry in _Files(found.mistakes).entries(path.resolve()).values():
         _put(found, entry)
     for key, text in zip(overrides[::2], overrides[1::2], strict=True):
         _put(found, Entry(key, text.strip(), _COMMAND_LINE))
     return found
 
 
-def _entries(path: Path, mistakes: list[IdolError], seen: tuple[Path, ...]) -> Iterator[Entry]:
-    """Dotted keys of the bases, then of the file itself."""
-    if not path.is_file():
-        raise InvalidInput(f"no configuration file {shown_path(path)}", where=str(path), fix="check the path")
-    mapping = read_yaml(path)
-    base = mapping.get(BASE)
-    for name in _names(base):
-        inner = _beside(path, name)
-        if inner is None or inner in (*seen, path.resolve()):
-            problem = "is not there" if inner is None else "is based on this file in turn"
-            what, where = f"{BASE} names {name}, which {problem}", base.origin.key(BASE) if base else ""
-            mistakes.append(InvalidInput(what, where=where, fix="give a file, relative to this one"))
-        else:
-            yield from _entries(inner, mistakes, (*seen, path.resolve()))
-    yield from (entry for entry in _leaves(mapping, "") if entry.key != BASE)
+_Entries = dict[tuple[str, str], Entry]  # by key and place, in the order in which they count
+
+
+@dataclass
+class _Files:
+    """A file and all that it is based on; each is read once, however often it is named."""
+
+    mistakes: list[IdolError]
+    read: dict[Path, _Entries | None] = field(default_factory=dict)  # None: its bases are still being read
+    named: int = 0
+
+    def entries(self, path: Path) -> _Entries:
+        """What the bases, then the file itself give. Of one key in two places, the later counts."""
+        found: _Entries = {}
+        self.read[path] = None
+        mapping = read_yaml(path)
+        base = mapping.get(BASE)
+        for name in _names(base):
+            self.named += 1
+            if self.named > MAX_BASES:
+                what = f"{BASE} names more than {MAX_BASES} files, counted through all of them"
+                raise InvalidInput(what, where=str(path), fix="base the file on fewer")
+            inner = _beside(path, name)
+            if inner is None or (inner in self.read and self.read[inner] is None):
+                problem = "is not there" if inner is None else "is based on this file in turn"
+                what, where = f"{BASE} names {name}, which {problem}", base.origin.key(BASE) if base else ""
+                self.mistakes.append(InvalidInput(what, where=where, fix="give a file, relative to this one"))
+                continue
+            there = self.read.get(inner)
+            for place, entry in (self.entries(inner) if there is None else there).items():
+                found.pop(place, None)
+                found[place] = entry
+        found |= {(e.key, str(e.origin)): e for e in _leaves(mapping, "") if e.key != BASE}
+        self.read[path] = found
+        return found
 
 
 def _names(base: Entry | None) -> list[str]:
@@ -75,8 +99,10 @@ def _names(base: Entry | None) -> list[str]:
 
 
 def _beside(path: Path, name: str) -> Path | None:
-    base = path.parent / Path(name).expanduser()
-    return base.resolve() if base.is_file() else None
+    with suppress(OSError, RuntimeError):  # a name that is too long, or ~somebody
+        base = path.parent / Path(name).expanduser()
+        return base.resolve() if base.is_file() else None
+    return None
 
 
 def _leaves(mapping: Mapping, prefix: str) -> Iterator[Entry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from idolctl.config.load_yaml import Entry, read_yaml, shown_path
 from idolctl.config.recipe_file import RecipeFile, parse_document
 from idolctl.errors import suggestion
 
+MAX_EXTENDS = 20
 _LISTS = ("zoo", "servers", "classes")
 
 
@@ -91,8 +93,8 @@ def _documents(path: Path, seen: tuple[Path, ...]) -> list[RecipeFile]:
     if document.extends is None:
         return [document]
     base = _extended(document.extends, path)
-    if base is None or base.resolve() in (p.resolve() for p in (*seen, path)):
-        problem = "is not there" if base is None else "extends this one in turn"
+    if base is None or len(seen) > MAX_EXTENDS or base.resolve() in (p.resolve() for p in (*seen, path)):
+        problem = "is not there" if base is None else "extends this one in turn, or too many others"
         what = f"'extends: {document.extends.value}': that recipe {problem}"
         where = document.extends.origin.key("extends")
         fix = suggestion(str(document.extends.value), recipe_names())
@@ -105,7 +107,9 @@ def _extended(entry: Entry, path: Path) -> Path | None:
     """A file beside the recipe, or a shipped one by name or file."""
     value = str(entry.value)
     candidates = [path.parent / value, recipes_folder() / value, recipes_folder() / f"{value}.yaml"]
-    return next((c for c in candidates if c.is_file()), None)
+    with suppress(OSError):  # a name that is too long
+        return next((c for c in candidates if c.is_file()), None)
+    return None
 
 
 def _is_path(name: str) -> bool:

@@ -6,13 +6,21 @@ import sys
 import time
 from collections.abc import Callable
 
+from idolctl.terminal.text import printable, unescaped
+
 LINE_SECONDS = 10.0
 _LIVE_SECONDS = 0.2
 
 
 def say(text: str) -> None:
     """A line of its own, also after one that is rewritten."""
-    print(f"\r{text}\x1b[K" if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
+    _show(text, live=sys.stderr.isatty())
+
+
+def _show(text: str, *, live: bool, end: str = "\n") -> None:
+    """Print a line on stderr; a `live` one in place of the line that has no end yet."""
+    line = f"\r{printable(text)}\x1b[K" if live else printable(text)
+    print(line, end=end, file=unescaped(sys.stderr), flush=True)
 
 
 def clock(seconds: float) -> str:
@@ -57,7 +65,7 @@ class Transfer:
         text += f"  {rate / 1e6:.1f} MB/s"
         if total and rate:
             text += f"  ETA {clock((total - done) / rate)}"
-        print(f"\r{text}  " if live else text, end="" if live else "\n", file=sys.stderr, flush=True)
+        _show(text, live=live, end="" if live else "\n")
 
 
 def counter(what: str) -> Callable[[int, int], None]:
@@ -73,9 +81,7 @@ def counter(what: str) -> Callable[[int, int], None]:
         printed = now
         left = f"  ETA {clock((now - started) / done * (total - done))}" if 0 < done < total else ""
         text = f"{what}  {done}/{total}{left}"
-        print(
-            f"\r{text}   " if live else text, end="\n" if not live or done == total else "", file=sys.stderr, flush=True
-        )
+        _show(text, live=live, end="\n" if not live or done == total else "")
 
     return report
 
@@ -117,4 +123,4 @@ class FrameCount:
         text = f"{self._label} {self._done}{of} frames  {speed:.1f} frames/s"
         if self._total and not final and self._done:
             text += f"  ETA {clock(max(self._total - self._done, 0) / speed)}"
-        print(f"\r{text}\x1b[K" if self._live else text, end="" if self._live else "\n", file=sys.stderr, flush=True)
+        _show(text, live=self._live, end="" if self._live else "\n")

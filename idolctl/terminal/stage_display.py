@@ -7,6 +7,7 @@ import time
 from typing import Any, Protocol
 
 from idolctl.terminal.progress import LINE_SECONDS, clock
+from idolctl.terminal.text import printable, unescaped
 
 TOLD_AT_ONCE = ("start", "evaluated", "warning")
 
@@ -91,7 +92,7 @@ class PlainDisplay:
         pass
 
     def _say(self, text: str) -> None:
-        print(f"{self._label}  {text}", file=sys.stderr, flush=True)
+        print(printable(f"{self._label}  {text}"), file=sys.stderr, flush=True)
 
 
 class LiveDisplay:
@@ -109,13 +110,15 @@ class LiveDisplay:
         )  # fmt: skip
         self._task = self._progress.add_task(label, total=iterations, completed=start, note="starting")
         self._trained: dict[str, Any] = {}
-        self._live = Live(get_renderable=self._picture, console=Console(stderr=True), refresh_per_second=4)
+        self._live = Live(
+            get_renderable=self._picture, console=Console(file=unescaped(sys.stderr)), refresh_per_second=4
+        )
         self._live.start()
 
     def report(self, line: dict[str, Any]) -> None:
         phase = _phase(line)
         if phase in TOLD_AT_ONCE:
-            text = f"{self._label}  {describe(line, self._iterations)}"
+            text = printable(f"{self._label}  {describe(line, self._iterations)}")
             self._live.console.print(text, markup=False, highlight=False)
         elif phase == "train":
             self._trained = line

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from idolctl.terminal.text import printable
+
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Aligned columns, numbers to the right; None is shown as '-'."""
     cells = [[_cell(value) for value in row] for row in rows]
+    headers = [printable(header) for header in headers]
     widths = [max(len(c) for c in column) for column in zip(headers, *cells, strict=True)]
     numeric = [
         bool(rows) and all(isinstance(r[i], (int, float, type(None))) for r in rows) for i in range(len(headers))
@@ -23,4 +26,4 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
+    return f"{value:.1f}" if isinstance(value, float) else printable(str(value))

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from idol_core.errors import IdolError, NetworkError
+from idol_core.system.stand_ins import is_web_page
 from idolctl.terminal.progress import say
 
 CHUNK = 1 << 18
 RETRIES = 5
 PAUSE = 0.5  # seconds before the first retry; doubles, with some chance
 SPARE = 64 << 20  # bytes that stay free
+LARGEST = 1 << 36  # bytes; no file of the zoo has nearly as many
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _DRIVE_QUOTA = re.compile(rb"quota exceeded|too many users have viewed", re.IGNORECASE)
 
@@ -122,13 +124,16 @@ def _attempt(url: str, part: Path, timeout: float, progress: Progress) -> None:
 
 
 def _position(response: Any, there: int) -> tuple[int, int | None]:
-    """Where the body begins, and the size of the whole file if it is told."""
+    """Where the body begins, and the size of the whole file if it is told. Raises NetworkError for an odd size."""
     if response.status == 206:
-        told = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+        told = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)", response.headers.get("Content-Range", ""))
         if told is None or int(told[1]) != there:
             raise TransientError("the server answered with another range than asked for")
         return there, None if told[2] == "*" else int(told[2])
     length = response.headers.get("Content-Length")
+    if length and not re.fullmatch(r"[0-9]{1,18}", length):
+        what = f"the server announces a file of '{length[:40]}' bytes"
+        raise NetworkError(what, where=response.url, fix="--mirror URL|DIR")
     return 0, int(length) if length else None
 
 
@@ -142,12 +147,17 @@ def _copy(response: Any, file: IO[bytes], there: int, total: int | None, url: st
         file.write(chunk)
         there += len(chunk)
         progress(there, total)
+        if there > (LARGEST if total is None else total):
+            what = f"the server sends more than {LARGEST if total is None else total} bytes"
+            raise NetworkError(what, where=url, fix="--mirror URL|DIR")
+        if total is None:
+            require_room(Path(file.name), CHUNK)
     if total is not None and there < total:
         raise TransientError(f"cut after {there} of {total} bytes")
 
 
 def _refuse_page(content_type: str, start: bytes, url: str) -> None:
-    if content_type == "text/html" or start.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+    if content_type == "text/html" or is_web_page(start):
         raise web_page(start, url)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,8 @@ def drive_file(file_id: str, part: Path, *, timeout: float, progress: Progress) 
         aside.unlink(missing_ok=True)
 
 
-def drive_folder(folder_id: str, aside: Path, *, timeout: float, progress: Progress) -> None:
-    """Bring all files of a folder, and of the folders in it, below `aside`. Raises as `drive_file` does."""
+def drive_folder(folder_id: str, names: Sequence[str], aside: Path, *, timeout: float, progress: Progress) -> None:
+    """Bring the files called `names` to `aside`, from a folder and the folders in it. Raises as `drive_file` does."""
     import gdown
 
     where = f"drive:{folder_id}"
@@ -70,10 +70,10 @@ def drive_folder(folder_id: str, aside: Path, *, timeout: float, progress: Progr
             )
 
     retry(attempt, where=where)
-    for file in found:
-        path = Path(file.local_path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        drive_file(file.id, path, timeout=timeout, progress=progress)
+    places = {Path(file.local_path).name: file.id for file in reversed(found)}
+    for name in names:
+        if name in places:
+            drive_file(places[name], aside / name, timeout=timeout, progress=progress)
 
 
 class _OtherRange(TransientError):
@@ -103,6 +103,8 @@ def _translated(where: str) -> Iterator[None]:
         raise TransientError(innermost(error)) from error
     except KeyError as error:
         raise NetworkError(f"Google Drive's answer lacks {error}", where=where, fix="--mirror URL|DIR") from error
+    except ValueError as error:  # a size that is no number, for instance
+        raise NetworkError(f"Google Drive's answer is odd: {error}", where=where, fix="--mirror URL|DIR") from error
 
 
 def _page(text: str, where: str) -> NetworkError:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from idol_core.errors import IdolError, Integrity, Missing, NetworkError
 from idol_core.system.cache import cache_folder
+from idol_core.system.stand_ins import refuse_stand_in
 from idolctl.zoo.download import Progress, download
 from idolctl.zoo.drive import drive_folder
 from idolctl.zoo.entries import ZooFolder
@@ -63,27 +64,28 @@ def _sources(entry: ZooFolder, mirrors: Sequence[str], offline: bool) -> list[st
 
 
 def _obtain(source: str, entry: ZooFolder, aside: Path, timeout: float, progress: Progress) -> None:
-    """Bring the folder's annotation files to `aside`, without the folders that they may be in."""
+    """Bring the folder's own files, by name, to `aside`, without the folders that they may be in; nothing else."""
     if source.startswith("drive:"):
-        drive_folder(source.removeprefix("drive:"), aside, timeout=timeout, progress=progress)
-        for path in sorted(aside.glob("*/**/*.json")):
-            path.rename(aside / path.name)
+        drive_folder(source.removeprefix("drive:"), entry.files, aside, timeout=timeout, progress=progress)
     elif "://" in source:
         for name in entry.files:
             download(f"{source.rstrip('/')}/{entry.name}/{name}", aside / name, timeout=timeout, progress=progress)
     else:
-        for path in sorted((Path(source).expanduser() / entry.name).rglob("*.json")):
-            copy(path, aside / path.name, progress=progress)
+        folder = Path(source).expanduser() / entry.name
+        for name in entry.files:
+            for path in sorted(folder.rglob(name), key=lambda path: (len(path.parts), path))[:1]:
+                copy(path, aside / name, progress=progress)
 
 
 def _check(entry: ZooFolder, folder: Path, source: str) -> None:
     found = sorted(folder.glob("*.json"))
     lacking = [name for name in entry.files if not (folder / name).is_file()]
     if lacking:
-        there = ", ".join(p.name for p in found) or "no annotation file"
+        there = ", ".join(p.name for p in found) or "none of its files"
         what = f"{entry.name} lacks {', '.join(lacking)}; it holds {there}"
         raise Integrity(what, where=source, fix="try another --mirror URL|DIR")
     for path in found:
+        refuse_stand_in(path, where=f"{source}: {path.name}")
         check(sha256_of(path), pinned(f"{entry.name}/{path.name}"), name=path.name, where=source)
         with open(path, "rb") as file:
             if not file.read(256).lstrip().startswith(b"{"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import time
 from pathlib import Path
 
@@ -45,10 +46,20 @@ def check(digest: str, expected: str | None, *, name: str, where: str) -> None:
 
 def _read() -> dict[str, dict[str, str]]:
     with contextlib.suppress(FileNotFoundError):
+        path = cache_folder() / "pins.json"
         try:
-            pins: dict[str, dict[str, str]] = json.loads((cache_folder() / "pins.json").read_text(encoding="utf-8"))
-            return pins
-        except ValueError as error:
-            where = str(cache_folder() / "pins.json")
-            raise Integrity("the pins can't be read", where=where, fix=f"look at {where}, or remove it") from error
+            pins = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError, IsADirectoryError) as error:
+            raise Integrity("the pins can't be read", where=str(path), fix=_LOOK.format(path)) from error
+        if not isinstance(pins, dict) or not all(map(_is_pin, pins.values())):
+            raise Integrity("these are no pins: {NAME: {sha256: DIGITS}}", where=str(path), fix=_LOOK.format(path))
+        return pins
     return {}
+
+
+def _is_pin(entry: object) -> bool:
+    digest = entry.get("sha256") if isinstance(entry, dict) else None
+    return isinstance(digest, str) and bool(re.fullmatch("[0-9a-f]{64}", digest))
+
+
+_LOOK = "look at {}, or remove it"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from idol_core.errors import InvalidInput
-from idolctl.zoo.download import CHUNK, Progress, download, require_room, web_page
+from idol_core.errors import Integrity, InvalidInput
+from idol_core.system.stand_ins import is_web_page, refuse_stand_in
+from idolctl.zoo.download import CHUNK, LARGEST, Progress, download, require_room, web_page
 from idolctl.zoo.drive import drive_file
 from idolctl.zoo.entries import ZooEntry
 
 ENDINGS = (".pth", ".safetensors")
+_ADDRESS = re.compile(r"https?://[!-~]+")
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,22 @@ def mirrored(mirror: str, name: str, endings: Sequence[str] = ENDINGS) -> Iterat
 
 
 def mirrors(asked: Sequence[str]) -> list[str]:
-    """The ones asked for, then $IDOLCTL_MIRROR. Raises InvalidInput for a folder that is not there."""
+    """The ones asked for, then $IDOLCTL_MIRROR. Raises InvalidInput for no such folder and for odd addresses."""
     found = [("--mirror", m) for m in asked] + [("IDOLCTL_MIRROR", os.environ.get("IDOLCTL_MIRROR", ""))]
     for where, mirror in found:
         if mirror and "://" not in mirror and not Path(mirror).expanduser().is_dir():
             raise InvalidInput(f"there is no mirror folder {mirror}", where=where, fix="give a folder or an address")
+        if "://" in mirror and not _ADDRESS.fullmatch(mirror):
+            what = f"{mirror} is no address of a web server"
+            raise InvalidInput(what, where=where, fix="give http(s)://HOST/PATH, other characters as %XX")
     return [mirror for _, mirror in found if mirror]
 
 
 def obtain(source: Source, part: Path, *, timeout: float, progress: Progress) -> None:
-    """Bring the file of `source` to `part`. Raises NetworkError, or OSError from the disk."""
+    """Bring the file of `source` to `part`.
+
+    Raises NetworkError, also for a web page; Integrity for an empty file or a Git LFS pointer; OSError from the disk.
+    """
     if source.kind == "folder":
         copy(Path(source.place), part, progress=progress)
     elif source.kind == "http":
@@ -67,17 +76,26 @@ def obtain(source: Source, part: Path, *, timeout: float, progress: Progress) ->
         drive_file(source.place, part, timeout=timeout, progress=progress)
     with open(part, "rb") as file:
         start = file.read(4096)
-    if start.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+    if is_web_page(start):
         part.unlink()
         raise web_page(start, str(source))
+    refuse_stand_in(part, where=str(source))
 
 
 def copy(path: Path, part: Path, *, progress: Progress) -> None:
-    """Copy a file of a mirror folder. Raises IdolError where the disk has not the room, OSError from the disk."""
+    """Copy a regular file of a mirror folder, as many bytes as it has now.
+
+    Raises Integrity for what is no file or too large, IdolError where the disk has not the room, OSError from the disk.
+    """
     done, total = 0, path.stat().st_size
+    if not path.is_file() or total > LARGEST:
+        what = (
+            f"{total / 1e9:.0f} GB are more than any file of the zoo" if path.is_file() else "this is no regular file"
+        )
+        raise Integrity(what, where=str(path), fix="look at that mirror")
     require_room(part, total)
     with open(path, "rb") as source, open(part, "wb") as target:
-        while chunk := source.read(CHUNK):
+        while chunk := source.read(min(CHUNK, total - done)):
             target.write(chunk)
             done += len(chunk)
             progress(done, total)
