@@ -19,9 +19,11 @@ class FrameBatch(NamedTuple):
     images: Tensor  # [B, 3, H, W] float32
     padding: Tensor  # [B, H, W] bool, True on padding
     sizes: Tensor  # [B, 2] int64, (height, width) without padding
+    known_sizes: tuple[tuple[int, int], ...] | None = None  # the same as plain numbers, which no device has to be asked
 
     def to(self, device: object, *, non_blocking: bool = True) -> FrameBatch:
-        return FrameBatch(*(t.to(device, non_blocking=non_blocking) for t in self))  # type: ignore[call-overload]
+        images, padding, sizes = (t.to(device, non_blocking=non_blocking) for t in self[:3])  # type: ignore[call-overload]
+        return FrameBatch(images, padding, sizes, self.known_sizes)
 
 
 class Targets(NamedTuple):

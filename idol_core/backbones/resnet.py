@@ -34,7 +34,7 @@ class FrozenBatchNorm(nn.Module):
 
 class NormedConv(nn.Module):
     """Convolution without bias, then frozen batch norm. The norm is folded into the weight, which costs less than a
-    pass over the activations."""
+    pass over the activations; `folded` does it once and for all."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
@@ -43,8 +43,22 @@ class NormedConv(nn.Module):
         self.stride, self.padding = stride, kernel // 2
 
     def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self._fold()
+        return F.conv2d(x, weight, bias, self.stride, self.padding)
+
+    @torch.no_grad()
+    def folded(self) -> nn.Conv2d:
+        """The convolution with bias that computes the same, bit for bit, with weights of its own."""
+        weight, bias = self._fold()
+        outputs, inputs, kernel, _ = weight.shape
+        with torch.device("meta"):  # its weights come from here
+            conv = nn.Conv2d(inputs, outputs, kernel, self.stride, self.padding)
+        conv.weight, conv.bias = nn.Parameter(weight, requires_grad=False), nn.Parameter(bias, requires_grad=False)
+        return conv
+
+    def _fold(self) -> tuple[Tensor, Tensor]:
         scale, shift = self.norm.scale_and_shift()
-        return F.conv2d(x, self.weight * scale.view(-1, 1, 1, 1), shift, self.stride, self.padding)
+        return self.weight * scale.view(-1, 1, 1, 1), shift
 
 
 class Bottleneck(nn.Module):

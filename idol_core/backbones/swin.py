@@ -6,11 +6,12 @@ Maps are [B, H, W, C]. A map is padded to whole windows after its norm, then rol
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from idol_core.ops.constants import constant
 
 MASKED = -100.0  # added to the attention between cells that only the roll made neighbours
 
@@ -192,7 +193,7 @@ def relative_position_index(window: int) -> Tensor:
     return dy * (2 * window - 1) + dx
 
 
-@lru_cache(maxsize=32)
+@constant(keep=32)
 def shift_mask(size: tuple[int, int], window: int, shift: int, device: torch.device) -> Tensor:
     """[windows, N, N] float32: 0 between cells that were neighbours before the roll, else MASKED."""
 

@@ -59,7 +59,7 @@ def collate_frames(images: Sequence[Tensor], *, config: InputConfig) -> FrameBat
         batch[row, :, h:] = 0
         batch[row, :, :h, w:] = 0
         padding[row, :h, :w] = False
-    return FrameBatch(batch, padding, sizes)
+    return FrameBatch(batch, padding, sizes, tuple((int(h), int(w)) for h, w in sizes.tolist()))
 
 
 def pad_batch(batch: Batch, height: int, width: int) -> Batch:
@@ -76,7 +76,7 @@ def pad_batch(batch: Batch, height: int, width: int) -> Batch:
         return targets._replace(masks=F.pad(targets.masks, (0, right // 4, 0, down // 4)))
 
     ref = None if batch.ref is None else larger(batch.ref)
-    return Batch(FrameBatch(images, padding, batch.frames.sizes), larger(batch.key), ref, batch.sample_ids)
+    return Batch(batch.frames._replace(images=images, padding=padding), larger(batch.key), ref, batch.sample_ids)
 
 
 def _select(sample: Sample, keep: Tensor) -> Sample:

@@ -7,6 +7,8 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from idol_core.ops.numeric import autocast_once
+
 
 class MLP(nn.Module):
     """[..., inputs] -> [..., outputs] through `layers` linear layers of width `hidden`, ReLU between them."""
@@ -33,7 +35,7 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = self.dropout(F.relu(self.linear1(x)))
+        inner = self.dropout(F.relu(self.linear1(autocast_once(x))))
         return self.norm(x + self.dropout(self.linear2(inner)))
 
 

@@ -71,6 +71,7 @@ def eval_command(
     ] = None,
     clip_length: Annotated[int, typer.Option("--clip-length", min=1, help="Frames of a clip.")] = 10,
     device: Annotated[str | None, typer.Option(help="cuda or cpu; default: cuda where there is one.")] = None,
+    precision: options.PRECISION = None,
     runs_dir: options.RUNS = None,
     root: options.ROOT = None,
     as_json: options.JSON = False,
@@ -94,7 +95,8 @@ def eval_command(
         _finish(scores.as_dict(), score_report(scores, results.name, {}), as_json)
         return
     names = targets or []
-    asked = EvalRequest(data, runs_dir or RUNS, root, tuple(settings or ()), device, extras)
+    chosen = precision.value if precision else None
+    asked = EvalRequest(data, runs_dir or RUNS, root, tuple(settings or ()), device, extras, chosen)
     if len(names) > 1:
         if oracle:
             raise InvalidInput("--oracle looks at one target", where="command line", fix=f"name only {names[0]}")

@@ -41,6 +41,10 @@ def predict(
     threshold: Annotated[float, typer.Option(min=0.0, max=1.0, help="Least score of a track that is reported.")] = 0.3,
     save: Annotated[str, typer.Option(help="Which files: some of mp4,json,png,csv.")] = ",".join(_FORMS),
     device: Annotated[str | None, typer.Option(help="cuda or cpu; default: cuda where there is one.")] = None,
+    precision: Annotated[
+        options.Arithmetic | None,
+        typer.Option(help="The network's arithmetic; default: bf16 on a GPU that computes in it, else float32."),
+    ] = None,
     root: options.ROOT = None,
     as_json: options.JSON = False,
 ) -> None:
@@ -58,7 +62,7 @@ def predict(
     with stoppable("the same command begins anew"), tempfile.TemporaryDirectory(prefix="idolctl-") as scratch:
         recording = Path(scratch) / "recording.mp4"
         sources = find_sources(source, root=root, recording=recording, stop=stopped.is_set)
-        segmenter = open_segmenter(path, device)
+        segmenter = open_segmenter(path, device, precision.value if precision else None)
         from idolctl.prediction.predict import Save
         from idolctl.prediction.predict import predict as work
 
