@@ -18,6 +18,7 @@ says what is asked of the device, not how quickly it answers. Tests bound the co
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections import Counter
@@ -172,7 +173,7 @@ def fake_batch(pairs: int, height: int, width: int, instances: int = 4) -> Batch
         torch.empty(shape, dtype=torch.int64, device=CUDA), torch.empty(*shape, 4, device=CUDA), masks,
         torch.empty(shape, dtype=torch.bool, device=CUDA),
     )  # fmt: skip
-    return Batch(fake_frames(2 * pairs, height, width), targets, targets, tuple(map(str, range(pairs))))
+    return Batch(fake_frames(2 * pairs, height, width), targets, targets, tuple(map(str, range(pairs))), True)
 
 
 def kept_bytes(config: ModelConfig, height: int, width: int, *, precision: str, pairs: int = 4) -> int:
@@ -225,14 +226,15 @@ def training_waits(config: ModelConfig, height: int, width: int) -> Counter[str]
 
 def frame_waits(config: ModelConfig, height: int, width: int, *, frames: int = 4) -> Counter[str]:
     """What the host waits for in one batch of evaluation: forward, selection, and all that tracking needs."""
-    from idol_core.inference.select import select_detections
+    from idol_core.inference.select import pack, select_detections
 
     model = shapes_of(config).eval()
     with fake_cuda(), torch.no_grad():
         model.to_empty(device=CUDA)
         batch = fake_frames(frames, height, width)
         with Operations() as seen:
-            select_detections(model, model(batch), TrackerConfig())
+            found = select_detections(model, model(batch), TrackerConfig())
+            pack(found, (height, width - 10), (720, 1280)).cpu()
     return seen.waits
 
 
@@ -264,6 +266,7 @@ class Row(NamedTuple):
 def rows(names: list[str]) -> Iterator[Row]:
     for name in names:
         config, r50 = MODELS[name], name == "r50"
+        less = dataclasses.replace(config, checkpoint=True)
         for height, width in ((480, 864), (640, 1152)):
             small = height == 480
             for precision in DTYPES:
@@ -272,6 +275,8 @@ def rows(names: list[str]) -> Iterator[Row]:
                 goal = {(True, "float32"): "10", (True, "bf16"): "6", (False, "float32"): "17"}
                 yield Row(f"GiB kept for backward, 4 pairs {height}x{width}, {precision}", name, before, kept,
                           goal.get((small, precision), "") * r50)  # fmt: skip
+                kept = kept_bytes(less, height, width, precision=precision) / GIB
+                yield Row(f"  with model.checkpoint, {precision}", name, "", kept, "3.5" * (r50 and small))
         for precision in DTYPES:
             seen = frame_operations(config, 480, 864, precision=precision)
             before = {"float32": "1038", "bf16": "1312"}[precision] * r50

@@ -50,10 +50,11 @@ class Batch(NamedTuple):
     key: Targets
     ref: Targets | None
     sample_ids: tuple[str, ...]  # where each item came from, for error messages
+    in_both: bool | None = None  # whether any instance is present in both frames of a pair; None: ask `ref.valid`
 
     def to(self, device: object) -> Batch:
         ref = None if self.ref is None else self.ref.to(device)
-        return Batch(self.frames.to(device), self.key.to(device), ref, self.sample_ids)
+        return self._replace(frames=self.frames.to(device), key=self.key.to(device), ref=ref)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from idol_core.ops.recompute import recomputed
+
 
 class FrozenBatchNorm(nn.Module):
     """Batch norm whose statistics and affine part are buffers: y = (x - mean) / sqrt(var + 1e-5) * weight + bias."""
@@ -86,10 +88,12 @@ class ResNet(nn.Module):
         stem: channels after the 7x7 convolution.
         width: channels of the 3x3 convolutions in res2; doubles at every stage.
         outputs: channels that leave res2; doubles at every stage.
+        checkpoint: every bottleneck is computed again in the backward pass.
     """
 
-    def __init__(self, *, blocks: Sequence[int], stem: int, width: int, outputs: int) -> None:
+    def __init__(self, *, blocks: Sequence[int], stem: int, width: int, outputs: int, checkpoint: bool = False) -> None:
         super().__init__()
+        self.checkpoint = checkpoint
         self.stem = NormedConv(3, stem, 7, 2)
         stages, inputs = [], stem
         for i, count in enumerate(blocks):
@@ -104,12 +108,12 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         x = F.max_pool2d(F.relu_(self.stem(images)), 3, 2, 1)
-        x = self.res2(x)
         features = []
-        for stage in (self.res3, self.res4, self.res5):
-            x = stage(x)
+        for stage in (self.res2, self.res3, self.res4, self.res5):
+            for block in stage:
+                x = recomputed(block, x, enabled=self.checkpoint)
             features.append(x)
-        return features
+        return features[1:]
 
     def freeze(self, stages: int) -> None:
         """Stop training the first so many of stem, res2, res3, res4, res5 (detectron2's FREEZE_AT)."""

@@ -42,7 +42,8 @@ def collate_pairs(
     keys = [_select(key, key.present) for key, _ in pairs]
     refs = [_select(ref, key.present) for key, ref in pairs]
     frames = collate_frames([sample.image for pair in pairs for sample in pair], config=config)
-    return Batch(frames, _targets(keys, frames), _targets(refs, frames), tuple(sample_ids))
+    ref = _targets(refs, frames)
+    return Batch(frames, _targets(keys, frames), ref, tuple(sample_ids), bool(ref.valid.any()))
 
 
 def collate_frames(images: Sequence[Tensor], *, config: InputConfig) -> FrameBatch:
@@ -76,7 +77,8 @@ def pad_batch(batch: Batch, height: int, width: int) -> Batch:
         return targets._replace(masks=F.pad(targets.masks, (0, right // 4, 0, down // 4)))
 
     ref = None if batch.ref is None else larger(batch.ref)
-    return Batch(batch.frames._replace(images=images, padding=padding), larger(batch.key), ref, batch.sample_ids)
+    frames = batch.frames._replace(images=images, padding=padding)
+    return batch._replace(frames=frames, key=larger(batch.key), ref=ref)
 
 
 def _select(sample: Sample, keep: Tensor) -> Sample:

@@ -24,7 +24,7 @@ from idol_core.data.collate import collate_frames
 from idol_core.data.transforms import resize_for_test
 from idol_core.errors import Integrity, InvalidInput
 from idol_core.inference.prepare import evaluation_copy
-from idol_core.inference.select import select_detections
+from idol_core.inference.select import observations, select_detections
 from idol_core.model.idol import IDOL
 from idol_core.ops.precision import arithmetic, default_precision
 from idol_core.structures import Detections
@@ -196,7 +196,7 @@ class VideoSegmenter:
         if self.transform_detections is not None:
             detections = [self.transform_detections(found) for found in detections]
         height, width = images[0].shape[-2:]
-        return [Observation(found, (height, width), arrays[0].shape[:2]) for found in detections]
+        return observations(detections, (height, width), arrays[0].shape[:2])
 
 
 def _carried(recipe: str, *, where: str) -> StageConfig:

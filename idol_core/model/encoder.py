@@ -11,6 +11,7 @@ from idol_core.model.layers import FeedForward
 from idol_core.model.pyramid import Pyramid
 from idol_core.ops.deform_attn import LevelShapes
 from idol_core.ops.numeric import autocast_once
+from idol_core.ops.recompute import recomputed
 
 
 class EncoderLayer(nn.Module):
@@ -33,10 +34,14 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Pyramid -> memory [B, S, C]. Padded cells take part as queries."""
+    """Pyramid -> memory [B, S, C]. Padded cells take part as queries.
 
-    def __init__(self, layers: Sequence[EncoderLayer]) -> None:
+    `checkpoint`: every layer is computed again in the backward pass.
+    """
+
+    def __init__(self, layers: Sequence[EncoderLayer], *, checkpoint: bool = False) -> None:
         super().__init__()
+        self.checkpoint = checkpoint
         self.layers = nn.ModuleList(layers)
         self.points = layers[0].attention.points
 
@@ -45,5 +50,5 @@ class Encoder(nn.Module):
         shapes = pyramid.level_shapes
         places = places_around(pyramid.references, shapes, self.points)
         for layer in self.layers:
-            x = layer(x, position, places, shapes, pyramid.padding)
+            x = recomputed(layer, x, position, places, shapes, pyramid.padding, enabled=self.checkpoint)
         return x
