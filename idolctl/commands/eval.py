@@ -95,8 +95,9 @@ def eval_command(
         _finish(scores.as_dict(), score_report(scores, results.name, {}), as_json)
         return
     names = targets or []
-    chosen = precision.value if precision else None
-    asked = EvalRequest(data, runs_dir or RUNS, root, tuple(settings or ()), device, extras, chosen)
+    asked = EvalRequest(
+        data, runs_dir or RUNS, root, tuple(settings or ()), device, extras, precision.value if precision else None
+    )
     if len(names) > 1:
         if oracle:
             raise InvalidInput("--oracle looks at one target", where="command line", fix=f"name only {names[0]}")
