@@ -3,7 +3,7 @@
     python benchmarks/precision.py                                  # worst deviation of every output from the recording
     python benchmarks/precision.py --weights runs/toy-tiny/weights.safetensors --root datasets    # and toy's video AP
 
-bf16 and fp16 are autocast, as `solver.precision` and `VideoSegmenter(autocast=)` use it. Asserts nothing.
+bf16 and fp16 are autocast, as `solver.precision` and `VideoSegmenter(precision=)` use it. Asserts nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def deviations(dtype: torch.dtype | None, *, channels_last: bool) -> dict[str, t
     return worst
 
 
-def toy_ap(weights: Path, root: Path, dtype: torch.dtype | None) -> float:
+def toy_ap(weights: Path, root: Path, precision: str) -> float:
     from idol_core.config import DataSource
     from idol_core.data.catalog import resolve_source
     from idol_core.data.dataset import open_dataset
@@ -50,7 +50,7 @@ def toy_ap(weights: Path, root: Path, dtype: torch.dtype | None) -> float:
     from idol_core.inference.streaming import VideoSegmenter
 
     dataset = open_dataset(resolve_source(DataSource(name="toy_val"), root))
-    segmenter = VideoSegmenter.from_pretrained(str(weights), autocast=dtype)
+    segmenter = VideoSegmenter.from_pretrained(str(weights), precision=precision)
     results = infer_videos(segmenter, dataset, on_progress=lambda done, total: None)
     return 100 * evaluate_vis(dataset.source, results).stats["AP"]
 
@@ -68,8 +68,8 @@ def main() -> None:
         print(f"{name:24s}" + "".join(f"{found[output][0]:18.2e}" for output in OUTPUTS), flush=True)
     print(f"{'largest recorded value':24s}" + "".join(f"{found[output][1]:18.2e}" for output in OUTPUTS))
     if options.weights:
-        for name, dtype in FORMATS.items():
-            print(f"toy video AP in {name}: {toy_ap(options.weights, options.root, dtype):.2f}", flush=True)
+        for name in FORMATS:
+            print(f"toy video AP in {name}: {toy_ap(options.weights, options.root, name):.2f}", flush=True)
 
 
 if __name__ == "__main__":

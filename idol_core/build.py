@@ -38,7 +38,8 @@ def build_model(config: ModelConfig, *, backbone: nn.Module | None = None) -> ID
 
 def assemble(config: ModelConfig) -> IDOL:
     """The network of a configuration with arbitrary weights; on the meta device it costs nothing."""
-    backbone = _resnet(config.backbone) if isinstance(config.backbone, ResNetConfig) else _swin(config.backbone)
+    body, checkpoint = config.backbone, config.checkpoint
+    backbone = _resnet(body, checkpoint) if isinstance(body, ResNetConfig) else _swin(body, checkpoint)
     return _around(backbone, config)
 
 
@@ -46,31 +47,33 @@ def _around(backbone: Any, config: ModelConfig) -> IDOL:
     return IDOL(
         backbone=backbone,
         pyramid=PyramidProjection(channels=backbone.channels, dim=config.hidden_dim, levels=config.levels),
-        encoder=Encoder([_encoder_layer(config) for _ in range(config.encoder_layers)]),
+        encoder=Encoder([_encoder_layer(config) for _ in range(config.encoder_layers)], checkpoint=config.checkpoint),
         decoder=_decoder(config),
         mask_head=MaskHead(dim=config.hidden_dim, channels=config.mask_channels),
         embed_head=EmbedHead(config.hidden_dim) if config.embedding else None,
     )
 
 
-def _resnet(config: ResNetConfig) -> ResNet:
+def _resnet(config: ResNetConfig, checkpoint: bool) -> ResNet:
     resnet = ResNet(
         blocks=config.blocks,
         stem=config.stem_channels,
         width=config.bottleneck_channels,
         outputs=config.out_channels,
+        checkpoint=checkpoint,
     )
     resnet.freeze(config.freeze_at)
     return resnet
 
 
-def _swin(config: SwinConfig) -> Swin:
+def _swin(config: SwinConfig, checkpoint: bool) -> Swin:
     return Swin(
         dim=config.embed_dim,
         depths=config.depths,
         heads=config.heads,
         window=config.window,
         drop_path=config.drop_path,
+        checkpoint=checkpoint,
     )
 
 

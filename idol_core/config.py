@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from idol_core.typed import TypeMistake, read_dataclass
 
+Precision = Literal["float32", "tf32", "bf16", "fp16"]  # of matrix products and convolutions
+
 
 @dataclass(frozen=True)
 class ResNetConfig:
@@ -55,6 +57,7 @@ class ModelConfig:
     queries: int = 300
     mask_channels: int = 8  # of the mask feature map and of the dynamic convolutions
     embedding: bool = True  # False in step 1: no embedding head
+    checkpoint: bool = False  # backbone and encoder keep less for the backward pass and compute it again there
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,8 @@ class SolverConfig:
     clip_norm: float = 0.01
     normalize: Literal["micro", "global"] = "micro"  # losses: by the matches of each micro-batch, or of the batch
     micro_batches: int = 8  # the published runs' processes
-    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    precision: Precision = "float32"
+    evaluation_precision: Precision = "float32"  # of the stage's own evaluation
     seed: int = 0
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2

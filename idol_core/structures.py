@@ -19,9 +19,11 @@ class FrameBatch(NamedTuple):
     images: Tensor  # [B, 3, H, W] float32
     padding: Tensor  # [B, H, W] bool, True on padding
     sizes: Tensor  # [B, 2] int64, (height, width) without padding
+    known_sizes: tuple[tuple[int, int], ...] | None = None  # the same as plain numbers, which no device has to be asked
 
     def to(self, device: object, *, non_blocking: bool = True) -> FrameBatch:
-        return FrameBatch(*(t.to(device, non_blocking=non_blocking) for t in self))  # type: ignore[call-overload]
+        images, padding, sizes = (t.to(device, non_blocking=non_blocking) for t in self[:3])  # type: ignore[call-overload]
+        return FrameBatch(images, padding, sizes, self.known_sizes)
 
 
 class Targets(NamedTuple):
@@ -48,10 +50,11 @@ class Batch(NamedTuple):
     key: Targets
     ref: Targets | None
     sample_ids: tuple[str, ...]  # where each item came from, for error messages
+    in_both: bool | None = None  # whether any instance is present in both frames of a pair; None: ask `ref.valid`
 
     def to(self, device: object) -> Batch:
         ref = None if self.ref is None else self.ref.to(device)
-        return Batch(self.frames.to(device), self.key.to(device), ref, self.sample_ids)
+        return self._replace(frames=self.frames.to(device), key=self.key.to(device), ref=ref)
 
 
 @dataclass(frozen=True)

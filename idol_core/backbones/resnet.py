@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from idol_core.ops.recompute import recomputed
+
 
 class FrozenBatchNorm(nn.Module):
     """Batch norm whose statistics and affine part are buffers: y = (x - mean) / sqrt(var + 1e-5) * weight + bias."""
@@ -34,7 +36,7 @@ class FrozenBatchNorm(nn.Module):
 
 class NormedConv(nn.Module):
     """Convolution without bias, then frozen batch norm. The norm is folded into the weight, which costs less than a
-    pass over the activations."""
+    pass over the activations; `folded` does it once and for all."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
@@ -43,8 +45,22 @@ class NormedConv(nn.Module):
         self.stride, self.padding = stride, kernel // 2
 
     def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self._fold()
+        return F.conv2d(x, weight, bias, self.stride, self.padding)
+
+    @torch.no_grad()
+    def folded(self) -> nn.Conv2d:
+        """The convolution with bias that computes the same, bit for bit, with weights of its own."""
+        weight, bias = self._fold()
+        outputs, inputs, kernel, _ = weight.shape
+        with torch.device("meta"):  # its weights come from here
+            conv = nn.Conv2d(inputs, outputs, kernel, self.stride, self.padding)
+        conv.weight, conv.bias = nn.Parameter(weight, requires_grad=False), nn.Parameter(bias, requires_grad=False)
+        return conv
+
+    def _fold(self) -> tuple[Tensor, Tensor]:
         scale, shift = self.norm.scale_and_shift()
-        return F.conv2d(x, self.weight * scale.view(-1, 1, 1, 1), shift, self.stride, self.padding)
+        return self.weight * scale.view(-1, 1, 1, 1), shift
 
 
 class Bottleneck(nn.Module):
@@ -72,10 +88,12 @@ class ResNet(nn.Module):
         stem: channels after the 7x7 convolution.
         width: channels of the 3x3 convolutions in res2; doubles at every stage.
         outputs: channels that leave res2; doubles at every stage.
+        checkpoint: every bottleneck is computed again in the backward pass.
     """
 
-    def __init__(self, *, blocks: Sequence[int], stem: int, width: int, outputs: int) -> None:
+    def __init__(self, *, blocks: Sequence[int], stem: int, width: int, outputs: int, checkpoint: bool = False) -> None:
         super().__init__()
+        self.checkpoint = checkpoint
         self.stem = NormedConv(3, stem, 7, 2)
         stages, inputs = [], stem
         for i, count in enumerate(blocks):
@@ -90,12 +108,12 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         x = F.max_pool2d(F.relu_(self.stem(images)), 3, 2, 1)
-        x = self.res2(x)
         features = []
-        for stage in (self.res3, self.res4, self.res5):
-            x = stage(x)
+        for stage in (self.res2, self.res3, self.res4, self.res5):
+            for block in stage:
+                x = recomputed(block, x, enabled=self.checkpoint)
             features.append(x)
-        return features
+        return features[1:]
 
     def freeze(self, stages: int) -> None:
         """Stop training the first so many of stem, res2, res3, res4, res5 (detectron2's FREEZE_AT)."""

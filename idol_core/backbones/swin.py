@@ -6,11 +6,13 @@ Maps are [B, H, W, C]. A map is padded to whole windows after its norm, then rol
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from idol_core.ops.constants import constant
+from idol_core.ops.recompute import recomputed
 
 MASKED = -100.0  # added to the attention between cells that only the roll made neighbours
 
@@ -117,14 +119,16 @@ class PatchMerging(nn.Module):
 class SwinStage(nn.Module):
     """Blocks of one resolution, every second one shifted, and the way down to the next (None after the last)."""
 
-    def __init__(self, blocks: Sequence[SwinBlock], downsample: PatchMerging | None) -> None:
+    def __init__(self, blocks: Sequence[SwinBlock], downsample: PatchMerging | None, *, checkpoint: bool) -> None:
         super().__init__()
+        self.checkpoint = checkpoint
         self.blocks = nn.Sequential(*blocks)
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """[B, H, W, C] -> the stage's map and, halved, the next one's input."""
-        x = self.blocks(x)
+        for block in self.blocks:
+            x = recomputed(block, x, enabled=self.checkpoint)
         return x, None if self.downsample is None else self.downsample(x)
 
 
@@ -136,9 +140,19 @@ class Swin(nn.Module):
         depths, heads: blocks and attention heads of the four stages.
         window: side of a window in cells; shifted blocks roll by half of it.
         drop_path: stochastic depth of the last block; grows linearly from 0.
+        checkpoint: every block is computed again in the backward pass.
     """
 
-    def __init__(self, *, dim: int, depths: Sequence[int], heads: Sequence[int], window: int, drop_path: float) -> None:
+    def __init__(
+        self,
+        *,
+        dim: int,
+        depths: Sequence[int],
+        heads: Sequence[int],
+        window: int,
+        drop_path: float,
+        checkpoint: bool = False,
+    ) -> None:
         super().__init__()
         self.patch_embed = PatchEmbedding(dim)
         rates = iter(torch.linspace(0, drop_path, sum(depths), device="cpu").tolist())
@@ -154,7 +168,8 @@ class Swin(nn.Module):
                 )
                 for j in range(depth)
             ]
-            stages.append(SwinStage(blocks, PatchMerging(dim << i) if i + 1 < len(depths) else None))
+            merging = PatchMerging(dim << i) if i + 1 < len(depths) else None
+            stages.append(SwinStage(blocks, merging, checkpoint=checkpoint))
         self.layers = nn.ModuleList(stages)
         self.norms = nn.ModuleList(nn.LayerNorm(dim << i) for i in range(len(depths)))
         self.norms[0].requires_grad_(False)  # of stride 4: published with the others, used by nobody
@@ -192,7 +207,7 @@ def relative_position_index(window: int) -> Tensor:
     return dy * (2 * window - 1) + dx
 
 
-@lru_cache(maxsize=32)
+@constant(keep=32)
 def shift_mask(size: tuple[int, int], window: int, shift: int, device: torch.device) -> Tensor:
     """[windows, N, N] float32: 0 between cells that were neighbours before the roll, else MASKED."""
 

@@ -42,7 +42,8 @@ def collate_pairs(
     keys = [_select(key, key.present) for key, _ in pairs]
     refs = [_select(ref, key.present) for key, ref in pairs]
     frames = collate_frames([sample.image for pair in pairs for sample in pair], config=config)
-    return Batch(frames, _targets(keys, frames), _targets(refs, frames), tuple(sample_ids))
+    ref = _targets(refs, frames)
+    return Batch(frames, _targets(keys, frames), ref, tuple(sample_ids), bool(ref.valid.any()))
 
 
 def collate_frames(images: Sequence[Tensor], *, config: InputConfig) -> FrameBatch:
@@ -59,7 +60,7 @@ def collate_frames(images: Sequence[Tensor], *, config: InputConfig) -> FrameBat
         batch[row, :, h:] = 0
         batch[row, :, :h, w:] = 0
         padding[row, :h, :w] = False
-    return FrameBatch(batch, padding, sizes)
+    return FrameBatch(batch, padding, sizes, tuple((int(h), int(w)) for h, w in sizes.tolist()))
 
 
 def pad_batch(batch: Batch, height: int, width: int) -> Batch:
@@ -76,7 +77,8 @@ def pad_batch(batch: Batch, height: int, width: int) -> Batch:
         return targets._replace(masks=F.pad(targets.masks, (0, right // 4, 0, down // 4)))
 
     ref = None if batch.ref is None else larger(batch.ref)
-    return Batch(FrameBatch(images, padding, batch.frames.sizes), larger(batch.key), ref, batch.sample_ids)
+    frames = batch.frames._replace(images=images, padding=padding)
+    return batch._replace(frames=frames, key=larger(batch.key), ref=ref)
 
 
 def _select(sample: Sample, keep: Tensor) -> Sample:

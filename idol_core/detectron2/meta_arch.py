@@ -20,11 +20,11 @@ from idol_core.detectron2.convert import Size, instances_to_sample, stills_to_in
 from idol_core.detectron2.names import published_names_of, to_ours, to_published
 from idol_core.errors import InvalidInput
 from idol_core.inference.images import still_instances
-from idol_core.inference.select import select_detections
+from idol_core.inference.select import observations, select_detections
 from idol_core.losses.criterion import Criterion
 from idol_core.model import idol
 from idol_core.tracking.masks import decode_masks
-from idol_core.tracking.online import Observation, OnlineVideo
+from idol_core.tracking.online import OnlineVideo
 from idol_core.tracking.tracks import VideoTrack, VideoTracks
 
 Inputs = Sequence[dict[str, Any]]
@@ -144,7 +144,8 @@ class IDOL(nn.Module):
         for frames in _chunks(inputs["image"], self.tracker.batch_frames):
             decoded = self.model(collate_frames([f.cpu() for f in frames], config=self.input).to(self.device))
             for frame, found in zip(frames, select_detections(self.model, decoded, self.tracker), strict=True):
-                video.step(Observation(found, _size(frame), _original(inputs, frame)))
+                (seen,) = observations([found], _size(frame), _original(inputs, frame))
+                video.step(seen)
         tracks = video.tracks()
         scored = tracks.scored(self.tracker)
         return {

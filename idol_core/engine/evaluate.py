@@ -77,11 +77,24 @@ def evaluate_stage(
     device = group.device
     if config.step == 3:
         segmenter = VideoSegmenter(
-            model, tracker=config.tracker, input=config.input, classes=dataset.category_names, device=device
+            model,
+            tracker=config.tracker,
+            input=config.input,
+            classes=dataset.category_names,
+            device=device,
+            precision=config.solver.evaluation_precision,
         )
         results = infer_videos(segmenter, seen, videos=rows, on_progress=on_progress)
     else:
-        results = infer_images(model, seen, input=config.input, device=device, images=rows, on_progress=on_progress)
+        results = infer_images(
+            model,
+            seen,
+            input=config.input,
+            device=device,
+            precision=config.solver.evaluation_precision,
+            images=rows,
+            on_progress=on_progress,
+        )
     everything = parts.exchange(results, should_stop=should_stop)
     if everything is None:
         return None

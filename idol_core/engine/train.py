@@ -25,9 +25,8 @@ from idol_core.engine.optim import clip_gradients, full_state, make_optimizers, 
 from idol_core.errors import IdolError, Preempted
 from idol_core.losses.criterion import Criterion
 from idol_core.model.idol import IDOL
+from idol_core.ops.precision import arithmetic, tf32
 from idol_core.structures import Batch
-
-DTYPES = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Batches(Protocol):
@@ -152,7 +151,6 @@ def _gradients(
 ) -> list[dict[str, Tensor]]:  # fmt: skip
     """Accumulate the gradients of this process's micro-batches; returns what each adds to the mean of the weighted
     losses, detached."""
-    dtype = DTYPES[solver.precision]
     share = 1.0 / len(micro_batches)
     parts: list[dict[str, Tensor]] = []
     for position, batch in enumerate(micro_batches):
@@ -163,9 +161,10 @@ def _gradients(
         last = position + 1 == len(micro_batches)
         sync = nullcontext() if last or group.world == 1 else objective.no_sync()  # type: ignore[operator]
         with sync:
-            with torch.autocast(group.device.type, dtype=dtype, enabled=dtype is not None):
+            with arithmetic(group.device, solver.precision):
                 losses = objective(batch, generators)
-            scaler.scale(sum(losses.values()) * share).backward()
+            with tf32(allowed=solver.precision == "tf32"):
+                scaler.scale(sum(losses.values()) * share).backward()
         parts.append({name: value.detach() * share for name, value in losses.items()})
     return parts
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
-from idol_core.config import InputConfig
+from idol_core.config import InputConfig, Precision
 from idol_core.data.collate import collate_frames
 from idol_core.data.dataset import Dataset
 from idol_core.data.frames import FrameReader
 from idol_core.data.transforms import resize_for_test
 from idol_core.inference.images import StillInstances, still_instances
+from idol_core.inference.prepare import evaluation_copy
 from idol_core.inference.streaming import VideoSegmenter
 from idol_core.model.idol import IDOL
+from idol_core.ops.precision import arithmetic
 from idol_core.system.background import prefetched
 from idol_core.tracking.masks import Size
 
@@ -57,7 +58,7 @@ def infer_images(
     input: InputConfig,
     on_progress: Progress,
     device: torch.device | str = "cpu",
-    autocast: torch.dtype | None = None,
+    precision: Precision = "float32",
     images: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
     """Instances of every image of a data set (videos of one frame), or of those in the rows `images`.
@@ -66,7 +67,7 @@ def infer_images(
         Entries of a COCO results file: {image_id, category_id, score, bbox (x, y, width, height), segmentation}.
     """
     device = torch.device(device)
-    model = model.to(device).eval()
+    model = evaluation_copy(model, device, precision)
     rows = range(len(dataset.videos)) if images is None else images
     results: list[dict[str, Any]] = []
     sizes = [(dataset.videos[row].height, dataset.videos[row].width) for row in rows]
@@ -75,7 +76,7 @@ def infer_images(
         for done, (row, frame) in enumerate(zip(rows, frames, strict=True)):
             on_progress(done, len(rows))
             batch = collate_frames([resize_for_test(frame, input)], config=input).to(device)
-            with torch.inference_mode(), _precision(device, autocast):
+            with torch.inference_mode(), arithmetic(device, precision):
                 found = still_instances(model, model(batch), [sizes[done]])[0]
             results += _coco_entries(found, dataset.videos[row].id, dataset.category_ids, sizes[done])
     on_progress(len(rows), len(rows))
@@ -91,10 +92,6 @@ def _read_each(paths: Sequence[str], sizes: Sequence[Size]) -> Iterator[Any]:
     read = FrameReader(keep=False)
     for path, (height, width) in zip(paths, sizes, strict=True):
         yield read(path, height, width)
-
-
-def _precision(device: torch.device, autocast: torch.dtype | None) -> Any:
-    return torch.autocast(device.type, autocast) if autocast is not None else contextlib.nullcontext()
 
 
 def _coco_entries(

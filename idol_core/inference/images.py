@@ -7,11 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from idol_core.inference.select import class_nms
+from idol_core.inference.select import class_logits_and_boxes, class_nms
 from idol_core.model.idol import IDOL
 from idol_core.ops.boxes import cxcywh_to_xyxy
 from idol_core.structures import Decoded
-from idol_core.tracking.masks import Size, encode_masks
+from idol_core.tracking.device_masks import encode_anywhere
+from idol_core.tracking.masks import Size
 
 _BOX_NMS = 0.7
 _MOST = 100  # COCO's limit of detections
@@ -64,7 +65,7 @@ def finish_pairs(found: StillDetections, masks: dict[int, Tensor], size: Size, o
     counts: dict[int, bytes] = {}
     if drawn:
         logits = torch.stack([masks[query] for query in drawn])
-        counts = dict(zip(drawn, encode_masks(logits, size, original), strict=True))
+        counts = dict(zip(drawn, encode_anywhere(logits, size, original), strict=True))
     return StillInstances(found.scores[kept], found.classes[kept], boxes[kept], [counts[query] for query in queries])
 
 
@@ -72,13 +73,15 @@ def finish_pairs(found: StillDetections, masks: dict[int, Tensor], size: Size, o
 def still_instances(model: IDOL, decoded: Decoded, originals: list[Size]) -> list[StillInstances]:
     """What is reported of each of the B images that were decoded; `originals` are the sizes to report in."""
     features = model.mask_features(decoded)
+    all_logits, all_boxes = class_logits_and_boxes(decoded)
+    sizes = decoded.sizes.tolist()
     reported = []
-    for row, original in enumerate(originals):
-        height, width = decoded.sizes[row].tolist()
-        found = select_pairs(decoded.logits[-1, row].float(), decoded.boxes[-1, row].float(), (height, width))
-        queries = torch.unique(found.queries)
+    for row, (original, (height, width)) in enumerate(zip(originals, sizes, strict=True)):
+        found = select_pairs(all_logits[row], all_boxes[row], (height, width))
+        drawn = torch.unique(found.queries)
+        queries = drawn.to(features.device)
         last = torch.full_like(queries, len(decoded.logits) - 1)
         logits = model.mask_logits(decoded, features, last, torch.full_like(queries, row), queries)
-        masks = dict(zip(queries.tolist(), logits, strict=True))
+        masks = dict(zip(drawn.tolist(), logits, strict=True))
         reported.append(finish_pairs(found, masks, (height, width), original))
     return reported

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torchvision.ops import nms
@@ -10,6 +12,10 @@ from idol_core.config import TrackerConfig
 from idol_core.model.idol import IDOL
 from idol_core.ops.boxes import cxcywh_to_xyxy
 from idol_core.structures import Decoded, Detections
+from idol_core.tracking.device_masks import mask_changes
+from idol_core.tracking.masks import Size
+from idol_core.tracking.online import LeftDevice, Observation
+from idol_core.tracking.tracker import mask_intersections, overlaps_of
 
 
 def select_queries(logits: Tensor, boxes: Tensor, *, min_score: float, box_nms: float) -> Tensor:
@@ -39,18 +45,64 @@ def class_nms(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -
 
 @torch.no_grad()
 def select_detections(model: IDOL, decoded: Decoded, config: TrackerConfig) -> list[Detections]:
-    """The detections of each of B frames, by falling score; masks and embeddings are computed for these only."""
-    logits, boxes = decoded.logits[-1].float(), decoded.boxes[-1].float()
+    """The detections of each of B frames, by falling score; masks and embeddings are computed for these only.
+
+    Scores, labels, probabilities and boxes come out on the CPU, where the choice is made; embeddings and mask logits
+    are where the network is (see `observations`). A device is waited for once.
+    """
+    logits, boxes = class_logits_and_boxes(decoded)
     chosen = [
         select_queries(logits[b], boxes[b], min_score=config.select_threshold, box_nms=config.box_nms)
         for b in range(len(logits))
     ]
     counts = [len(queries) for queries in chosen]
     query = torch.cat(chosen)
-    row = torch.arange(len(counts), device=query.device).repeat_interleave(torch.tensor(counts, device=query.device))
-    layer = torch.full_like(query, len(decoded.logits) - 1)
-    masks = model.mask_logits(decoded, model.mask_features(decoded), layer, row, query)
+    row = torch.cat([torch.full((count,), b) for b, count in enumerate(counts)])
     probs = logits[row, query].sigmoid()
     scores, labels = probs.max(-1)
-    fields = (scores, labels, probs, boxes[row, query], model.embed(decoded.queries[-1, row, query]), masks)
+    boxes = boxes[row, query]
+    row, query = torch.stack((row, query)).to(decoded.queries.device, non_blocking=True)
+    layer = torch.full_like(query, len(decoded.logits) - 1)
+    masks = model.mask_logits(decoded, model.mask_features(decoded), layer, row, query)
+    fields = (scores, labels, probs, boxes, model.embed(decoded.queries[-1, row, query]), masks)
     return [Detections(*parts) for parts in zip(*(torch.split(field, counts) for field in fields), strict=True)]
+
+
+def class_logits_and_boxes(decoded: Decoded) -> tuple[Tensor, Tensor]:
+    """The last layer's, [B, Q, K] and [B, Q, 4] float32, on the CPU, by one copy."""
+    logits, boxes = decoded.logits[-1].float(), decoded.boxes[-1].float()
+    if logits.device.type != "cpu":
+        logits, boxes = torch.cat((logits, boxes), dim=-1).cpu().split((logits.shape[-1], 4), dim=-1)
+    return logits, boxes
+
+
+@torch.no_grad()
+def observations(found: Sequence[Detections], size: Size, original: Size) -> list[Observation]:
+    """What tracking needs of B frames, on the CPU, with the masks in the `original` size. A device is waited for once.
+
+    size: of the frames in the network, without padding.
+    """
+    if all(one.mask_logits.device.type == "cpu" for one in found):
+        return [Observation(one, size, original) for one in found]
+    host = pack(found, size, original).cpu()
+    counts, channels = [len(one.scores) for one in found], found[0].embeddings.shape[-1]
+    pixels = -(-original[0] * original[1] // 8)
+    sizes = [(4 * n * channels, 4 * n * n, n * pixels) for n in counts]
+    parts = host.split([size for each in sizes for size in each])
+    seen = []
+    for one, n, *packed in zip(found, counts, parts[0::3], parts[1::3], parts[2::3], strict=True):
+        embeddings, shared, changes = (part.clone() for part in packed)  # aligned
+        masks = LeftDevice(overlaps_of(shared.view(torch.float32).view(n, n)), changes.view(n, -1).numpy())
+        own = one._replace(embeddings=embeddings.view(torch.float32).view(n, channels))
+        seen.append(Observation(own, size, original, masks))
+    return seen
+
+
+def pack(found: Sequence[Detections], size: Size, original: Size) -> Tensor:
+    """Embeddings, shared pixels and changes of the masks of one frame after another, as bytes, on their device."""
+    changes = mask_changes(torch.cat([one.mask_logits for one in found]), size, original)
+    parts: list[Tensor] = []
+    for one, own in zip(found, changes.split([len(one.scores) for one in found]), strict=True):
+        shared = mask_intersections(one.mask_logits)
+        parts += (one.embeddings.float().flatten().view(torch.uint8), shared.flatten().view(torch.uint8), own.flatten())
+    return torch.cat(parts)

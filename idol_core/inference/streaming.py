@@ -19,13 +19,15 @@ from torch import Tensor
 
 from idol_core.build import build_model
 from idol_core.classes import numbered
-from idol_core.config import InputConfig, TrackerConfig
+from idol_core.config import InputConfig, Precision, TrackerConfig
 from idol_core.data.collate import collate_frames
 from idol_core.data.transforms import resize_for_test
 from idol_core.errors import Integrity, InvalidInput
-from idol_core.inference.select import select_detections
+from idol_core.inference.prepare import evaluation_copy
+from idol_core.inference.select import observations, select_detections
 from idol_core.metadata import read_metadata
 from idol_core.model.idol import IDOL
+from idol_core.ops.precision import arithmetic, default_precision
 from idol_core.structures import Detections
 from idol_core.system.background import prefetched
 from idol_core.system.cache import find_weights
@@ -42,11 +44,11 @@ class VideoSegmenter:
     """A trained network with everything around it: test-time resize, selection, tracking, masks in original size.
 
     Args:
-        model: with an embedding head (steps 2 and 3). It is moved to `device` and put in evaluation mode.
+        model: with an embedding head (steps 2 and 3). A copy of it is what runs: training it further changes nothing.
         tracker, input: thresholds, and the size at which frames go through the network.
         classes: names of the K classes.
         device: where the network runs.
-        autocast: bfloat16 or float16 to run the network in mixed precision; None for float32.
+        precision: of the network's matrix products and convolutions: "float32", "tf32", "bf16" or "fp16".
         transform_detections: applied to the detections of each frame before they are tracked, for experiments.
     """
 
@@ -58,7 +60,7 @@ class VideoSegmenter:
         input: InputConfig,
         classes: Sequence[str],
         device: torch.device | str = "cpu",
-        autocast: torch.dtype | None = None,
+        precision: Precision = "float32",
         transform_detections: Callable[[Detections], Detections] | None = None,
     ) -> None:
         if model.embed_head is None:
@@ -67,20 +69,26 @@ class VideoSegmenter:
                 fix="use the weights of step 2 or 3",
             )
         self.device = torch.device(device)
-        self.model = model.to(self.device).eval()
+        self.model = evaluation_copy(model, self.device, precision)
         self.tracker, self.input, self.classes = tracker, input, tuple(classes)
-        self.autocast = autocast
+        self.precision: Precision = precision
         self.transform_detections = transform_detections
 
     @classmethod
     def from_pretrained(
-        cls, weights: str | os.PathLike[str], *, device: torch.device | str = "cpu", **options: Any
+        cls,
+        weights: str | os.PathLike[str],
+        *,
+        device: torch.device | str = "cpu",
+        precision: Precision | None = None,
+        **options: Any,
     ) -> VideoSegmenter:
         """Open weights that carry their recipe: a file, or a name of the cache (without network).
 
-        `options` go to the constructor, where they replace what the recipe says. Raises Missing with the fetch command
-        where the name is not in the cache, InvalidInput where the file does not say what it was built from, Integrity
-        where that can't work or does not fit its tensors.
+        `precision` is by default bf16 on a GPU that computes in it, else float32. `options` go to the constructor,
+        where they replace what the recipe says. Raises Missing with the fetch command where the name is not in the
+        cache, InvalidInput where the file does not say what it was built from, Integrity where that can't work or does
+        not fit its tensors.
         """
         path = find_weights(os.fspath(weights))
         state, metadata = open_weights(path)
@@ -104,7 +112,8 @@ class VideoSegmenter:
             "input": config.input,
             "classes": carried.classes or numbered(config.model.num_classes),
         }
-        return cls(model, device=device, **(found | options))
+        chosen = precision or default_precision(torch.device(device))
+        return cls(model, device=device, precision=chosen, **(found | options))
 
     def start(self, *, keep: bool = False) -> OnlineVideo:
         """The state of a new stream: for `stream(..., video=)`, to save and restore in the middle."""
@@ -187,13 +196,12 @@ class VideoSegmenter:
     def _observe_alike(self, arrays: Sequence[np.ndarray]) -> list[Observation]:
         images = [resize_for_test(array, self.input) for array in arrays]
         batch = collate_frames(images, config=self.input).to(self.device)
-        kind, dtype = self.device.type, self.autocast
-        with torch.autocast(kind, dtype) if dtype is not None else contextlib.nullcontext():
+        with arithmetic(self.device, self.precision):
             detections = select_detections(self.model, self.model(batch), self.tracker)
         if self.transform_detections is not None:
             detections = [self.transform_detections(found) for found in detections]
         height, width = images[0].shape[-2:]
-        return [Observation(found, (height, width), arrays[0].shape[:2]) for found in detections]
+        return observations(detections, (height, width), arrays[0].shape[:2])
 
 
 def _groups(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:

@@ -78,7 +78,8 @@ class Criterion:
         losses = self._named(self._detection(model, keys, batch.key, assignment), normalizer[:layers])
         if batch.ref is not None:
             refs, anchor = decoded.frames(slice(1, None, 2)), assignment.anchor[-1]
-            contrastive = self._contrastive(model, keys.queries[-1], anchor, refs, batch.ref, generator)
+            in_both = bool(batch.ref.valid.any()) if batch.in_both is None else batch.in_both
+            contrastive = self._contrastive(model, keys.queries[-1], anchor, refs, batch.ref, generator, in_both)
             losses |= {name: value / normalizer[-1] for name, value in contrastive.items()}
         return losses
 
@@ -122,11 +123,12 @@ class Criterion:
         refs: Decoded,
         targets: Targets,
         generator: Draws,
+        in_both: bool,
     ) -> dict[str, Tensor]:
         """Weighted sums over the instances present in both frames. queries [B, Q, C] of the key frames, anchor [B, N].
 
         Where there is none, the embedding head gets no gradient."""
-        if not targets.valid.any():
+        if not in_both:
             zero = 0.0 * queries.sum()
             return {"loss_reid": zero, "loss_reid_aux": zero}
         samples = select_samples(refs.logits[-1].float().sigmoid(), refs.boxes[-1], targets)

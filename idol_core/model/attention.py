@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from idol_core.ops.constants import constant
 from idol_core.ops.deform_attn import LevelShapes, deformable_attention
+
+
+class Places(NamedTuple):
+    """Where queries look on every level, as long rows: all levels' points, x and y in turn."""
+
+    starts: Tensor  # [B or 1, Q, 1, L * points * 2] at least float32, 0..1 across each padded level
+    steps: Tensor  # [..., L * points * 2]: what an offset of 1 is
+
+
+def places_around(references: Tensor, level_shapes: LevelShapes, points: int) -> Places:
+    """Places for `points` offsets a level around references.
+
+    references: [B, Q, L, 2] points or [B, Q, L, 4] boxes (cxcywh), 0..1 across each padded level. Offsets count cells
+    around a point, and (half extents / points) around the centre of a box.
+    """
+    repeated = references[:, :, :, None].expand(-1, -1, -1, points, -1)  # [B, Q, L, points, 2 or 4]
+    starts = repeated[..., :2].flatten(2)[:, :, None]
+    if references.shape[-1] == 2:
+        return Places(starts, _cell_sizes(level_shapes, points, starts.dtype, starts.device))
+    return Places(starts, (repeated[..., 2:] * (0.5 / points)).flatten(2)[:, :, None])
 
 
 class DeformableAttention(nn.Module):
@@ -25,46 +46,34 @@ class DeformableAttention(nn.Module):
         self.output = nn.Linear(dim, dim)
 
     def forward(
-        self, query: Tensor, references: Tensor, memory: Tensor, level_shapes: LevelShapes, padding: Tensor | None
+        self, query: Tensor, places: Places, memory: Tensor, level_shapes: LevelShapes, padding: Tensor | None
     ) -> Tensor:
         """
         Args:
             query: [B, Q, C], position included.
-            references: [B, Q, L, 2] points or [B, Q, L, 4] boxes (cxcywh), 0..1 across each padded level. Offsets count
-                cells around a point, and (half extents / points) around the centre of a box.
+            places: what the offsets count from, and in.
             memory: [B, S, C].
             level_shapes: (height, width) of each level.
-            padding: [B, S] bool, or None; padded cells are sampled as zero.
+            padding: [B or 1, S] bool, or None; padded cells are sampled as zero.
         """
         b, q, _ = query.shape
         value = self.value(memory)
         if padding is not None:
             value = value.masked_fill(padding[..., None], 0.0)
-        weights = self.weights(query).view(b, q, self.heads, self.levels * self.points).softmax(-1)
-        sampled = deformable_attention(
-            value.view(b, -1, self.heads, value.shape[-1] // self.heads),
-            level_shapes,
-            self._locations(self.offsets(query), references, level_shapes),
-            weights.view(b, q, self.heads, self.levels, self.points),
-        )
+        weights, offsets = self.weights(query), self.offsets(query)
+        with torch.autocast(query.device.type, enabled=False):  # it would cast what the operations take as it is
+            weights = weights.view(b, q, self.heads, self.levels * self.points).softmax(-1)
+            locations = torch.addcmul(places.starts, offsets.view(b, q, self.heads, -1), places.steps)
+            sampled = deformable_attention(
+                value.view(b, -1, self.heads, value.shape[-1] // self.heads),
+                level_shapes,
+                locations.view(b, q, self.heads, self.levels, self.points, 2),
+                weights.view(b, q, self.heads, self.levels, self.points),
+            )
         return self.output(sampled)
 
-    def _locations(self, offsets: Tensor, references: Tensor, level_shapes: LevelShapes) -> Tensor:
-        """[B, Q, heads * L * points * 2] offsets -> [B, Q, heads, L, points, 2], by one operation over long rows."""
-        b, q, _ = offsets.shape
-        dtype = torch.promote_types(references.dtype, offsets.dtype)  # float32 under autocast
-        places = references.to(dtype)[:, :, :, None].expand(-1, -1, -1, self.points, -1)  # [B, Q, L, points, 2 or 4]
-        starts = places[..., :2].reshape(b, q, 1, -1)
-        if references.shape[-1] == 2:
-            steps = _cell_sizes(level_shapes, self.points, dtype, starts.device)
-        else:
-            steps = (places[..., 2:] * (0.5 / self.points)).reshape(b, q, 1, -1)
-        locations = torch.addcmul(starts, offsets.view(b, q, self.heads, -1).to(dtype), steps)
-        return locations.view(b, q, self.heads, self.levels, self.points, 2)
 
-
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what is kept must serve training too
+@constant()
 def _cell_sizes(level_shapes: LevelShapes, points: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """[L * points * 2] (1 / width, 1 / height) of each level, repeated for every point."""
     sizes = torch.tensor([(1 / w, 1 / h) for h, w in level_shapes for _ in range(points)], dtype=dtype)

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from idol_core.model.attention import DeformableAttention, SelfAttention
+from idol_core.model.attention import DeformableAttention, Places, SelfAttention, places_around
 from idol_core.model.layers import MLP, FeedForward
 from idol_core.model.pyramid import Pyramid
-from idol_core.ops.numeric import at_least_float32, inverse_sigmoid
+from idol_core.ops.numeric import at_least_float32, autocast_once, inverse_sigmoid
 
 
 class DecoderLayer(nn.Module):
@@ -34,10 +34,11 @@ class DecoderLayer(nn.Module):
         self.feedforward = feedforward
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, position: Tensor, references: Tensor, memory: Tensor, pyramid: Pyramid) -> Tensor:
-        """x, position: [B, Q, C]; references: [B, Q, L, 2 or 4]; memory: [B, S, C] -> [B, Q, C]."""
-        x = self.self_norm(x + self.dropout(self.self_attention(x, position)))
-        seen = self.cross_attention(x + position, references, memory, pyramid.level_shapes, pyramid.padding)
+    def forward(self, x: Tensor, position: Tensor, places: Places, memory: Tensor, pyramid: Pyramid) -> Tensor:
+        """x, position: [B, Q, C]; memory: [B, S, C] -> [B, Q, C]."""
+        x = self.self_norm(x + self.dropout(self.self_attention(autocast_once(x), position)))
+        query = autocast_once(x) + position
+        seen = self.cross_attention(query, places, memory, pyramid.level_shapes, pyramid.padding)
         return self.feedforward(self.cross_norm(x + self.dropout(seen)))
 
 
@@ -73,6 +74,7 @@ class Decoder(nn.Module):
         self.query_embedding = nn.Parameter(torch.empty(queries, 2 * dim))  # position, then content
         self.reference_head = nn.Linear(dim, 2)
         self.layers = nn.ModuleList(layers)
+        self.points = layers[0].cross_attention.points
         self.class_heads = nn.ModuleList(class_heads)
         self.box_heads = nn.ModuleList(box_heads)
 
@@ -81,14 +83,15 @@ class Decoder(nn.Module):
         position, content = self.query_embedding.chunk(2, dim=1)
         b = memory.shape[0]
         initial = at_least_float32(self.reference_head(position)).sigmoid()
-        position, x, reference = (t.expand(b, -1, -1) for t in (position, content, initial))
+        position, x, reference = (t.expand(b, -1, -1) for t in (autocast_once(position), content, initial))
+        memory = autocast_once(memory)
+        scales = (pyramid.valid_ratios[:, None], pyramid.valid_ratios.repeat(1, 1, 2)[:, None])  # of points, of boxes
 
         queries, logits, boxes, references = [], [], [], []
         for layer, class_head, box_head in zip(self.layers, self.class_heads, self.box_heads, strict=True):
-            ratios = pyramid.valid_ratios
-            if reference.shape[-1] == 4:
-                ratios = torch.cat((ratios, ratios), dim=-1)
-            x = layer(x, position, reference[:, :, None] * ratios[:, None], memory, pyramid)
+            scale = scales[reference.shape[-1] == 4]
+            places = places_around(reference[:, :, None] * scale, pyramid.level_shapes, self.points)
+            x = layer(x, position, places, memory, pyramid)
 
             start = inverse_sigmoid(reference)
             with torch.autocast(x.device.type, enabled=False):  # scores and boxes need more digits than the layers

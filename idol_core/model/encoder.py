@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from idol_core.model.attention import DeformableAttention
+from idol_core.model.attention import DeformableAttention, Places, places_around
 from idol_core.model.layers import FeedForward
-from idol_core.model.position import cell_references
 from idol_core.model.pyramid import Pyramid
 from idol_core.ops.deform_attn import LevelShapes
+from idol_core.ops.numeric import autocast_once
+from idol_core.ops.recompute import recomputed
 
 
 class EncoderLayer(nn.Module):
@@ -24,23 +25,30 @@ class EncoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Tensor, position: Tensor, references: Tensor, level_shapes: LevelShapes, padding: Tensor | None
+        self, x: Tensor, position: Tensor, places: Places, level_shapes: LevelShapes, padding: Tensor | None
     ) -> Tensor:
-        """x, position: [B, S, C]; references: [B, S, L, 2]; padding: [B, S] or None -> [B, S, C]."""
-        mixed = self.attention(x + position, references, x, level_shapes, padding)
+        """x, position: [B, S, C]; padding: [B, S] or None -> [B, S, C]."""
+        memory = autocast_once(x)
+        mixed = self.attention(memory + position, places, memory, level_shapes, padding)
         return self.feedforward(self.norm(x + self.dropout(mixed)))
 
 
 class Encoder(nn.Module):
-    """Pyramid -> memory [B, S, C]. Padded cells take part as queries."""
+    """Pyramid -> memory [B, S, C]. Padded cells take part as queries.
 
-    def __init__(self, layers: Sequence[EncoderLayer]) -> None:
+    `checkpoint`: every layer is computed again in the backward pass.
+    """
+
+    def __init__(self, layers: Sequence[EncoderLayer], *, checkpoint: bool = False) -> None:
         super().__init__()
+        self.checkpoint = checkpoint
         self.layers = nn.ModuleList(layers)
+        self.points = layers[0].attention.points
 
     def forward(self, pyramid: Pyramid) -> Tensor:
-        references = cell_references(pyramid.level_shapes, pyramid.valid_ratios)
-        x = pyramid.cells
+        x, position = pyramid.cells, autocast_once(pyramid.position)
+        shapes = pyramid.level_shapes
+        places = places_around(pyramid.references, shapes, self.points)
         for layer in self.layers:
-            x = layer(x, pyramid.position, references, pyramid.level_shapes, pyramid.padding)
+            x = recomputed(layer, x, position, places, shapes, pyramid.padding, enabled=self.checkpoint)
         return x

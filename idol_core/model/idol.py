@@ -45,7 +45,7 @@ class IDOL(nn.Module):
     def forward(self, frames: FrameBatch) -> Decoded:
         """Frames whose padded height and width are multiples of 32 -> what the decoder makes of each."""
         images = frames.images.contiguous(memory_format=torch.channels_last)  # the convolutions' quickest layout
-        pyramid = self.pyramid(self.backbone(images), frames.padding)
+        pyramid = self.pyramid(self.backbone(images), frames.padding, frames.known_sizes)
         memory = self.encoder(pyramid)
         out = self.decoder(memory, pyramid)
         return Decoded(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from idol_core.model.layers import MLP
+from idol_core.ops.constants import constant
 from idol_core.ops.deform_attn import LevelShapes
 from idol_core.ops.numeric import at_least_float32
 
@@ -80,8 +79,7 @@ class MaskHead(nn.Module):
         return upsample_twice(x.view(n, h, w))
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what is kept must serve training too
+@constant()
 def cell_centres(h: int, w: int, stride: int, device: torch.device | None = None) -> Tensor:
     """[2, h*w] float32 (x, y) in pixels of the cells of a map, row-major: stride * index + stride // 2."""
     y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")

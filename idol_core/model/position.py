@@ -8,14 +8,63 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from idol_core.ops.constants import constant
 from idol_core.ops.deform_attn import LevelShapes
 
 TEMPERATURE = 10000.0
+
+
+class Geometry(NamedTuple):
+    """What follows from the padding of B frames alone; 1 stands for B where all frames have the same."""
+
+    encoding: Tensor  # [B or 1, S, C] sine encoding
+    padding: Tensor  # [B or 1, S] bool
+    valid_ratios: Tensor  # [B or 1, L, 2] (x, y)
+    references: Tensor  # [B or 1, S, L, 2]
+
+
+def geometry(padding: Tensor, level_shapes: LevelShapes, mapped: int, channels: int) -> Geometry:
+    """Geometry of frames with `padding` [B, H, W] bool; C is `channels`.
+
+    A cell is padding where its top left pixel is; beyond the first `mapped` levels, where its top left cell of the
+    first level is, as the published models have it.
+    """
+    paddings: list[Tensor] = []
+    for i, shape in enumerate(level_shapes):
+        paddings.append(_shrink(padding if i < mapped else paddings[0], shape))
+    ratios = valid_ratios(paddings)
+    return Geometry(
+        sine_encoding(paddings, channels),
+        torch.cat([p.flatten(1) for p in paddings], dim=1),
+        ratios,
+        cell_references(level_shapes, ratios),
+    )
+
+
+@constant(keep=4)
+def geometry_of(
+    size: tuple[int, int],
+    padded: tuple[int, int],
+    level_shapes: LevelShapes,
+    mapped: int,
+    channels: int,
+    device: torch.device,
+) -> Geometry:
+    """Geometry of frames that all have this `size`, padded to the size `padded`, on `device`."""
+    padding = torch.ones(1, *padded, dtype=torch.bool, device=device)
+    padding[:, : size[0], : size[1]] = False
+    return geometry(padding, level_shapes, mapped, channels)
+
+
+def _shrink(padding: Tensor, size: tuple[int, int]) -> Tensor:
+    """Nearest sampling of [B, H, W] bool at a size (h, w)."""
+    return F.interpolate(padding[:, None].to(torch.uint8), size=size, mode="nearest")[:, 0].bool()
 
 
 def sine_encoding(paddings: Sequence[Tensor], channels: int) -> Tensor:
@@ -42,8 +91,7 @@ def _angles(valid: Tensor) -> tuple[Tensor, Tensor]:
     return (y - 0.5) / (y[:, -1:, :] + 1e-6) * (2 * math.pi), (x - 0.5) / (x[:, :, -1:] + 1e-6) * (2 * math.pi)
 
 
-@lru_cache(maxsize=8)
-@torch.inference_mode(False)  # what is kept must serve training too
+@constant(keep=8)
 def _periods(features: int, device: torch.device) -> Tensor:
     exponents = torch.arange(0, features, 2, dtype=torch.float32, device=device) / features
     return torch.full_like(exponents, TEMPERATURE) ** exponents
@@ -68,20 +116,18 @@ def cell_references(level_shapes: LevelShapes, ratios: Tensor) -> Tensor:
     return own[:, :, None] * ratios[:, None]
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what is kept must serve training too
+@constant()
 def _cells(level_shapes: LevelShapes, device: torch.device) -> tuple[Tensor, Tensor]:
     """Centres in cells [S, 2] (x, y) and the level [S] of all cells."""
     centres = []
     for h, w in level_shapes:
         y, x = torch.meshgrid(torch.arange(h) + 0.5, torch.arange(w) + 0.5, indexing="ij")
         centres.append(torch.stack((x, y), dim=-1).flatten(0, 1))
-    level = torch.repeat_interleave(torch.tensor([h * w for h, w in level_shapes]))
+    level = torch.cat([torch.full((h * w,), i) for i, (h, w) in enumerate(level_shapes)])
     return torch.cat(centres).to(device), level.to(device)
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what is kept must serve training too
+@constant()
 def _extents(level_shapes: LevelShapes, device: torch.device) -> Tensor:
     """[L, 2] float32 (width, height) in cells."""
     return torch.tensor([(w, h) for h, w in level_shapes], dtype=torch.float32).to(device)

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from idol_core.model.position import sine_encoding, valid_ratios
+from idol_core.model.position import Geometry, geometry, geometry_of
 from idol_core.ops.deform_attn import LevelShapes
 from idol_core.ops.numeric import at_least_float32
 
 
 class Pyramid(NamedTuple):
-    """S cells of L levels."""
+    """S cells of L levels. What is the same for all frames may have 1 instead of B rows."""
 
     cells: Tensor  # [B, S, C]
     position: Tensor  # [B, S, C] sine encoding plus the level's embedding
     padding: Tensor | None  # [B, S] bool; None where nothing is padded
     valid_ratios: Tensor  # [B, L, 2] (x, y)
+    references: Tensor  # [B, S, L, 2] every cell's centre as seen on every level
     level_shapes: LevelShapes
 
 
@@ -60,32 +60,41 @@ class PyramidProjection(nn.Module):
         self.projections = nn.ModuleList(projections)
         self.level_embedding = nn.Parameter(torch.empty(levels, dim))
 
-    def forward(self, features: Sequence[Tensor], padding: Tensor) -> Pyramid:
-        """`features`: backbone maps; `padding`: [B, H, W] bool of the images."""
+    def forward(
+        self, features: Sequence[Tensor], padding: Tensor, known_sizes: tuple[tuple[int, int], ...] | None = None
+    ) -> Pyramid:
+        """`features`: backbone maps; `padding`, `known_sizes`: of the frames, see `FrameBatch`."""
         maps = [project(x) for project, x in zip(self.projections, features, strict=False)]
-        paddings = [_shrink(padding, m) for m in maps]
         source = features[-1]
         for project in self.projections[len(maps) :]:
             source = project(source)
             maps.append(source)
-            paddings.append(_shrink(paddings[0], source))  # of the stride-8 level, as the published models have it
 
         shapes = tuple((m.shape[2], m.shape[3]) for m in maps)
+        found = self._geometry(padding, known_sizes, shapes, len(features))
         embedding = torch.cat([e.expand(h * w, -1) for e, (h, w) in zip(self.level_embedding, shapes, strict=True)])
         return Pyramid(
             cells=torch.cat([m.permute(0, 2, 3, 1).flatten(1, 2) for m in maps], dim=1),
-            position=sine_encoding(paddings, self.level_embedding.shape[1]) + embedding,
-            padding=None if _empty(padding) else torch.cat([p.flatten(1) for p in paddings], dim=1),
-            valid_ratios=valid_ratios(paddings),
+            position=found.encoding + embedding,
+            padding=None if _empty(padding, known_sizes) else found.padding,
+            valid_ratios=found.valid_ratios,
+            references=found.references,
             level_shapes=shapes,
         )
 
+    def _geometry(
+        self, padding: Tensor, known_sizes: tuple[tuple[int, int], ...] | None, shapes: LevelShapes, mapped: int
+    ) -> Geometry:
+        """Of frames known to be of one size in evaluation it is kept; in training sizes change all the time."""
+        channels = self.level_embedding.shape[1]
+        if known_sizes is None or len(set(known_sizes)) > 1 or torch.is_grad_enabled():
+            return geometry(padding, shapes, mapped, channels)
+        height, width = padding.shape[1:]
+        return geometry_of(known_sizes[0], (height, width), shapes, mapped, channels, padding.device)
 
-def _empty(padding: Tensor) -> bool:
-    """Whether nothing is padded, where asking costs nothing: on other devices it would wait for them."""
-    return padding.device.type == "cpu" and not bool(padding.any())
 
-
-def _shrink(padding: Tensor, like: Tensor) -> Tensor:
-    """Nearest sampling of [B, H, W] bool at the size of [B, C, h, w]: a cell is padding where its top left pixel is."""
-    return F.interpolate(padding[:, None].to(torch.uint8), size=like.shape[-2:], mode="nearest")[:, 0].bool()
+def _empty(padding: Tensor, known_sizes: tuple[tuple[int, int], ...] | None) -> bool:
+    """Whether nothing is padded, where asking costs nothing: a device would have to be waited for."""
+    if known_sizes is not None:
+        return all(size == tuple(padding.shape[1:]) for size in known_sizes)
+    return padding.device.type == "cpu" and not torch.compiler.is_compiling() and not bool(padding.any())

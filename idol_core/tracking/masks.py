@@ -41,10 +41,15 @@ def decode_masks(counts: Sequence[bytes], original: Size) -> NDArray[np.bool_]:
 
 
 def nearest_indices(source: int, target: int) -> NDArray[np.int64]:
-    """[target], ascending: the source index of each target index, as torch's nearest interpolation has it."""
-    places = torch.arange(source, dtype=torch.float32)[None, None]
-    indices: NDArray[np.int64] = F.interpolate(places, size=target, mode="nearest")[0, 0].long().numpy()
+    """`nearest_places` as an array."""
+    indices: NDArray[np.int64] = nearest_places(source, target).numpy()
     return indices
+
+
+def nearest_places(source: int, target: int) -> Tensor:
+    """[target] int64, ascending: the source index of each target index, as torch's nearest interpolation has it."""
+    places = torch.arange(source, dtype=torch.float32)[None, None]
+    return F.interpolate(places, size=target, mode="nearest")[0, 0].long()
 
 
 def _encode(
@@ -58,14 +63,14 @@ def _encode(
     """One mask. Bilinear values lie between the logits they come from: rows far from a positive one are outside."""
     positive = np.flatnonzero(occupied)
     if not len(positive):
-        return _compress(np.zeros(0, np.int64), original)
+        return compress(np.zeros(0, np.int64), original)
     top, bottom = max(int(positive[0]) - 2, 0), int(positive[-1]) + 3
     band = F.interpolate(logits[None, None, top:bottom], scale_factor=4, mode="bilinear", align_corners=False)[0, 0]
     # The probability, not the logit, is compared: sigmoid of the least positive logits is .5 in float32.
     inside = (band[: max(size[0] - 4 * top, 0), : size[1]].sigmoid() > 0.5).cpu().numpy()
     filled = np.flatnonzero(inside.any(0))
     if not len(filled):
-        return _compress(np.zeros(0, np.int64), original)
+        return compress(np.zeros(0, np.int64), original)
     y0, y1 = np.searchsorted(rows, (4 * top, 4 * top + len(inside)))
     x0, x1 = np.searchsorted(columns, (filled[0], filled[-1] + 1))
     strip = np.ascontiguousarray(inside[rows[y0:y1] - 4 * top, filled[0] : filled[-1] + 1].T)
@@ -77,10 +82,10 @@ def _encode(
         changes = np.concatenate(([0], changes))
     if flat.size and flat[-1]:
         changes = np.concatenate((changes, [flat.size]))
-    return _compress(changes + x0 * original[0], original)
+    return compress(changes + x0 * original[0], original)
 
 
-def _compress(changes: NDArray[np.int64], original: Size) -> bytes:
+def compress(changes: NDArray[np.int64], original: Size) -> bytes:
     """Compressed counts of a mask that changes value at these places (column by column, beginning outside)."""
     pixels = original[0] * original[1]
     if len(changes) and changes[-1] == pixels:

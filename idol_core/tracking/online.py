@@ -12,17 +12,36 @@ from idol_core.config import TrackerConfig
 from idol_core.errors import InvalidInput
 from idol_core.ops.boxes import cxcywh_to_xyxy
 from idol_core.structures import Detections
+from idol_core.tracking.device_masks import encode_changes
 from idol_core.tracking.masks import Size, decode_masks, encode_masks
-from idol_core.tracking.tracker import Tracker
+from idol_core.tracking.tracker import Tracker, mask_overlaps
 from idol_core.tracking.tracks import ClassScores, Floats, VideoAssembler, VideoTracks
 
 
+class LeftDevice(NamedTuple):
+    """What the CPU needs of a frame's n masks that lie on a device."""
+
+    overlaps: Floats  # [n, n] mask IoU
+    changes: NDArray[np.uint8]  # of `mask_changes`, [n, bytes]
+
+
 class Observation(NamedTuple):
-    """What the network saw of one frame."""
+    """What the network saw of one frame. All but mask logits is on the CPU, and so are those where `masks` is None."""
 
     detections: Detections
     size: Size  # of the frame in the network, without padding
     original: Size
+    masks: LeftDevice | None = None
+
+    def overlaps(self) -> Floats:
+        """[n, n] mask IoU of every two detections."""
+        return mask_overlaps(self.detections.mask_logits) if self.masks is None else self.masks.overlaps
+
+    def encode(self, rows: NDArray[np.int64]) -> list[bytes]:
+        """Compressed COCO run lengths of the masks `rows` over the original frame."""
+        if self.masks is None:
+            return encode_masks(self.detections.mask_logits[torch.from_numpy(rows)], self.size, self.original)
+        return encode_changes(self.masks.changes[rows], self.original)
 
 
 class TrackedFrame(NamedTuple):
@@ -69,16 +88,17 @@ class OnlineVideo:
                 fix="split the video where its resolution changes",
             )
         frame = self.tracker.frame
-        ids = self.tracker.step(seen.detections)
+        found = seen.detections
+        ids = self.tracker.associate(found.scores.numpy(), found.embeddings.numpy(), seen.overlaps())
         present = np.flatnonzero(ids >= 0)
-        rows = torch.from_numpy(present).to(seen.detections.scores.device)
-        probs: Floats = seen.detections.probs[rows].cpu().numpy()
-        counts = encode_masks(seen.detections.mask_logits[rows], seen.size, seen.original)
+        probs: Floats = found.probs.numpy()[present]
+        counts = seen.encode(present)
         if self.assembler is not None:
             self.assembler.add(ids[present].tolist(), probs, counts)
         labels, scores = self._classify(ids[present], probs)
         height, width = seen.original
-        boxes = cxcywh_to_xyxy(seen.detections.boxes[rows]).cpu() * torch.tensor([width, height, width, height])
+        corners = cxcywh_to_xyxy(found.boxes[torch.from_numpy(present)])
+        boxes = corners * torch.tensor([width, height, width, height])
         return TrackedFrame(frame, ids[present], labels, scores, boxes.numpy(), counts, seen.original)
 
     def tracks(self) -> VideoTracks:

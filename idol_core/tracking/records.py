@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from idol_core.config import TrackerConfig
-from idol_core.tracking.masks import Size, encode_masks
+from idol_core.tracking.masks import Size
 from idol_core.tracking.online import Observation
-from idol_core.tracking.tracker import Tracker, mask_overlaps
+from idol_core.tracking.tracker import Tracker
 from idol_core.tracking.tracks import Floats, VideoAssembler, VideoTracks
 
 
@@ -33,11 +33,8 @@ class VideoRecord(NamedTuple):
 def record_frame(seen: Observation) -> FrameRecord:
     """Keep a frame's detections; every mask is encoded, reported or not."""
     found = seen.detections
-    scores, probs, embeddings = (
-        part.detach().to("cpu").float().numpy() for part in (found.scores, found.probs, found.embeddings)
-    )
-    counts = encode_masks(found.mask_logits, seen.size, seen.original)
-    return FrameRecord(scores, probs, embeddings, mask_overlaps(found.mask_logits), counts)
+    scores, probs, embeddings = (part.numpy() for part in (found.scores, found.probs, found.embeddings))
+    return FrameRecord(scores, probs, embeddings, seen.overlaps(), seen.encode(np.arange(len(scores))))
 
 
 def track_record(record: VideoRecord, config: TrackerConfig) -> VideoTracks:

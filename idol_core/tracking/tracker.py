@@ -118,15 +118,21 @@ def suppress(overlaps: Floats, threshold: float) -> Ids:
 
 
 def mask_overlaps(mask_logits: Tensor) -> Floats:
-    """Mask IoU of every two of n masks given as logits [n, h, w]: [n, n] float32, on the CPU.
+    """Mask IoU of every two of n masks given as logits [n, h, w], foreground above 0: [n, n] float32, on the CPU."""
+    return overlaps_of(mask_intersections(mask_logits))
 
-    Foreground is above 0. Both parts of the fraction have 1e-6 added, so that two empty masks have IoU 1.
-    """
+
+def mask_intersections(mask_logits: Tensor) -> Tensor:
+    """Pixels that every two of n masks share, given as logits [n, h, w]: [n, n] float32, where the logits are."""
     masks = (mask_logits > 0).flatten(1).float()
-    inter = masks @ masks.T  # whole numbers: exact
-    areas = inter.diagonal()
-    union = areas[:, None] + areas[None] - inter
-    return _to_numpy((inter + 1e-6) / (union + 1e-6))
+    return masks @ masks.T  # whole numbers: exact
+
+
+def overlaps_of(intersections: Tensor) -> Floats:
+    """Mask IoU from `mask_intersections`. Both parts of the fraction have 1e-6 added: two empty masks have IoU 1."""
+    areas = intersections.diagonal()
+    union = areas[:, None] + areas[None] - intersections
+    return _to_numpy((intersections + 1e-6) / (union + 1e-6))
 
 
 def _to_numpy(values: Tensor) -> Floats:

@@ -72,6 +72,7 @@ def eval_command(
     clip_length: Annotated[int, typer.Option("--clip-length", min=1, help="Frames of a clip.")] = 10,
     classes_map: options.CLASSES_MAP = None,
     device: Annotated[str | None, typer.Option(help="cuda or cpu; default: cuda where there is one.")] = None,
+    precision: options.PRECISION = None,
     runs_dir: options.RUNS = None,
     root: options.ROOT = None,
     as_json: options.JSON = False,
@@ -96,7 +97,16 @@ def eval_command(
         return
     names = targets or []
     same = options.class_pairs(classes_map)
-    asked = EvalRequest(data, runs_dir or RUNS, root, tuple(settings or ()), device, extras, same)
+    asked = EvalRequest(
+        data,
+        runs_dir or RUNS,
+        root,
+        tuple(settings or ()),
+        device,
+        extras,
+        same,
+        precision.value if precision else None,
+    )
     if len(names) > 1:
         if oracle:
             raise InvalidInput("--oracle looks at one target", where="command line", fix=f"name only {names[0]}")

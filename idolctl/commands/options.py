@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,20 @@ CLASSES_MAP = Annotated[
         metavar="NAME=NAME[,...]",
         help="Classes that the weights and the data set name differently: person=human (the weights' name first).",
     ),
+]
+
+
+class Arithmetic(StrEnum):
+    """Of matrix products and convolutions."""
+
+    float32 = "float32"
+    tf32 = "tf32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+PRECISION = Annotated[
+    Arithmetic | None, typer.Option(help="The network's arithmetic; default: solver.evaluation_precision, float32.")
 ]
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
 

@@ -42,6 +42,10 @@ def predict(
     save: Annotated[str, typer.Option(help="Which files: some of mp4,json,png,csv.")] = ",".join(_FORMS),
     rate: Annotated[float | None, typer.Option(help="Frames a second of image files; default: 6.")] = None,
     device: Annotated[str | None, typer.Option(help="cuda or cpu; default: cuda where there is one.")] = None,
+    precision: Annotated[
+        options.Arithmetic | None,
+        typer.Option(help="The network's arithmetic; default: bf16 on a GPU that computes in it, else float32."),
+    ] = None,
     root: options.ROOT = None,
     classes_map: options.CLASSES_MAP = None,
     as_json: options.JSON = False,
@@ -64,7 +68,7 @@ def predict(
     with stoppable("the same command begins anew"), tempfile.TemporaryDirectory(prefix="idolctl-") as scratch:
         recording = Path(scratch) / "recording.mp4"
         sources = find_sources(source, root=root, recording=recording, stop=stopped.is_set, rate=rate)
-        segmenter = open_segmenter(path, device)
+        segmenter = open_segmenter(path, device, precision.value if precision else None)
         from idolctl.prediction.predict import Save
         from idolctl.prediction.predict import predict as work
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from idol_core.config import Precision
 from idol_core.data.catalog import find_layout, known_names
 from idol_core.errors import InvalidInput, Missing
 from idolctl.commands import complete, options
@@ -47,6 +48,7 @@ def submit(
     min_score: Annotated[float | None, typer.Option("--min-score", help="Keep results of at least this score.")] = None,
     fit: Annotated[bool, typer.Option("--fit", help="Raise the score floor until the server takes the zip.")] = False,
     limit_mb: Annotated[float | None, typer.Option("--limit-mb", help="Largest upload; default: the server's.")] = None,
+    precision: options.PRECISION = None,
     runs_dir: options.RUNS = None,
     root: options.ROOT = None,
     as_json: options.JSON = False,
@@ -61,7 +63,7 @@ def submit(
     if results is None:
         stage = _stage(dataset, run, runs_dir or RUNS)
         own = stage.validates_on in (f"{dataset}_val", "")
-        results = _results(stage, dataset, runs_dir or RUNS, root)
+        results = _results(stage, dataset, runs_dir or RUNS, root, precision.value if precision else None)
         beside = stage.run if own else results.parent
     else:
         beside = results.parent
@@ -102,15 +104,15 @@ def _stage(dataset: str, run: str | None, runs: Path) -> FoundStage:
     raise Missing(what + begun, where=str(run or runs), fix=fix)
 
 
-def _results(stage: FoundStage, dataset: str, runs: Path, root: Path | None) -> Path:
-    """The results that the stage wrote on the data set; inferred now where there are none."""
+def _results(stage: FoundStage, dataset: str, runs: Path, root: Path | None, precision: Precision | None) -> Path:
+    """The results that the stage wrote on the data set; inferred now where there are none, or of another precision."""
     own = stage.state.folder / "results.json"
-    if own.is_file() and stage.validates_on in (f"{dataset}_val", ""):
+    if precision is None and own.is_file() and stage.validates_on in (f"{dataset}_val", ""):
         return own
     from idolctl.evaluation.evaluate import EvalRequest, evaluate
 
     say(f"{stage.state.folder} has no results on {dataset}: inferring")
-    asked = EvalRequest(dataset, runs, root, settings=(), device=None)
+    asked = EvalRequest(dataset, runs, root, settings=(), device=None, precision=precision)
     return evaluate(str(stage.state.folder), asked).results
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from idol_core.classes import check_same_classes
-from idol_core.config import DataSource, StageConfig
+from idol_core.config import DataSource, Precision, StageConfig
 from idol_core.data.catalog import resolve_source
 from idol_core.data.dataset import Dataset, open_dataset
 from idol_core.errors import InvalidInput, Missing
@@ -34,6 +34,7 @@ class EvalRequest:
     device: str | None
     extras: Extras = NOTHING_MORE
     classes_map: tuple[str, ...] = ()  # "person=human": a class of the weights, and its name in the data set
+    precision: Precision | None = None  # None: that of the stage's own evaluation
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class _Subject:
     dataset: Dataset
     variants: list[Variant]
     video: bool  # tracks of videos, or instances of images
+    precision: Precision
 
     @property
     def data(self) -> str:
@@ -101,9 +103,9 @@ def evaluate(name: str, asked: EvalRequest) -> EvalResult:
         results = folder / "results.json"
         subject = _by_name(subject, asked)
         if subject.video:
-            (found,) = infer.track(subject.target, subject.dataset, [subject.config], asked.device)
+            (found,) = infer.track(subject.target, subject.dataset, [subject.config], asked.device, subject.precision)
         else:
-            found = infer.images(subject.target, subject.dataset, subject.config, asked.device)
+            found = infer.images(subject.target, subject.dataset, subject.config, asked.device, subject.precision)
         write_json(results, found, indent=None)
     scores = None
     if subject.dataset.has_ground_truth:
@@ -127,7 +129,7 @@ def evaluate_sweep(name: str, asked: EvalRequest) -> Sweep | None:
     configs = [variant.config for variant in subject.variants]
     figures = [
         score_dataset(subject.dataset, results, video=True).stats
-        for results in infer.track(subject.target, subject.dataset, configs, asked.device)
+        for results in infer.track(subject.target, subject.dataset, configs, asked.device, subject.precision)
     ]
     best = max(range(len(figures)), key=lambda i: figures[i]["AP"] or 0.0)
     return Sweep(subject.data, [variant.settings for variant in subject.variants], figures, best)
@@ -140,7 +142,9 @@ def evaluate_oracle(name: str, asked: EvalRequest, *, clip_length: int) -> Oracl
         raise InvalidInput("--oracle goes with one value of each setting", where="--set", fix="give one value")
     _need_truth(subject, "an oracle")
     subject = _by_name(subject, asked)
-    found = infer.oracles(subject.target, subject.dataset, subject.config, asked.device, clip_length=clip_length)
+    found = infer.oracles(
+        subject.target, subject.dataset, subject.config, asked.device, subject.precision, clip_length=clip_length
+    )
     rows = {key: score_dataset(subject.dataset, results, video=True).stats for key, results in found.items()}
     return OracleRows(subject.data, rows)
 
@@ -167,13 +171,16 @@ def _subject(name: str, asked: EvalRequest) -> _Subject:
         dataset = open_dataset(resolve_source(source, root), on_read=reading.update)
     step = target.config.step
     video = dataset.kind == "vis" and (step == 3 or (step == 2 and asked.data is not None))
-    return _Subject(target, source, dataset, variants(target.config, asked.settings), video)
+    own = target.config.solver.evaluation_precision
+    return _Subject(target, source, dataset, variants(target.config, asked.settings), video, asked.precision or own)
 
 
 def _own_results(subject: _Subject, asked: EvalRequest) -> Path | None:
     """The results that the run itself wrote, where they are what is asked for."""
     stage = subject.target.stage
     if stage is None or asked.settings or subject.source != subject.target.config.data.val:
+        return None
+    if subject.precision != subject.target.config.solver.evaluation_precision:
         return None
     path, same_root = stage / "results.json", asked.root in (None, subject.target.root)
     return path if read_stage(stage).done and same_root and path.is_file() else None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from idol_core.classes import match_classes, numbered, parse_same
-from idol_core.config import StageConfig
+from idol_core.config import Precision, StageConfig
 from idol_core.data.dataset import Dataset
 from idol_core.errors import Integrity, InvalidInput
 from idol_core.system.cpu import configure_threads
@@ -47,7 +47,9 @@ def in_order_of(target: Target, dataset: Dataset, pairs: Sequence[str]) -> Datas
     )
 
 
-def track(target: Target, dataset: Dataset, configs: Sequence[StageConfig], device: str | None) -> list[Results]:
+def track(
+    target: Target, dataset: Dataset, configs: Sequence[StageConfig], device: str | None, precision: Precision
+) -> list[Results]:
     """Whole-video results under each of the configurations; the network runs once for all that see the same."""
     configure_threads()
     from idol_core.tracking.records import track_record
@@ -55,9 +57,9 @@ def track(target: Target, dataset: Dataset, configs: Sequence[StageConfig], devi
     results: list[Results] = [[] for _ in configs]
     groups: dict[str, list[int]] = {}
     for place, config in enumerate(configs):
-        groups.setdefault(_key(target, dataset, config), []).append(place)
+        groups.setdefault(_key(target, dataset, config, precision), []).append(place)
     for places in groups.values():
-        for row, record in _records(target, dataset, configs[places[0]], device):
+        for row, record in _records(target, dataset, configs[places[0]], device, precision):
             for place in places:
                 tracks = track_record(record, configs[place].tracker)
                 number = dataset.videos[row].id
@@ -66,17 +68,23 @@ def track(target: Target, dataset: Dataset, configs: Sequence[StageConfig], devi
 
 
 def oracles(
-    target: Target, dataset: Dataset, config: StageConfig, device: str | None, *, clip_length: int
+    target: Target,
+    dataset: Dataset,
+    config: StageConfig,
+    device: str | None,
+    precision: Precision,
+    *,
+    clip_length: int,
 ) -> dict[str, Results]:
     """Results under "normal", "clip" and "frame"."""
     configure_threads()
     from idol_core.inference.oracle import oracle_results
 
-    records = _records(target, dataset, config, device)
+    records = _records(target, dataset, config, device, precision)
     return oracle_results(records, dataset, config.tracker, clip_length=clip_length)
 
 
-def images(target: Target, dataset: Dataset, config: StageConfig, device: str | None) -> Results:
+def images(target: Target, dataset: Dataset, config: StageConfig, device: str | None, precision: Precision) -> Results:
     """Instances of every image (of a video set: of every frame)."""
     configure_threads()
     from idol_core.data.images import as_images
@@ -84,22 +92,24 @@ def images(target: Target, dataset: Dataset, config: StageConfig, device: str | 
 
     return infer_images(
         _model(target, config), as_images(dataset), input=config.input, device=device or _device(),
-        on_progress=counter("images"),
+        precision=precision, on_progress=counter("images"),
     )  # fmt: skip
 
 
-def _records(target: Target, dataset: Dataset, config: StageConfig, device: str | None) -> Iterator[tuple[int, Any]]:
+def _records(
+    target: Target, dataset: Dataset, config: StageConfig, device: str | None, precision: Precision
+) -> Iterator[tuple[int, Any]]:
     from idol_core.inference.kept_detections import video_records
     from idol_core.inference.streaming import VideoSegmenter
 
-    folder = target.folder / "detections" / _key(target, dataset, config)
+    folder = target.folder / "detections" / _key(target, dataset, config, precision)
 
     def make() -> VideoSegmenter:
         with contextlib.suppress(OSError):  # a full disk is told where the detections themselves are written
-            write_json(folder / "about.json", _made_from(target, dataset, config))
+            write_json(folder / "about.json", _made_from(target, dataset, config, precision))
         return VideoSegmenter(
             _model(target, config), tracker=config.tracker, input=config.input, classes=dataset.category_names,
-            device=device or _device(),
+            device=device or _device(), precision=precision,
         )  # fmt: skip
 
     return video_records(make, dataset, folder, on_progress=counter("videos"), say=say)
@@ -124,7 +134,7 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _made_from(target: Target, dataset: Dataset, config: StageConfig) -> dict[str, Any]:
+def _made_from(target: Target, dataset: Dataset, config: StageConfig, precision: Precision) -> dict[str, Any]:
     """What detections depend on: all that comes before tracking."""
     hashes = FileHashes()
     return {
@@ -134,11 +144,12 @@ def _made_from(target: Target, dataset: Dataset, config: StageConfig) -> dict[st
         "input": asdict(config.input),
         "select_threshold": config.tracker.select_threshold,
         "box_nms": config.tracker.box_nms,
+        "precision": precision,
     }
 
 
-def _key(target: Target, dataset: Dataset, config: StageConfig) -> str:
-    text = json.dumps(_made_from(target, dataset, config), sort_keys=True)
+def _key(target: Target, dataset: Dataset, config: StageConfig, precision: Precision) -> str:
+    text = json.dumps(_made_from(target, dataset, config, precision), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from idol_core.config import Precision
 from idol_core.errors import InvalidInput, Missing
 from idol_core.metadata import file_metadata
 from idol_core.system.cache import find_weights
@@ -42,8 +43,8 @@ def check_weights(name: str) -> Path:
                        fix=suggestion(name, usable))  # fmt: skip
 
 
-def open_segmenter(path: Path, device: str | None) -> VideoSegmenter:
-    """Build the network on `device`, by default a GPU where there is one.
+def open_segmenter(path: Path, device: str | None, precision: Precision | None = None) -> VideoSegmenter:
+    """Build the network on `device`, by default a GPU where there is one, in `precision`, by default the device's best.
 
     Raises InvalidInput for a device that does not exist, and as VideoSegmenter.from_pretrained does.
     """
@@ -58,4 +59,4 @@ def open_segmenter(path: Path, device: str | None) -> VideoSegmenter:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         what = f"device '{chosen}' can't be used: {str(error).splitlines()[0]}"
         raise InvalidInput(what, where="--device", fix="--device cpu") from error
-    return VideoSegmenter.from_pretrained(str(path), device=chosen)
+    return VideoSegmenter.from_pretrained(str(path), device=chosen, precision=precision)

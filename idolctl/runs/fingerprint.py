@@ -27,6 +27,8 @@ _NOT_LEARNT = {
     ("solver", "checkpoint_every"),
     ("solver", "keep_checkpoints"),
     ("solver", "evaluate_every"),
+    ("solver", "evaluation_precision"),
+    ("model", "checkpoint"),
 }
 _NAMES = {"start": "the weights it starts from", "train": "data.train's annotations", "val": "data.val's annotations"}
 

@@ -242,7 +242,7 @@ def run(tmp_path):
     return make
 
 
-def _keep_detections(name, tmp_path, swap_at):
+def _keep_detections(name, tmp_path, swap_at, precision="float32"):
     from idol_core.data.catalog import resolve_source
     from idol_core.inference.kept_detections import save_record
     from idol_core.tracking.records import FrameRecord, VideoRecord
@@ -256,7 +256,7 @@ def _keep_detections(name, tmp_path, swap_at):
         probs = np.stack([scores, np.zeros(2)], 1).astype(np.float32)
         counts = [m["counts"].encode() for m in (LEFT, RIGHT)]
         frames.append(FrameRecord(scores, probs, embeddings, np.eye(2, dtype=np.float32), counts))
-    key = infer._key(target, dataset, target.config)
+    key = infer._key(target, dataset, target.config, precision)
     save_record(target.folder / "detections" / key / "1.npz", VideoRecord(frames, (HEIGHT, WIDTH)))
 
 
@@ -283,6 +283,19 @@ def test_tracker_settings_without_the_network(run, call):
     assert [r["segmentations"][0] for r in results] == [LEFT, RIGHT]
     assert json.loads((folder / "results.json").read_text()) == []  # the run's own are left alone
     assert json.loads((folder / "eval/pair_val/evaluation.json").read_text())["AR10"] == pytest.approx(100)
+
+
+def test_another_precision_asks_for_detections_and_results_of_its_own(run, call, tmp_path):
+    run("a", RIGHT_RESULTS, swap_at=FRAMES)
+    code, out, _ = call("eval", "a", "--precision", "float32", "--json")  # as the run itself was scored
+    assert (code, last_json(out)["results"]) == (0, "runs/a/1-2-3/results.json")
+    code, _, err = call("eval", "a", "--precision", "bf16", "--json")  # neither: the network is asked for
+    assert code == 4
+    assert "weights.safetensors" in blocks(err)[0]["where"]
+    _keep_detections("a", tmp_path, FRAMES, precision="bf16")
+    code, out, _ = call("eval", "a", "--precision", "bf16", "--json")
+    assert (code, last_json(out)["results"]) == (0, "runs/a/1-2-3/eval/pair_val/results.json")
+    assert call("eval", "a", "--precision", "float8")[0] == 2
 
 
 def test_a_sweep_is_a_table(run, call):

@@ -453,6 +453,19 @@ def test_weights_that_are_not_there(folder, capsys):
     assert refusal(run("bare.safetensors"), 2)["fix"].endswith("--out bare-idolctl.safetensors")
 
 
+def test_the_precision_is_that_of_the_network(predict, folder):
+    write_video(folder / "walk.mp4", clip(), rate=12)
+    scores = {}
+    for precision in ("float32", "tf32", "bf16"):
+        code, _, err = predict("walk.mp4", "--threshold", 0.05, "--save", "json", "--precision", precision)
+        assert code == 0, err
+        found = json.loads((folder / "predictions" / "walk" / "results.json").read_text())
+        scores[precision] = [entry["score"] for entry in found]
+    assert scores["tf32"] == scores["float32"]  # a CPU has no TF32
+    assert scores["bf16"] != scores["float32"]
+    assert scores["bf16"][0] == pytest.approx(scores["float32"][0], abs=0.05)
+
+
 def test_a_device_that_is_not_there(predict, folder):
     write_video(folder / "walk.mp4", clip(2), rate=6)
     assert refusal(predict("walk.mp4", "--device", "toaster"), 2)["fix"] == "--device cpu"

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
+from idol_core.tracking.device_masks import encode_changes, mask_changes
 from idol_core.tracking.masks import decode_masks, encode_masks
 
 
@@ -42,6 +43,14 @@ def test_run_lengths_are_those_of_the_plain_way(case):
     np.testing.assert_array_equal(decode_masks(counts, original), expected)
 
 
+@given(cases())
+def test_a_devices_changes_give_the_same_run_lengths(case):
+    logits, size, original = case
+    changes = mask_changes(logits, size, original).numpy()
+    assert changes.shape == (len(logits), -(-original[0] * original[1] // 8))
+    assert encode_changes(changes, original) == encode_masks(logits, size, original)
+
+
 def test_the_least_positive_logits_are_outside():
     """Their sigmoid is .5 exactly in float32."""
     for value, inside in ((1e-8, False), (1e-6, True), (0.0, False)):
@@ -51,5 +60,6 @@ def test_the_least_positive_logits_are_outside():
 
 
 def test_no_masks():
+    assert mask_changes(torch.zeros(0, 4, 4), (16, 16), (9, 9)).shape == (0, 11)
     assert encode_masks(torch.zeros(0, 4, 4), (16, 16), (9, 9)) == []
     assert decode_masks([], (9, 7)).shape == (0, 9, 7)

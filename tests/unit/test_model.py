@@ -81,7 +81,7 @@ def test_frames_do_not_see_each_other(backbone: dict) -> None:
     frames = frames_of((128, 160), (90, 120), (30, 160), (128, 64), padded=(128, 160))
     together = model(frames)
     for i in range(4):
-        alone = model(FrameBatch(*(t[i : i + 1] for t in frames)))
+        alone = model(FrameBatch(*(t[i : i + 1] for t in frames[:3])))
         part = together.frames(slice(i, i + 1))
         for name in ("queries", "logits", "boxes", "references", "memory", "sizes"):
             torch.testing.assert_close(getattr(part, name), getattr(alone, name), atol=1e-4, rtol=1e-4, msg=name)
@@ -94,7 +94,7 @@ def test_frames_do_not_see_each_other(backbone: dict) -> None:
 def test_a_frame_without_padding_gives_the_same_beside_a_padded_one() -> None:
     model = random_model()
     small, large = frames_of((50, 70)), frames_of((64, 96))
-    both = FrameBatch(*(torch.cat(pair) for pair in zip(large, small, strict=True)))
+    both = FrameBatch(*(torch.cat(pair) for pair in zip(large[:3], small[:3], strict=True)))
     torch.testing.assert_close(model(both).logits[:, :1], model(large).logits, atol=1e-5, rtol=1e-5)
 
 

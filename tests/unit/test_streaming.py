@@ -323,7 +323,7 @@ def test_shuffled_embeddings_are_the_same_ones_in_another_order():
 
 
 def test_mixed_precision_gives_finite_tracks():
-    for tracked in segmenter(autocast=torch.bfloat16).stream(clip(2)):
+    for tracked in segmenter(precision="bf16").stream(clip(2)):
         assert len(tracked.track_ids)
         assert np.isfinite(tracked.scores).all()
         assert np.isfinite(tracked.boxes).all()

@@ -1,0 +1,40 @@
+"""What evaluation runs: a copy of the network with all done in advance that does not depend on the frames."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from idol_core.backbones.resnet import NormedConv
+from idol_core.config import Precision
+from idol_core.model.idol import IDOL
+from idol_core.ops.precision import HALVES
+
+
+def evaluation_copy(model: IDOL, device: torch.device, precision: Precision = "float32") -> IDOL:
+    """A copy of `model` on `device`, in evaluation mode, for `arithmetic(device, precision)`; the model stays as it is.
+
+    Frozen batch norms are folded into their convolutions. In bf16 and fp16 the weights that autocast would cast for
+    every batch are cast here, once. What is computed is the same to the last bit. Training the model further, or
+    loading other weights into it, does not change the copy; the copy's own weights are not those of a weights file.
+    """
+    made = copy.deepcopy(model).to(device).eval()
+    for module in made.modules():
+        for name, child in module.named_children():
+            if isinstance(child, NormedConv):
+                setattr(module, name, child.folded())
+    if precision in HALVES:
+        for part in _in_autocast(made):
+            for module in part.modules():
+                if isinstance(module, nn.Linear | nn.Conv2d):
+                    module.to(HALVES[precision])
+    return made.requires_grad_(False)
+
+
+def _in_autocast(model: IDOL) -> list[nn.Module]:
+    """The parts that run in autocast's dtype; projections, heads and dynamic masks keep float32."""
+    masks = model.mask_head
+    drawn = [masks.conv32, masks.conv16, masks.conv8, masks.reduce, masks.final]
+    return [model.backbone, model.encoder, model.decoder.layers, *drawn]

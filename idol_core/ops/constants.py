@@ -1,0 +1,43 @@
+"""Tensors that follow from sizes alone, made once and kept."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import torch
+from torch._guards import detect_fake_mode
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def constant(*, keep: int = 64) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
+    """Decorator for functions of hashable arguments: the `keep` results used last are not made again.
+
+    What is kept serves training too, so it is made outside of inference mode. Under torch.compile nothing is kept: the
+    tensors become part of its graph. Fake tensors are kept apart, for each fake tensor mode.
+    """
+
+    def decorate(make: Callable[_P, _T]) -> Callable[_P, _T]:
+        kept: OrderedDict[Hashable, _T] = OrderedDict()
+
+        @wraps(make)
+        def get(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+            if torch.compiler.is_compiling():
+                return make(*args, **kwargs)
+            key = (detect_fake_mode(), args, tuple(kwargs.items()))
+            if key in kept:
+                kept.move_to_end(key)
+                return kept[key]
+            with torch.inference_mode(False), torch.no_grad():
+                made = kept[key] = make(*args, **kwargs)
+            if len(kept) > keep:
+                kept.popitem(last=False)
+            return made
+
+        return get
+
+    return decorate

@@ -1,0 +1,89 @@
+"""What the network asks of a CUDA device is bounded, and no step mixes devices; on fake tensors, so without a GPU.
+
+The bounds are the goals; `python benchmarks/cuda_static.py` prints where the counts stand.
+"""
+
+import dataclasses
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+from benchmarks.cuda_static import (
+    CUDA,
+    GIB,
+    MODELS,
+    aten,
+    fake_cuda,
+    fake_frames,
+    frame_operations,
+    frame_waits,
+    kept_bytes,
+    shapes_of,
+    training_waits,
+)  # fmt: skip
+from idol_core.build import build_model
+from idol_core.inference.prepare import evaluation_copy
+from tests.unit.test_model import frames_of
+from tests.unit.tiny import SWIN, tiny_config
+
+R50 = MODELS["r50"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "checkpoint", "most"), [("float32", False, 10), ("bf16", False, 6), ("float32", True, 3.5)]
+)
+def test_training_keeps_no_more_for_the_backward_pass(precision, checkpoint, most):
+    config = dataclasses.replace(R50, checkpoint=checkpoint)
+    assert kept_bytes(config, 480, 864, precision=precision) <= most * GIB
+
+
+def test_a_frame_takes_no_more_operations_and_no_batch_norm_is_folded_again():
+    full, half = (frame_operations(R50, 480, 864, precision=precision) for precision in ("float32", "bf16"))
+    assert full.total <= 480
+    assert half.total <= 520
+    assert half.casts <= 42
+    assert not full.counts[aten.rsqrt]
+
+
+def test_evaluation_waits_for_a_device_twice_a_batch_and_mixes_no_devices():
+    waits = frame_waits(tiny_config(), 64, 96)
+    assert +waits == {"copy to the host": 2}
+
+
+def test_a_training_step_waits_for_a_device_for_its_matches_and_norm_and_mixes_no_devices():
+    waits = training_waits(tiny_config(), 64, 96)
+    rounds = 3  # of matching and of both choices of samples, one each where no instance is left without a query
+    assert +waits == {"nonzero": 1, "item": rounds + 1}
+
+
+def test_devices_that_are_mixed_up_are_noticed():
+    model = shapes_of(tiny_config())
+    with fake_cuda():
+        model.to_empty(device=CUDA)
+        frames = fake_frames(1, 64, 96)
+        assert isinstance(model(frames).logits, FakeTensor)
+        with pytest.raises(RuntimeError, match="device"):
+            model(frames._replace(images=torch.zeros(1, 3, 64, 96)))
+
+
+@pytest.mark.parametrize("backbone", [{}, {"backbone": SWIN}], ids=["resnet", "swin"])
+@torch.no_grad()
+def test_the_forward_is_one_graph(backbone):
+    torch.manual_seed(0)
+    model = evaluation_copy(build_model(tiny_config(**backbone)), torch.device("cpu"))
+    frames = frames_of((64, 90))._replace(known_sizes=((64, 90),))
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="eager")(frames)
+    expected = model(frames)
+    assert torch.equal(compiled.logits, expected.logits)
+    assert torch.equal(compiled.memory, expected.memory)
+
+
+def test_the_forward_is_one_graph_in_training():
+    torch.manual_seed(0)
+    model = build_model(tiny_config(dropout=0.0)).train()
+    torch._dynamo.reset()
+    frames = frames_of((64, 90), (50, 96))
+    compiled = torch.compile(model, fullgraph=True, backend="eager")(frames)
+    assert torch.equal(compiled.logits, model(frames).logits)
