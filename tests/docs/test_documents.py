@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 
 from idol_core.build import build_model
 from idol_core.config import InputConfig, StageConfig, TrackerConfig, stage_to_dict
-from idol_core.video.files import write_video
+from idol_core.video.writer import write_video
 from idol_core.weights import save_weights
 from idolctl.app import COMMANDS, main
 from tests.cli.conftest import CHECKOUT
