@@ -24,12 +24,15 @@ from benchmarks.cuda_static import (
 )  # fmt: skip
 from idol_core.build import build_model
 from idol_core.inference.prepare import evaluation_copy
+from idol_core.ops.deform_attn_triton import HAS_TRITON
 from tests.unit.test_model import frames_of
 from tests.unit.tiny import SWIN, tiny_config
 
 R50 = MODELS["r50"]
+fused = pytest.mark.skipif(not HAS_TRITON, reason="no Triton here: deformable attention is not one operation")
 
 
+@fused
 @pytest.mark.parametrize(
     ("precision", "checkpoint", "most"), [("float32", False, 10), ("bf16", False, 6), ("float32", True, 3.5)]
 )
@@ -38,6 +41,7 @@ def test_training_keeps_no_more_for_the_backward_pass(precision, checkpoint, mos
     assert kept_bytes(config, 480, 864, precision=precision) <= most * GIB
 
 
+@fused
 def test_a_frame_takes_no_more_operations_and_no_batch_norm_is_folded_again():
     full, half = (frame_operations(R50, 480, 864, precision=precision) for precision in ("float32", "bf16"))
     assert full.total <= 480
