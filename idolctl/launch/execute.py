@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from idol_core.config import stage_to_dict
+from idol_core.errors import IdolError
 from idol_core.system.files import write_aside, write_json
 from idolctl.config.dump_yaml import as_yaml
 from idolctl.datasets.root import make_toy_data
@@ -19,7 +21,7 @@ from idolctl.launch.group import follow, launch, leads_us
 from idolctl.runs.environment import describe_environment
 from idolctl.runs.fingerprint import stage_key
 from idolctl.runs.outputs import make_outputs
-from idolctl.runs.plan import Action, make_plan
+from idolctl.runs.plan import Action
 from idolctl.runs.report import plan_table
 from idolctl.runs.run import Run, lacking, refuse_changes, uses_toy
 from idolctl.runs.stages import Stage
@@ -61,7 +63,7 @@ def execute(run: Run) -> Outcome:
         with prepared(run) as actions:
             left = [a for a in actions if a.kind != "skip"]
             for action in left:
-                _run_stage(run, action.stage)
+                _run_stage(run, run.plan_stage(action.stage) if action.kind == "wait" or action.fresh else action)
             return Outcome(bool(left), make_outputs(run))
     except InUse:
         if not leads_us(run.folder, run.request.launch):
@@ -73,15 +75,25 @@ def execute(run: Run) -> Outcome:
 
 @contextmanager
 def prepared(run: Run) -> Iterator[list[Action]]:
-    """Hold the run folder with everything in place for the plan that is yielded: data made, forced stages cleared."""
-    _refuse(run, run.plan())
+    """Hold the run folder with everything in place for the plan that is yielded: data made, forced stages cleared.
+
+    Raises InvalidInput over a changed recipe, Missing over data or weights that are not there; a run folder that was
+    made for it is then removed again.
+    """
+    new = not run.folder.exists()
     with run_lock(run.folder, endpoint=run.request.launch.endpoint), stoppable():
         for stage in run.stages:
             _settle(run, stage)
         if uses_toy(run.stages):
             make_toy_data(run.root)
         actions = run.plan()
-        _refuse(run, actions)
+        try:
+            refuse_changes(run, actions)
+            raise_all(lacking(run, actions))
+        except IdolError:
+            if new:
+                shutil.rmtree(run.folder, ignore_errors=True)
+            raise
         if any(a.kind != "skip" for a in actions):
             print(plan_table(actions), file=sys.stderr)
             write_json(run.folder / "environment.json", describe_environment())
@@ -91,16 +103,9 @@ def prepared(run: Run) -> Iterator[list[Action]]:
         yield actions
 
 
-def _refuse(run: Run, actions: list[Action]) -> None:
-    """Exit 2 over a changed recipe, exit 3 over missing data or weights, before anything is touched."""
-    refuse_changes(run, actions)
-    raise_all(lacking(run, actions))
-
-
-def _run_stage(run: Run, stage: Stage) -> None:
+def _run_stage(run: Run, action: Action) -> None:
     """Run one stage whose parent is done."""
-    found = run.state(stage)
-    action = _action_now(run, stage)
+    stage, found = action.stage, action.found
     refuse_changes(run, [action])
     if action.kind == "skip":
         return
@@ -110,7 +115,7 @@ def _run_stage(run: Run, stage: Stage) -> None:
     folder = run.stage_folder(stage.chain)
     folder.mkdir(parents=True, exist_ok=True)
     make_room(folder, files=_FILES, folders=_FOLDERS)
-    _write_order(run, stage)
+    _write_order(run, action)
     mark_starting(folder)
     display = make_display(stage.step, start=found.iteration, iterations=stage.config.solver.iterations)
     try:
@@ -125,13 +130,9 @@ def _run_stage(run: Run, stage: Stage) -> None:
     raise_failure(state, code, received, resume=run.request.command())
 
 
-def _action_now(run: Run, stage: Stage) -> Action:
-    """What to do now that the parent is done; what --force-step names has been cleared already."""
-    return make_plan([stage], {stage.chain: run.state(stage)}, {stage.chain: run.identity(stage)})[0]
-
-
-def _write_order(run: Run, stage: Stage) -> None:
-    folder, identity = run.stage_folder(stage.chain), run.identity(stage)
+def _write_order(run: Run, action: Action) -> None:
+    stage, identity = action.stage, action.fingerprint
+    folder = run.stage_folder(stage.chain)
     order: dict[str, Any] = {
         "key": stage_key(identity),
         "identity": identity,

@@ -22,13 +22,19 @@ Kind = Literal["skip", "resume", "run", "wait", "changed"]
 
 @dataclass(frozen=True)
 class Action:
-    """What to do with one stage. `fresh`: what is in its folder goes; `changes`: why it can't go on."""
+    """What to do with one stage, and what that was decided on.
+
+    kind: "skip" it is done; "resume" from its checkpoint; "run" from its start; "wait" for the step before; "changed",
+    it has weights of other settings.
+    """
 
     stage: Stage
     kind: Kind
     reason: str
-    fresh: bool = False
-    changes: tuple[str, ...] = ()
+    found: StageState  # on disk
+    fingerprint: dict[str, Any]  # of the stage as it is wanted now
+    fresh: bool = False  # whether what is in its folder is removed
+    changes: tuple[str, ...] = ()  # since its weights were trained
 
 
 def make_plan(
@@ -55,27 +61,30 @@ def _decide(
     forced: bool,
     force_step: int | None,
 ) -> Action:
+    def action(kind: Kind, reason: str, *, fresh: bool = False, changes: tuple[str, ...] = ()) -> Action:
+        return Action(stage, kind, reason, found, wanted, fresh=fresh, changes=changes)
+
     waits = before is not None and before.kind != "skip"
     after = f"after step {before.stage.step}" if before else ""
     if forced and (found.recorded or found.worth_keeping):
         reason = f"forced by --force-step {force_step}"
-        return Action(stage, "wait" if waits else "run", f"{after}, {reason}" if waits else reason, fresh=True)
+        return action("wait" if waits else "run", f"{after}, {reason}" if waits else reason, fresh=True)
     if not found.worth_keeping:
         reason = "not started" if not found.recorded else "started before, no checkpoint yet"
         start = _start(stage) if not stage.parent else ""
-        return Action(stage, "wait" if waits else "run", after if waits else f"{reason}{start}", fresh=forced)
+        return action("wait" if waits else "run", after if waits else f"{reason}{start}", fresh=forced)
     changes = tuple(differences(found.recorded, wanted)) if found.recorded else ("stage.json can't be read",)
     if changes:
         reason = f"{len(changes)} thing{'s' * (len(changes) > 1)} changed since its weights were trained"
-        return Action(stage, "changed", reason, changes=changes)
+        return action("changed", reason, changes=changes)
     if waits:
-        return Action(stage, "wait", after)
+        return action("wait", after)
     if found.done:
-        return Action(stage, "skip", f"done, {stage.config.solver.iterations} iterations")
+        return action("skip", f"done, {stage.config.solver.iterations} iterations")
     total = stage.config.solver.iterations
     if found.iteration >= total or found.has_weights:
-        return Action(stage, "resume", "trained, evaluation is left")
-    return Action(stage, "resume", f"at iteration {found.iteration} of {total}")
+        return action("resume", "trained, evaluation is left")
+    return action("resume", f"at iteration {found.iteration} of {total}")
 
 
 def _start(stage: Stage) -> str:

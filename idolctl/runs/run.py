@@ -100,10 +100,17 @@ class Run:
         )
 
     def plan(self) -> list[Action]:
-        """What is to be done now."""
-        found = {s.chain: self.state(s) for s in self.stages}
-        wanted = {s.chain: self.identity(s) for s in self.stages}
-        return make_plan(self.stages, found, wanted, force_step=self.request.force_step)
+        """What is to be done now, an action for each stage."""
+        return self._plan(self.stages, self.request.force_step)
+
+    def plan_stage(self, stage: Stage) -> Action:
+        """What is to be done with a stage once its parent is done; what --force-step names has been removed by then."""
+        return self._plan([stage], None)[0]
+
+    def _plan(self, stages: Sequence[Stage], force_step: int | None) -> list[Action]:
+        found = {s.chain: self.state(s) for s in stages}
+        wanted = {s.chain: self.identity(s) for s in stages}
+        return make_plan(stages, found, wanted, force_step=force_step)
 
     def _start(self, stage: Stage) -> str | None:
         if stage.parent:
