@@ -16,6 +16,7 @@ import safetensors
 from idol_core.config import StageConfig, stage_from_dict, stage_to_dict
 from idol_core.constraints import findings
 from idol_core.errors import Integrity
+from idol_core.system.stand_ins import refuse_stand_in
 
 _FIX = "fetch or train the weights again"
 
@@ -41,6 +42,7 @@ def file_metadata(path: Path) -> Carried:
     if path.suffix != ".safetensors":
         return Carried(None, None)
     try:
+        refuse_stand_in(path)
         with safetensors.safe_open(path, framework="numpy") as stored:
             metadata = stored.metadata() or {}
     except (safetensors.SafetensorError, OSError, ValueError) as error:

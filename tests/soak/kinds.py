@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from inspect import signature
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import torch
 
@@ -138,12 +136,11 @@ def checkpoints(rng: Random, home: Path, work: Path) -> list[Command]:
     shutil.copytree(_stage(home) / "checkpoints", folder)
     before, newest = sorted(folder.glob("*.pt"))
     _changed(rng, newest, newest, mutators.change_archive)
-    # `like` (what a usable checkpoint holds) is asked for once unusable ones are told apart by more than their zip
-    more = {"like": torch.load(before, weights_only=True)} if "like" in signature(load_newest).parameters else {}
+    like = torch.load(before, weights_only=True)
 
     def load() -> None:
-        found: Any = load_newest(folder, warn=lambda text: None, **more)
-        if (found[0] if isinstance(found, tuple) else found) is None:
+        found, _ = load_newest(folder, like=like, warn=lambda text: None)
+        if found is None:
             raise AssertionError("the checkpoint before the damaged one was not found")
 
     return [load]

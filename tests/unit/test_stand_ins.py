@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from idol_core.errors import Integrity
+from idol_core.metadata import file_metadata
 from idol_core.system.stand_ins import refuse_stand_in
 from idol_core.weights import open_weights
 
@@ -31,8 +32,9 @@ def test_weights_that_never_came_are_told_as_that(name, tmp_path):
     )
     for content, said, fix in kinds:
         path.write_bytes(content)
-        with pytest.raises(Integrity, match=said) as caught:
-            open_weights(path)
+        for read in (open_weights, file_metadata) if name == "w.safetensors" else (open_weights,):
+            with pytest.raises(Integrity, match=said) as caught:
+                read(path)
         assert (caught.value.where, fix in caught.value.fix) == (str(path), True)
 
 
