@@ -1,4 +1,4 @@
-"""The one place where configurations become modules, and where new modules get their first values."""
+"""Build modules from configurations, and initialise them. No other code turns settings into modules."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _feedforward(config: ModelConfig) -> FeedForward:
 
 
 def _initialise_backbone(backbone: nn.Module) -> None:
-    """As usual from scratch: convolutions Kaiming normal by fan-out, Swin's linear layers truncated normal."""
+    """Initialise a backbone: convolutions Kaiming normal by fan-out, Swin's linear layers truncated normal."""
     for module in backbone.modules():
         if isinstance(module, NormedConv):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -137,7 +137,7 @@ def _initialise_backbone(backbone: nn.Module) -> None:
 
 @torch.no_grad()
 def _initialise(model: IDOL) -> None:
-    """First values of everything but the backbone and the decoder's heads; what is not named keeps torch's defaults."""
+    """Initialise everything but the backbone and the decoder's heads; what is not named keeps torch's defaults."""
     for module in model.pyramid.modules():
         if isinstance(module, nn.Conv2d):
             _xavier(module)

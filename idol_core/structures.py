@@ -1,4 +1,4 @@
-"""What travels between the rooms of the core.
+"""Tensors that modules of the core pass to each other.
 
 B frames, N instances (padded), Q queries, K classes, C channels, L decoder layers.
 

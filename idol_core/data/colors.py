@@ -1,4 +1,4 @@
-"""Random colors of training frames, as one affine map of RGB."""
+"""Color jitter: brightness, contrast, saturation and hue as one affine map of RGB."""
 
 from __future__ import annotations
 

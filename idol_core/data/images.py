@@ -1,4 +1,4 @@
-"""A labelled video set seen as images: every frame on its own, for steps 1 and 2 and for their scores."""
+"""Use a labelled video set as images: every frame on its own, for steps 1 and 2 and their scores."""
 
 from __future__ import annotations
 

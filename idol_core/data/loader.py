@@ -1,4 +1,4 @@
-"""Batches for training, made in worker processes. A batch depends on the seed and its place only."""
+"""The training loader: batches made in worker processes; each depends only on the seed and its position."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def item_names(config: StageConfig, dataset: Dataset, iteration: int, *, rank: i
 
 
 class MicroBatches(TorchDataset[Batch]):
-    """Makes the micro-batch at any place; failures are returned, not raised, to cross process borders whole."""
+    """Makes the micro-batch at any position; failures are returned, not raised, so that they arrive unchanged."""
 
     def __init__(self, config: StageConfig, dataset: Dataset) -> None:
         self._config, self._dataset = config, dataset

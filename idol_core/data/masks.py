@@ -1,4 +1,4 @@
-"""Masks of augmented frames, sampled straight from run lengths: the cost follows an object's extent, not the frame's.
+"""Masks of augmented frames, sampled from run lengths without decoding the frame: small objects cost little.
 
 Each target pixel takes the value of the source pixel under its centre, as with PIL's NEAREST.
 """

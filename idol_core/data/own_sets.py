@@ -1,4 +1,4 @@
-"""Data sets that a data root holds besides those built in: described by a small YAML file each, and splits.
+"""A user's own data sets (one YAML file each) and splits, found below the data root.
 
 ROOT/NAME.yaml gives NAME_train and, where it has that part, NAME_val; relative paths are taken from the file's folder:
 

@@ -55,7 +55,7 @@ def draw_video_pair(
 
 
 def recolor_pair(rng: Generator, config: InputConfig, key: Sample, ref: Sample) -> tuple[Sample, Sample]:
-    """The same new colors for both, for colors tell who is who."""
+    """Same color jitter for both frames: color is an identity cue."""
     colors = draw_colors(rng, config.color)
     return key._replace(image=recolor(key.image, colors)), ref._replace(image=recolor(ref.image, colors))
 

@@ -1,4 +1,4 @@
-"""Which item stands at which place of which batch: a function of the seed alone, whatever the processes and workers."""
+"""Order of training items: a function of the seed alone, whatever the number of processes and loader workers."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _parts(solver: SolverConfig, world: int) -> int:
 
 
 class EpochOrder:
-    """Item at every position of an endless stream that goes through all items, shuffled anew in each epoch.
+    """An endless order of items: every epoch goes through all of them, shuffled differently.
 
     With `group` > 1, each `group` positions in a row hold items of one orientation as far as the epoch allows, so
     that a micro-batch carries little padding (detectron2's aspect-ratio grouping).

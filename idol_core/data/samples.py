@@ -1,4 +1,4 @@
-"""Frames of a labelled set with the instances that training learns from."""
+"""Frames of a labelled set with their instances, under a given augmentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Geometry of training and test frames, with torchvision.transforms.v2. Pixels stay uint8 until they are collated."""
+"""Flip, resize and crop of training and test frames (torchvision.transforms.v2); pixels stay uint8 until collated."""
 
 from __future__ import annotations
 

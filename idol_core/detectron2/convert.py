@@ -1,4 +1,4 @@
-"""Our structures and detectron2's, both ways."""
+"""Convert between our structures and detectron2's (ImageList, Instances, BitMasks)."""
 
 from __future__ import annotations
 

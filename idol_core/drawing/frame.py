@@ -1,4 +1,4 @@
-"""Draws tracked objects on a frame: mask, contour, class and id, in one color per track for as long as it lives."""
+"""Draw tracked objects on a frame: mask, contour, class and id, in a fixed color per track."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process group of a stage: torchrun's environment in, rank, world and device out."""
+"""The process group of a stage: rank, world size and device from torchrun's environment, and collectives."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def is_peer_loss(error: BaseException) -> bool:
 
 
 def backends() -> list[str]:
-    """Names of the ways to talk that this torch has."""
+    """Communication backends that this torch has (nccl, gloo)."""
     if not dist.is_available():
         return []
     there = {"gloo": dist.is_gloo_available, "nccl": dist.is_nccl_available, "mpi": dist.is_mpi_available}

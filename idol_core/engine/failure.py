@@ -1,4 +1,4 @@
-"""Why a stage ended early, left in `state.json` once, by the process that failed first."""
+"""Record in `state.json` why a stage failed: once, by the process that failed first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The next batches from the loader; one that stalls or dies is told with the items it was busy with."""
+"""Take the next batches from the loader; a loader that stalls or dies is reported with the items it was loading."""
 
 from __future__ import annotations
 
@@ -36,14 +36,15 @@ def next_batches(
     names: Callable[[int], list[str]],
     warn: Callable[[str], None],
 ) -> list[Batch]:
-    """The micro-batches of `iteration`. `warn` hears of a loader that lets wait, with the `names` of its items.
+    """The micro-batches of `iteration`. `warn` is called when the loader stalls, with the `names` of its items.
 
     Raises:
         LoaderLost: a loader process ended.
     """
 
     def bark(seconds: float) -> None:
-        warn(f"the loader stalls: {seconds:.0f} s without iteration {iteration}, that is {', '.join(names(iteration))}")
+        items = ", ".join(names(iteration))
+        warn(f"the loader stalls: no batch for iteration {iteration} for {seconds:.0f} s; it loads {items}")
 
     try:
         with watchdog(STALL_SECONDS, bark):

@@ -1,4 +1,4 @@
-"""Results of several processes put together through files: nobody waits in a collective, however uneven the parts."""
+"""Collect the results of several processes through files, so that none waits in a collective for a slower one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stage tells the outside: `state.json` (where it stands) and `metrics.jsonl` (a line per report)."""
+"""Write a stage's `state.json` (its status) and `metrics.jsonl` (a line per report)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Muon (Jordan et al. 2024): momentum whose steps are orthogonal matrices, for the hidden layers of a fresh network.
+"""Muon (Jordan et al. 2024): an optimizer whose steps are orthogonalised momentum, for hidden layers.
 
 torch.optim.Muon takes matrices alone, one after the other and in bfloat16, which a processor without such instructions
 computes ten times slower; here convolutions take part, all matrices with one shorter side go together, and in float32.

@@ -1,4 +1,4 @@
-"""What to do about a gradient that is not finite: name the items that it comes from."""
+"""Stop on a gradient that is not finite, naming the training items that caused it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One stage from its folder: read stage.json, start from the right weights, train, write weights, evaluate."""
+"""Run one stage from its folder: read stage.json, load the start weights, train, write weights, evaluate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop of a stage: batches in, weights moved, checkpoints and lines out."""
+"""The training loop of a stage: forward, backward, optimizer step, checkpoints, reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults of result and annotation files, gathered so that one error tells of all."""
+"""Collect the faults of a results or annotation file and raise one error for all of them."""
 
 from __future__ import annotations
 

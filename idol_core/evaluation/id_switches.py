@@ -1,4 +1,4 @@
-"""How well identities hold: for each video, how often an object's track changes, and in how many frames it has one."""
+"""Identity switches of each video: how often an object changes its track, and in how many frames it has one."""
 
 from __future__ import annotations
 

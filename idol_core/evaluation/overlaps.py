@@ -1,4 +1,4 @@
-"""Overlaps of results and ground truth, video by video and class by class: what every video score is made of."""
+"""IoU of every result track with every ground-truth track, by video and class: the input of all video scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""COCO's detection protocol on given overlaps: greedy matching by score, interpolated precision, recall.
+"""COCO's evaluation protocol on given overlaps: greedy matching by score, interpolated precision, recall.
 
 Everything carries a leading axis of groups A (area ranges, occlusion groups): a group ignores part of the ground truth
 and part of the unmatched detections. T IoU thresholds, D detections, G ground truths, R recall points.

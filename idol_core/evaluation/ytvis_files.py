@@ -1,4 +1,4 @@
-"""YouTube-VIS ground truth and results, read for scoring: checked, and hardly larger than their compressed masks."""
+"""Read YouTube-VIS ground truth and results for scoring: checked, masks kept compressed."""
 
 from __future__ import annotations
 

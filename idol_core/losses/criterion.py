@@ -43,7 +43,7 @@ class Matched(NamedTuple):
 
 
 class Criterion:
-    """Weighs and adds up what a batch costs. Holds no parameters and no state."""
+    """The training losses of a batch, weighted. Holds no parameters and no state."""
 
     def __init__(self, config: LossConfig) -> None:
         self.config = config
@@ -67,13 +67,18 @@ class Criterion:
         of matched queries of every layer and, for pairs, the number of contrastive instances at the end: float [L] or
         [L + 1]. What it returns divides the losses; 1 stands for 0.
         """
+        # Assign the queries of the key frames to instances, in every decoder layer.
         keys = decoded if batch.ref is None else decoded.frames(slice(0, None, 2))
         assignment = match(keys.logits, keys.boxes, batch.key)
+
+        # Count the matches that the losses are divided by: of every layer, then of the contrastive loss.
         counts = (assignment.gt >= 0).sum((1, 2))
         if batch.ref is not None:
             counts = torch.cat((counts, batch.ref.valid.sum()[None]))
         total = total_matches(counts.float())
         normalizer = torch.where(total > 0, total, 1.0)
+
+        # Detection losses of the key frames, then the contrastive losses between key and reference frames.
         layers = len(assignment.gt)
         losses = self._named(self._detection(model, keys, batch.key, assignment), normalizer[:layers])
         if batch.ref is not None:

@@ -28,7 +28,7 @@ class Assignment(NamedTuple):
 
 
 class Costs(NamedTuple):
-    """What assigning a query to an instance costs, and how well the two overlap."""
+    """Cost and overlap of every pair of instance and query."""
 
     cost: Tensor  # [..., N, Q] float32; inf in rows that are not valid
     iou: Tensor  # [..., N, Q] float32; 0 in rows that are not valid
@@ -65,20 +65,26 @@ def pair_costs(probs: Tensor, boxes: Tensor, targets: Targets) -> Costs:
     valid = targets.valid[..., None]
     ours, theirs = cxcywh_to_xyxy(targets.boxes), cxcywh_to_xyxy(boxes)
     iou, _ = pairwise_iou(ours, theirs)
-    giou = pairwise_giou(ours, theirs)
 
+    # Overlap: minus GIoU, weight 3.
+    overlap_cost = 3.0 * -pairwise_giou(ours, theirs)
+
+    # Class: focal loss of the instance's class as a positive, less the same as a negative.
     labels = targets.labels[..., None].expand(*iou.shape)
     prob = probs.transpose(-1, -2).gather(-2, labels)
     negative = 0.75 * prob**2 * -(1 - prob + 1e-8).log()
     positive = 0.25 * (1 - prob) ** 2 * -(prob + 1e-8).log()
+    class_cost = positive - negative
 
+    # Place: 100 unless the query's centre lies in the box and near its centre; 10,000 more for a query whose centre is
+    # in no instance's box or centre zone.
     x, y = boxes[..., None, :, 0], boxes[..., None, :, 1]
     in_box = _strictly_within(x, y, ours)
     centre = targets.boxes[..., :2]
     in_centre = _strictly_within(x, y, torch.cat((centre - CENTRE_RADIUS, centre + CENTRE_RADIUS), -1))
     outside = ~((in_box | in_centre) & valid).any(-2, keepdim=True)
 
-    cost = (positive - negative) + 3.0 * -giou + OFF_CENTRE_COST * ~(in_box & in_centre) + OUTSIDE_COST * outside
+    cost = class_cost + overlap_cost + OFF_CENTRE_COST * ~(in_box & in_centre) + OUTSIDE_COST * outside
     return Costs(cost.masked_fill(~valid, torch.inf), iou.masked_fill(~valid, 0.0))
 
 

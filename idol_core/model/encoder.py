@@ -1,4 +1,4 @@
-"""The deformable encoder (Zhu et al. 2021): every cell of the pyramid looks around itself on all levels."""
+"""The deformable encoder (Zhu et al. 2021): every cell attends to points around it on all levels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conditional convolutions (CondInst, Tian et al. 2020): each query brings the weights that draw its own mask."""
+"""Mask head of CondInst (Tian et al. 2020): each query predicts the weights of the convolutions that draw its mask."""
 
 from __future__ import annotations
 

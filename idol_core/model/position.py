@@ -1,4 +1,4 @@
-"""Where the cells of a feature pyramid lie: sine encoding, valid ratios, reference points.
+"""Positions of pyramid cells: sine encoding, valid ratios, reference points.
 
 A pyramid is a sequence of S cells, its levels concatenated, each row-major. Frames are padded at the bottom and right;
 `padding` is True there.

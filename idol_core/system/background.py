@@ -1,4 +1,4 @@
-"""Work beside other work, in a thread: items made before they are asked for, tasks done behind their giver."""
+"""Background threads: prefetch an iterable; run tasks while the caller continues."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Background:
         self._thread.start()
 
     def add(self, task: Task) -> None:
-        """Give a task; waits while too many others wait. Raises what an earlier task raised."""
+        """Queue a task; blocks while the queue is full. Raises what an earlier task raised."""
         self._put(task)
         self.check()
 

@@ -1,4 +1,4 @@
-"""Where downloaded weights lie on disk, by name. No network and no zoo: `idolctl fetch` fills the cache."""
+"""The cache folder of downloaded weights, looked up by name. `idolctl fetch` fills it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be looked at from its first frame on, more than once: a video file, image files, a recording of a camera."""
+"""Clips that can be read repeatedly from the start: a video file, image files, a recorded camera."""
 
 from __future__ import annotations
 

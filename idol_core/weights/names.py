@@ -1,4 +1,4 @@
-"""How the published checkpoints name what our modules name otherwise, one to one."""
+"""Parameter names in published checkpoints and ours, one to one."""
 
 from __future__ import annotations
 

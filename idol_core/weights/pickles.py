@@ -1,4 +1,4 @@
-"""A reader for pickles of numpy arrays, and of nothing else."""
+"""Read pickles that hold numpy arrays and plain containers; anything else is refused."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _latin1(text: str, encoding: str) -> bytes:
 
 
 def _empty_bytes() -> bytes:
-    """How they write none."""
+    """How old pickle protocols write empty bytes."""
     return b""
 
 

@@ -1,4 +1,4 @@
-"""The layout of the published checkpoints (detectron2 `.pth` files of the authors) to ours and back."""
+"""Convert state dicts between the layout of the published checkpoints and ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starting a model from another one's weights: a parent stage, a published checkpoint, an ImageNet backbone."""
+"""Initialise a model from other weights: the step before, a published checkpoint, an ImageNet backbone."""
 
 from __future__ import annotations
 

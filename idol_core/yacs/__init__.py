@@ -1,4 +1,4 @@
-"""Configurations of the original, in detectron2's form: every key, its default, and what it is here. No torch.
+"""The original's detectron2 configuration keys: each with its default and what it means here. Imports no torch.
 
 The one table (FIELDS) serves the importer of YAML files, the model behind detectron2's interfaces and the test that
 holds the shipped recipes against the published ones.

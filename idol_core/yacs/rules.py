@@ -1,4 +1,4 @@
-"""What can be said of a key: it sets something of ours, our code needs one value of it, or nothing reads it."""
+"""Kinds of keys: it sets a setting of ours, only some values are supported, or nothing reads it."""
 
 from __future__ import annotations
 

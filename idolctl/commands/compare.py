@@ -17,7 +17,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command(epilog=options.examples("idolctl compare toy-tiny other"))
 def compare(
     first: Annotated[str, typer.Argument(help="A run's name or folder.", autocompletion=complete.runs)],
-    second: Annotated[str, typer.Argument(help="Another one's.", autocompletion=complete.runs)],
+    second: Annotated[str, typer.Argument(help="The run to compare it with.", autocompletion=complete.runs)],
     runs_dir: options.RUNS = None,
     as_json: options.JSON = False,
 ) -> None:

@@ -27,7 +27,11 @@ def cp(
     source = find_recipe(recipe)
     target = dest / source.name if dest.is_dir() else dest
     if target.suffix not in (".yaml", ".yml"):
-        raise InvalidInput(f"{target} is no YAML file's name", where=str(dest), fix=f"idolctl cp {recipe} {dest}.yaml")
+        raise InvalidInput(
+            f"output must end in .yaml or .yml: {target}",
+            where=str(dest),
+            fix=f"idolctl cp {recipe} {dest}.yaml",
+        )
     if target.exists() and not force:
         raise InvalidInput(f"{target} is there already", where=str(target), fix=f"idolctl cp {recipe} {dest} --force")
     with write_aside(target) as aside:

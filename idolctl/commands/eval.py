@@ -50,7 +50,7 @@ def eval_command(
     ] = None,
     results: Annotated[Path | None, typer.Option(help="Score this results file instead.")] = None,
     annotations: Annotated[Path | None, typer.Option(help="The ground truth of --results.")] = None,
-    occlusion: Annotated[bool, typer.Option("--occlusion", help="By OVIS's occlusion groups too.")] = False,
+    occlusion: Annotated[bool, typer.Option("--occlusion", help="Also score OVIS's occlusion groups.")] = False,
     per_video: Annotated[bool, typer.Option("--per-video", help="AP and identity switches of every video.")] = False,
     errors: Annotated[
         bool, typer.Option("--errors", help="Why AP is lost: kinds of errors, and the AP without each of them.")
@@ -67,7 +67,7 @@ def eval_command(
         typer.Option("--set", metavar="KEY=VALUE[,VALUE]", help="tracker.new_threshold=.3; several values: a table."),
     ] = None,
     oracle: Annotated[
-        Oracle | None, typer.Option(help="Give true identities in every frame, or between clips only.")
+        Oracle | None, typer.Option(help="Replace identities by the true ones: in every frame, or between clips.")
     ] = None,
     clip_length: Annotated[int, typer.Option("--clip-length", min=1, help="Frames of a clip.")] = 10,
     classes_map: options.CLASSES_MAP = None,

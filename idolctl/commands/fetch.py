@@ -27,11 +27,11 @@ def fetch_command(
     names: Annotated[
         list[str] | None, typer.Argument(help="Names of the zoo (idolctl ls zoo).", autocompletion=complete.zoo)
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that was published.")] = False,
-    mirror: Annotated[list[str] | None, typer.Option(help="An address or folder that holds NAME.pth; first.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Everything that was published.")] = False,
+    mirror: Annotated[list[str] | None, typer.Option(help="URL or folder that holds NAME.pth; tried first.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Use the cache and mirror folders only.")] = False,
-    check: Annotated[bool, typer.Option("--verify", help="Hash what is cached again; download nothing.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be fetched from where.")] = False,
+    check: Annotated[bool, typer.Option("--verify", help="Check cached files by their hashes; no download.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be fetched from where.")] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without a byte before a new attempt.")] = 30.0,
     as_json: options.JSON = False,
 ) -> None:

@@ -42,7 +42,7 @@ def import_(
         print(text, end="")
         return
     if out.suffix not in (".yaml", ".yml"):
-        raise InvalidInput(f"{out} is no YAML file's name", where="-o", fix=f"-o {out}.yaml")
+        raise InvalidInput(f"output must end in .yaml or .yml: {out}", where="-o", fix=f"-o {out}.yaml")
     if out.exists() and not force:
         raise InvalidInput(f"{out} is there already", where=str(out), fix="--force replaces it")
     with write_aside(out) as aside:

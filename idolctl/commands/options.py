@@ -21,7 +21,7 @@ BACKBONE = Annotated[
         help="r50, r101, swinl, tiny or a YAML file; default: the recipe's.", autocompletion=complete.backbones
     ),
 ]
-RUNS = Annotated[Path | None, typer.Option("--runs-dir", help="Where runs go; default: runs/.")]
+RUNS = Annotated[Path | None, typer.Option("--runs-dir", help="Folder of runs; default: runs/.")]
 ROOT = Annotated[Path | None, typer.Option(help="Data root; default: $DETECTRON2_DATASETS, else datasets/.")]
 CLASSES_MAP = Annotated[
     list[str] | None,

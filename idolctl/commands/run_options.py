@@ -35,13 +35,13 @@ NAME = Annotated[str | None, typer.Option(help="The run's name; default: RECIPE-
 INIT = Annotated[
     str | None,
     typer.Option(
-        help="What the first step starts from: a name of the zoo, a file, or none (from scratch).",
+        help="Weights that the first step starts from: a name of the zoo, a file, or 'none' (from scratch).",
         autocompletion=complete.weights,
     ),
 ]
 FORCE = Annotated[int | None, typer.Option("--force-step", help="Train this step again, and those after it.")]
 LAUNCHER = Annotated[
-    Launcher | None, typer.Option(help="What starts the processes; default: torchrun for several, else none.")
+    Launcher | None, typer.Option(help="How processes are started; default: torchrun for several, else directly.")
 ]
 GPUS = Annotated[
     int | None,
@@ -50,15 +50,15 @@ GPUS = Annotated[
         show_default=False,
     ),
 ]
-NODES = Annotated[int, typer.Option(help="Machines; the same command runs on each of them (slurm does that).")]
+NODES = Annotated[int, typer.Option(help="Number of machines; start the same command on each (slurm does that).")]
 ENDPOINT = Annotated[
-    str | None, typer.Option("--rdzv-endpoint", metavar="HOST:PORT", help="Where several machines meet.")
+    str | None, typer.Option("--rdzv-endpoint", metavar="HOST:PORT", help="Rendezvous address of several machines.")
 ]
 TIME = Annotated[str | None, typer.Option("--time", help="Slurm's time limit of a job.")]
 PARTITION = Annotated[str | None, typer.Option(help="Slurm's partition.")]
 SLURM = Annotated[
     list[str] | None,
-    typer.Option(metavar="KEY=VALUE", help="Anything for sbatch: account=NAME, qos=NAME, gpus_per_node=0 (none)."),
+    typer.Option(metavar="KEY=VALUE", help="Further sbatch options: account=NAME, qos=NAME, gpus_per_node=0 (none)."),
 ]
 
 

@@ -40,7 +40,7 @@ def make(
         ),
     ],
     val_fraction: Annotated[float, typer.Option("--val-fraction", help="Share of the videos that validate.")] = 0.2,
-    seed: Annotated[int, typer.Option(help="Another seed, another split.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the split.")] = 0,
     name: Annotated[str | None, typer.Option(help="The split's name; default: valFRACTION-seedN.")] = None,
     root: options.ROOT = None,
     as_json: options.JSON = False,
@@ -86,7 +86,7 @@ def verify(
 @app.command(epilog=options.examples("idolctl split fetch oracle"))
 def fetch(
     name: Annotated[str, typer.Argument(help="oracle: OVIS's published split.")] = "oracle",
-    mirror: Annotated[list[str] | None, typer.Option(help="An address or folder that holds oracle_split/.")] = None,
+    mirror: Annotated[list[str] | None, typer.Option(help="URL or folder that holds oracle_split/.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Use the cache and mirror folders only.")] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without a byte before a new attempt.")] = 30.0,
     root: options.ROOT = None,

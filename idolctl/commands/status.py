@@ -25,7 +25,7 @@ def status(
     runs: Annotated[
         list[str] | None, typer.Argument(help="Names or folders of runs; default: all.", autocompletion=complete.runs)
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it anew every other second, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds until Ctrl-C.")] = False,
     runs_dir: options.RUNS = None,
     as_json: options.JSON = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""A configuration in detectron2's form as one of our recipes: in memory to run it, or as a file to keep."""
+"""Turn a detectron2 configuration into a recipe: in memory to run it, or as YAML text."""
 
 from __future__ import annotations
 

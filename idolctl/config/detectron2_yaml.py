@@ -1,4 +1,4 @@
-"""A YAML configuration in detectron2's form, with what it is based on and overrides, every value with its place."""
+"""Read a detectron2 YAML configuration with its `_BASE_` files and overrides; every value keeps its file and line."""
 
 from __future__ import annotations
 

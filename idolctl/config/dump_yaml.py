@@ -1,4 +1,4 @@
-"""Settings as YAML that people read: every value with the place it comes from beside it."""
+"""Write settings as YAML, each value with the file and line it comes from in a comment."""
 
 from __future__ import annotations
 

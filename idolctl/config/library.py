@@ -1,4 +1,4 @@
-"""The recipes and backbones that ship with idolctl, and a user's own beside them."""
+"""Find and load recipes and backbones: shipped ones by name, a user's own by path."""
 
 from __future__ import annotations
 

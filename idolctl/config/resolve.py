@@ -1,4 +1,4 @@
-"""A recipe, a backbone and a step become one StageConfig, and every value knows which file and line it came from.
+"""Combine recipe, backbone, step and --set into one StageConfig; every value keeps its file and line.
 
 Order, later wins: defaults (idol_core.config) < recipe < backbone < step < --set. A recipe that extends another one
 lies over all of it, so that what stands in the file you wrote wins over what it builds on.

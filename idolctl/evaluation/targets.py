@@ -1,4 +1,4 @@
-"""Whom `idolctl eval` is asked about: a run, a stage of one, a weights file or a name of the zoo."""
+"""Resolve the targets of `idolctl eval`: a run, a stage, a weights file or a name of the zoo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Walk the plan: put a stage's folder in order, start its worker, follow it, go on with the next."""
+"""Carry out a run: prepare each stage's folder, start its worker, follow it to its end, then the next stage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the end of a worker process means: raise the error that belongs to its exit code, signal or state.json."""
+"""Turn the end of a worker process into an error: by its exit code, the signal, or state.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Start a stage's processes on this machine; on the further machines of a group, when the first one says so."""
+"""Start a stage's processes on this machine; further machines of a group wait for the first one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stages as Slurm jobs through submitit, each waiting for the one before."""
+"""Submit the stages of a run as Slurm jobs (through submitit), each waiting for the one before."""
 
 from __future__ import annotations
 

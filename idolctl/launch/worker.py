@@ -1,4 +1,4 @@
-"""The worker process of a stage on this machine, or torchrun with several; followed until it ends."""
+"""Start the worker process of a stage (or torchrun with several) and follow it until it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was found in a clip, as files: results, a table per track, a video and a sheet with the tracks drawn."""
+"""Write the tracks of a clip: a results file and a CSV table per track."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two runs side by side: settings that differ, and what each step scored."""
+"""Compare two runs: settings that differ, and the scores of each step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs on disk: which stages there are below a runs folder, and which one a command means."""
+"""Find runs and their stages on disk."""
 
 from __future__ import annotations
 

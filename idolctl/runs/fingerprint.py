@@ -1,4 +1,4 @@
-"""What makes a stage the same stage: its settings, what it starts from, the annotations it reads."""
+"""Fingerprint of a stage: its settings, the weights it starts from and the annotations it reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files a run ends with, in its own folder: weights, results, submission, pictures."""
+"""Make the final files of a run: weights, results, submission, overlay, contact sheet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many processes a stage runs on, and the command that starts those of this machine."""
+"""How many processes a stage runs on, on how many machines."""
 
 from __future__ import annotations
 

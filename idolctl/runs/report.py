@@ -1,4 +1,4 @@
-"""What a run says about itself: its plan before, its scores, files and next steps after."""
+"""Text of a run: its plan, its scores, its files and useful next commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was asked for, made ready: stages, the run's folder, the data root and what is known of every stage."""
+"""A run: its stages, its folder and its data root, made from the options of the command line."""
 
 from __future__ import annotations
 

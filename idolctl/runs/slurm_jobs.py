@@ -1,4 +1,4 @@
-"""The jobs of a run that were given to Slurm, and what Slurm says of them now."""
+"""Slurm jobs of a run: which were submitted, and their state in the queue."""
 
 from __future__ import annotations
 

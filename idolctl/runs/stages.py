@@ -1,4 +1,4 @@
-"""The stages of a run: which steps, each from the one before, the first from weights or from scratch."""
+"""The stages of a run: each step starts from the one before, the first from weights or from scratch."""
 
 from __future__ import annotations
 

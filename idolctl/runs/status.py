@@ -1,4 +1,4 @@
-"""How the stages of a run stand: from its files, whoever writes them."""
+"""Status of a run's stages, read from its files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a running stage looks: a live bar on a terminal, plain lines elsewhere. Everything on stderr."""
+"""Show a running stage on stderr: a live bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

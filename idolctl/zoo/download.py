@@ -1,4 +1,4 @@
-"""One file over HTTP(S): resumed over ranges, retried with growing pauses, never mistaken for a web page."""
+"""Download one file over HTTP(S): resume, retry with growing pauses, refuse web pages sent in its place."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Progress = Callable[[int, int | None], None]
 
 
 class TransientError(Exception):
-    """What may be otherwise the next time: a cut connection, a server that is busy."""
+    """A failure worth another attempt: a cut connection, a busy server."""
 
 
 def download(url: str, part: Path, *, timeout: float, progress: Progress, retries: int = RETRIES) -> None:

@@ -1,4 +1,4 @@
-"""The published weights by name: what they are, where they can be had, how they scored (recipes/zoo.yaml)."""
+"""The published weights by name: sources, sizes, scores (recipes/zoo.yaml)."""
 
 from __future__ import annotations
 

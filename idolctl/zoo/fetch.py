@@ -1,4 +1,4 @@
-"""Fill the cache: a file of the zoo is downloaded, checked, pinned and converted, by one process at a time."""
+"""Fetch published weights into the cache: download, check, pin the hash, convert; one process at a time."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _there_already(entry: ZooEntry) -> Fetched | None:
 
 
 def none_worked(name: str, tried: list[IdolError], *, offline: bool, holds: str) -> IdolError:
-    """The error of a file that no source gave: a wrong one weighs more than one that did not come."""
+    """The error of a file that no source gave: a wrong one weighs more than one that could not be downloaded."""
     wrong = [e for e in tried if isinstance(e, Integrity)]
     mirror = f"idolctl fetch {name} --mirror URL|DIR (one that holds {holds})"
     if wrong:
@@ -77,7 +77,7 @@ def none_worked(name: str, tried: list[IdolError], *, offline: bool, holds: str)
         what = f"{name} is not in the cache" + (" and nothing may be downloaded" if offline else "")
         return Missing(what, where=str(cache_folder()), fix=mirror)
     what = tried[0].what if len(tried) == 1 else "; ".join(f"{e.where}: {e.what}" for e in tried)
-    return NetworkError(f"{name} did not come: {what}", where="; ".join(e.where for e in tried), fix=mirror)
+    return NetworkError(f"{name} could not be downloaded: {what}", where="; ".join(e.where for e in tried), fix=mirror)
 
 
 def _from(source: Source, entry: ZooEntry, folder: Path, timeout: float, progress: Progress) -> Fetched:

@@ -1,4 +1,4 @@
-"""What a converted file carries beside its tensors, so that it opens without the zoo: recipe and class names."""
+"""Metadata of converted weights: recipe and class names, so that the file can be used on its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Temporary files of transfers: private to a process, taken over once that process has ended."""
+"""Temporary files of downloads: private to a process, continued by another once that process has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hashes of what was fetched: trusted on first use, checked ever after."""
+"""Pinned hashes of downloads: trusted on first use, checked from then on."""
 
 from __future__ import annotations
 

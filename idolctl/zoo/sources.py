@@ -1,4 +1,4 @@
-"""Where a file of the zoo may come from: a folder, an HTTP address, Google Drive."""
+"""Sources of a file: mirror folders, HTTP addresses, Google Drive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is in a toy clip and how it moves: wanderers, look-alikes that cross, and objects that leave and come back."""
+"""Paths of toy objects: wandering, look-alikes that cross, objects that leave and come back."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Look(NamedTuple):
     angle: float
 
     def resembles(self, other: Look) -> bool:
-        """Too near to be told apart under shading and JPEG."""
+        """Whether two looks are too similar to tell apart under shading and JPEG."""
         apart = abs((self.hue - other.hue + 0.5) % 1 - 0.5)
         return apart < 0.2
 
