@@ -23,7 +23,10 @@ def numbered(count: int) -> tuple[str, ...]:
 def labels(names: Mapping[int, str]) -> dict[int, str]:
     """What tables call each class, by id: its name, with the id where several have that name."""
     often = Counter(names.values())
-    return {number: name if often[name] == 1 else f"{name} (id {number})" for number, name in names.items()}
+    called = {number: name if often[name] == 1 else f"{name} (id {number})" for number, name in names.items()}
+    if len(set(called.values())) < len(called):  # a name looks like another's label
+        called = {number: f"{name} (id {number})" for number, name in names.items()}
+    return called
 
 
 def parse_same(pairs: Sequence[str]) -> dict[str, str]:

@@ -11,12 +11,12 @@ import numpy as np
 
 from idol_core.config import DataSource
 from idol_core.data.annotations.coco import read_coco
-from idol_core.data.annotations.index import AnnotationIndex
+from idol_core.data.annotations.index import MEND, AnnotationIndex
 from idol_core.data.annotations.index_store import open_index
 from idol_core.data.annotations.json_stream import Progress
 from idol_core.data.annotations.rle import RLE
 from idol_core.data.annotations.ytvis import read_vis
-from idol_core.errors import InvalidInput
+from idol_core.errors import Integrity, InvalidInput
 
 
 class Video(NamedTuple):
@@ -71,7 +71,8 @@ class Dataset:
 
     @property
     def has_ground_truth(self) -> bool:
-        return len(self.index.track_ids) > 0
+        """Whether any object has a mask."""
+        return len(self.index.counts) > 0
 
     @property
     def videos(self) -> Sequence[Video]:
@@ -133,5 +134,19 @@ def open_dataset(source: DataSource, *, on_read: Progress | None = None) -> Data
             f"data source {source.name!r} lacks kind, frames or annotations", fix="give all three, or a known name"
         )
     annotations = Path(source.annotations)
-    index = open_index(annotations, source.kind, read_vis if source.kind == "vis" else read_coco, on_read=on_read)
+    index = open_annotations(annotations, source.kind, on_read=on_read)
+    nameless = np.flatnonzero(np.diff(index.name_start) == 0)
+    if len(nameless):
+        row = int(np.searchsorted(index.first_frame, nameless[0], side="right")) - 1
+        where = f"{annotations}:{'videos' if source.kind == 'vis' else 'images'}, id {index.video_ids[row]}"
+        field = "file_names" if source.kind == "vis" else "file_name"
+        raise Integrity(f"field '{field}' is missing or empty", where=where, fix=MEND)
     return Dataset(index, frames=Path(source.frames), source=annotations, kind=source.kind)
+
+
+def open_annotations(path: Path, kind: str, *, on_read: Progress | None = None) -> AnnotationIndex:
+    """The index of an annotation file of the kind "vis" or "coco", which need not name its frames.
+
+    Raises Missing, Integrity: see `read_vis` and `read_coco`.
+    """
+    return open_index(path, kind, read_vis if kind == "vis" else read_coco, on_read=on_read)

@@ -11,6 +11,7 @@ from numpy.random import default_rng
 from numpy.typing import NDArray
 
 from idol_core.config import SolverConfig
+from idol_core.data.contents import why_nothing
 from idol_core.data.dataset import Dataset
 from idol_core.errors import Integrity, InvalidInput
 
@@ -37,7 +38,9 @@ def units(dataset: Dataset, step: int, *, skip_empty: bool) -> NDArray[np.int64]
     lengths = np.diff(index.first_frame)
     video = np.repeat(np.arange(len(lengths)), lengths)
     if not annotated.any():
-        raise Integrity("the training set has no instances", where=str(dataset.source), fix="train on an annotated set")
+        raise Integrity(
+            why_nothing(index), where=str(dataset.source), fix="train on a set with masks of single objects"
+        )
     if step == 3:
         chosen = np.unique(video[annotated]) if skip_empty else np.arange(len(lengths))
         return np.stack((chosen, np.full_like(chosen, -1)), axis=1)

@@ -65,7 +65,7 @@ class VideoEvaluator(DatasetEvaluator):
             write_json(self._output / "results.json", results, indent=None)
         if not self._dataset.has_ground_truth:
             return {}
-        stats = evaluate_vis(self._dataset.source, results).stats
+        stats = evaluate_vis(self._dataset.index, results).stats
         return OrderedDict(segm={name: 100 * stats[name] if stats[name] >= 0 else float("nan") for name in METRICS})
 
 

@@ -10,7 +10,7 @@ from detectron2.config import CfgNode
 from numpy.random import Generator, default_rng
 
 from idol_core.config import InputConfig
-from idol_core.data.annotations import rle
+from idol_core.data.annotations.segmentation import read_segmentation
 from idol_core.data.collate import Sample
 from idol_core.data.frames import FrameReader
 from idol_core.data.masks import sample_masks
@@ -76,7 +76,7 @@ class IdolMapper:
         name = record["file_names"][frame] if "file_names" in record else record["file_name"]
         image = torch.from_numpy(self._frame(name, record)).permute(2, 0, 1)
         found = {number: a["segmentation"] for number, a in _annotations(record, frame)}
-        segments = [rle.from_annotation(found.get(number), height, width) for number in objects]
+        segments = [read_segmentation(found.get(number), height, width).rle for number in objects]
         masks, boxes, present = map(torch.from_numpy, sample_masks(segments, (height, width), geometry))
         labels = torch.tensor(list(objects.values()), dtype=torch.int64)
         return Sample(transform_image(image, geometry), labels, boxes, masks, present)

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from idol_core.data.annotations import rle
+from idol_core.data.annotations.segmentation import read_segmentation
 from idol_core.data.dataset import Dataset, Video
 from idol_core.data.frames import read_frame
 from idol_core.drawing.frame import Drawn, Frame, draw_objects, write_caption
@@ -83,7 +84,7 @@ def draw_video(
     for t in range(video.length) if only is None else only:
         objects = []
         for number, entry in enumerate(tracks):
-            segmentation = rle.from_annotation(entry["segmentations"][t], video.height, video.width)
+            segmentation = read_segmentation(entry["segmentations"][t], video.height, video.width).rle
             (mask,) = rle.decode([segmentation], video.height, video.width)
             if mask.any():
                 objects.append(Drawn(number, f"{names[entry['category_id']]} {number}", mask.astype(np.bool_)))

@@ -10,7 +10,7 @@ from idol_core.classes import match_classes, parse_same
 from idol_core.config import StageConfig
 from idol_core.data.catalog import resolve_source
 from idol_core.data.dataset import Dataset, open_dataset
-from idol_core.data.images import as_images, coco_truth
+from idol_core.data.images import as_images
 from idol_core.drawing.tracks import write_contact_sheet
 from idol_core.engine.distributed import Group
 from idol_core.engine.gather import Parts
@@ -128,5 +128,5 @@ def in_order(results: list[dict[str, Any]], dataset: Dataset) -> list[dict[str, 
 
 def score(dataset: Dataset, results: list[dict[str, Any]], *, video: bool) -> dict[str, Any]:
     """`stats` and `per_category` on 0..1 as the official evaluations print them (-1: not defined)."""
-    found: Any = evaluate_vis(dataset.source, results) if video else evaluate_coco(coco_truth(dataset), results)
+    found: Any = evaluate_vis(dataset.index, results) if video else evaluate_coco(as_images(dataset).index, results)
     return {"stats": found.stats, "per_category": found.per_category}

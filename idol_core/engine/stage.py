@@ -13,6 +13,7 @@ from idol_core.build import build_model
 from idol_core.classes import parse_same
 from idol_core.config import StageConfig
 from idol_core.data.catalog import resolve_source
+from idol_core.data.contents import training_remarks
 from idol_core.data.dataset import Dataset, open_dataset
 from idol_core.data.loader import item_names, make_loader
 from idol_core.engine.checkpoint import keep_best, sweep
@@ -72,6 +73,9 @@ def _run(
     root, last = order.root or Path(), config.solver.iterations
     train_set = open_dataset(resolve_source(config.data.train, root), on_read=journal.reading)
     _check_classes(train_set, config)
+    if group.rank == 0:
+        for remark in training_remarks(train_set):
+            journal.warn(remark)
     val_set = validation_set(config, root, train_set.category_names, on_read=journal.reading)
     torch.manual_seed(config.solver.seed)
     model = build_model(config.model)

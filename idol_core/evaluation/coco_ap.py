@@ -1,24 +1,32 @@
-"""Box and mask AP of single images, computed by hotcoco, whose numbers are those of pycocotools."""
+"""Mask AP of single images, computed by hotcoco, whose numbers are those of pycocotools."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 from hotcoco import COCO, COCOeval
-from pycocotools import mask as coco_mask
 
-from idol_core.data.annotations.rle import check_counts, from_annotation
-from idol_core.errors import Integrity, Missing
-from idol_core.evaluation.faults import Faults, load_json
+from idol_core.data.annotations.rle import to_json
+from idol_core.evaluation.coco_files import (
+    ImageObject,
+    ImageResult,
+    ImageTruth,
+    image_index,
+    image_objects,
+    image_sizes,
+    read_image_results,
+)
 from idol_core.evaluation.protocol import mean_defined
 
-_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+_AREAS, _MOST = ("", "s", "m", "l"), (1, 10, 100)  # as pycocotools orders them
+_PER_CATEGORY = ("AP", "AP50", "AR100")
+_TOGETHER = 500  # categories that are scored at a time: each takes 0.1 MB
 
 
 @dataclass(frozen=True)
@@ -32,116 +40,79 @@ class CocoScores:
 
 
 def evaluate_coco(
-    ground_truth: Mapping[str, Any] | Path,
-    results: Iterable[Mapping[str, Any]] | Path,
-    *,
-    kind: Literal["segm", "bbox"] = "segm",
+    ground_truth: ImageTruth, results: Iterable[Mapping[str, Any]] | Path, *, where: str = ""
 ) -> CocoScores:
-    """Score results in COCO format against an annotation file; both may be given as parsed or as a path.
+    """Score results in COCO format against annotations: an index (`where` names it in errors), a file or its content.
 
-    Raises Missing where a file or its ground truth is not there, Integrity, with a count and an example, for unknown
-    image and category ids, scores that are no numbers and masks of another size than their image's.
+    Sizes are those of masks: of the truth the file's `area` where it has one, else the mask's pixels, as those of the
+    results are. An annotation without a mask is no truth.
+
+    Raises Missing and Integrity as `image_index` and `read_image_results`.
     """
-    content, found = read_images(ground_truth, results, kind=kind)
-    truth_name = _name(ground_truth, "the annotations given")
+    index = image_index(ground_truth, where=where)
+    truth, found = image_objects(index), read_image_results(results, index)
+    images = image_sizes(index)
+    names = dict(sorted(zip(index.category_ids.tolist(), index.category_names, strict=True)))
+    annotated = sorted({one.category for one in truth})
+    parts = [annotated[first : first + _TOGETHER] for first in range(0, len(annotated), _TOGETHER)]
+    scored = [_scored(images, truth, found, part) for part in parts]
+    rows = {category: row for _, some in scored for category, row in some.items()}
+    stats = scored[0][0]
+    if len(scored) > 1:  # the curves of all categories have one length: their mean is that of the categories' means
+        stats = {name: mean_defined(np.array([row[name] for row in rows.values()])) for name in stats}
+    undefined = dict.fromkeys(_PER_CATEGORY, -1.0)
+    per_category = {c: {k: rows[c][k] for k in _PER_CATEGORY} if c in rows else undefined for c in names}
+    return CocoScores(stats, per_category, names)
+
+
+def _scored(
+    images: Mapping[int, tuple[int, int]],
+    truth: Sequence[ImageObject],
+    found: Sequence[ImageResult],
+    categories: Sequence[int],
+) -> tuple[dict[str, float], dict[int, dict[str, float]]]:
+    """All figures over these categories, and of each of them."""
+    rank = {category: place for place, category in enumerate(categories, start=1)}
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = _index(content, _annotations(content, kind), truth_name)
-        theirs = truth.loadRes([dict(entry) for entry in found]) if found else _index(content, [], truth_name)
-        evaluation: Any = COCOeval(truth, theirs, kind)
+        evaluation: Any = COCOeval(_coco(images, rank, truth), _coco(images, rank, found), "segm")
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
     precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]  # [T, R, K, A, M], [T, K, A, M]
-    categories = evaluation.params.catIds
-    return CocoScores(
-        stats={name: float(value) for name, value in zip(_NAMES, evaluation.stats, strict=True)},
-        per_category={
-            int(category): {
-                "AP": mean_defined(precision[:, :, k, 0, -1]),
-                "AP50": mean_defined(precision[0, :, k, 0, -1]),
-                "AR100": mean_defined(recall[:, k, 0, -1]),
-            }
-            for k, category in enumerate(categories)
-        },
-        category_names={int(c["id"]): str(c.get("name", c["id"])) for c in content["categories"]},
-    )
+    rows = {c: _figures(precision[:, :, k : k + 1], recall[:, k : k + 1]) for k, c in enumerate(categories)}
+    return _figures(precision, recall), rows
 
 
-def read_images(
-    ground_truth: Mapping[str, Any] | Path,
-    results: Iterable[Mapping[str, Any]] | Path,
-    *,
-    kind: Literal["segm", "bbox"] = "segm",
-) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
-    """The content of both files, results checked against the ground truth. Raises as `evaluate_coco`."""
-    content = load_json(ground_truth) if isinstance(ground_truth, Path) else ground_truth
-    found = load_json(results) if isinstance(results, Path) else list(results)
-    if content.get("annotations") is None:
-        where = _name(ground_truth, "the annotations given")
-        raise Missing("the file carries no ground truth", where=where, fix="score on a split with annotations")
-    _check(content, found, kind, _name(results, "the results given"))
-    return content, found
+def _figures(precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:
+    """What COCO's summary has, under our names."""
+    figures = {
+        "AP": mean_defined(precision[:, :, :, 0, -1]),
+        "AP50": mean_defined(precision[0, :, :, 0, -1]),
+        "AP75": mean_defined(precision[5, :, :, 0, -1]),
+    }
+    figures |= {f"AP{size}": mean_defined(precision[:, :, :, a, -1]) for a, size in enumerate(_AREAS) if size}
+    figures |= {f"AR{most}": mean_defined(recall[:, :, 0, m]) for m, most in enumerate(_MOST)}
+    return figures | {f"AR{size}": mean_defined(recall[:, :, a, -1]) for a, size in enumerate(_AREAS) if size}
 
 
-def _name(source: Any, otherwise: str) -> str:
-    return str(source) if isinstance(source, Path) else otherwise
-
-
-def _index(content: Mapping[str, Any], annotations: list[dict[str, Any]], where: str) -> COCO:
-    try:
-        return COCO({"images": content["images"], "categories": content["categories"], "annotations": annotations})
-    except ValueError as error:  # ids that are no whole numbers from 0 on, boxes that are no four numbers
-        raise Integrity(f"not a COCO annotation file: {error}", where=where, fix="repair the annotations") from error
-
-
-def _annotations(content: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
-    """Copies, numbered anew from 1: pycocotools takes the id 0 for no match.
-
-    What files of one's own often lack is made up for: `iscrowd`, `area`; an annotation without a mask is no truth.
-    """
-    sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
-    kept: list[dict[str, Any]] = []
-    for entry in content["annotations"]:
-        made = {"iscrowd": 0} | entry | {"id": len(kept) + 1}
-        if kind == "segm" and (not entry.get("segmentation") or entry.get("area") is None):
-            rle = from_annotation(entry.get("segmentation"), *sizes[entry["image_id"]])
-            if rle is None:
-                continue
-            made["area"] = float(coco_mask.area(rle))
-        kept.append(made)
-    return kept
-
-
-def _check(content: Mapping[str, Any], results: Any, kind: str, where: str) -> None:
-    if not isinstance(results, list):
-        raise Integrity("not a list of results", where=where, fix="make the results again")
-    faults = Faults(where, "score the results against the annotations of the set that they were made for")
-    sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
-    categories = {category["id"] for category in content["categories"]}
-    part = "segmentation" if kind == "segm" else "bbox"
-    for index, entry in enumerate(results):
-        name = f"result {index}"
-        if not isinstance(entry, Mapping) or not {"image_id", "category_id", "score", part} <= set(entry):
-            faults.add(f"results without image_id, category_id, score and {part}", name)
-            continue
-        if entry["image_id"] not in sizes:
-            faults.add("results for unknown images", f"{name}, image_id {entry['image_id']!r}")
-            continue
-        if entry["category_id"] not in categories:
-            faults.add("results for unknown categories", f"{name}, category_id {entry['category_id']!r}")
-        score = entry["score"]
-        if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
-            faults.add("results whose score is not a finite number", f"{name}, score {score!r}")
-        if kind == "segm":
-            _check_mask(entry["segmentation"], *sizes[entry["image_id"]], name, faults)
-    faults.check()
-
-
-def _check_mask(segmentation: Any, height: int, width: int, name: str, faults: Faults) -> None:
-    try:
-        rle = from_annotation(segmentation, height, width)
-        if rle is None:
-            raise ValueError("no mask")
-        check_counts([rle["counts"]], height * width)
-    except (Integrity, ValueError, TypeError) as error:
-        faults.add("malformed masks", f"{name}: {error}")
+def _coco(
+    images: Mapping[int, tuple[int, int]], rank: Mapping[int, int], side: Sequence[ImageObject | ImageResult]
+) -> COCO:
+    """Those of these categories, numbered anew from 1 on: the id 0 means no match, and ids below 0 are refused."""
+    places = {image: place for place, image in enumerate(images, start=1)}
+    chosen = [one for one in side if one.category in rank]
+    annotations = [
+        {
+            "id": number,
+            "image_id": places[one.image],
+            "category_id": rank[one.category],
+            "segmentation": to_json(one.mask),
+            "area": float(one.area),
+            "bbox": [0.0, 0.0, 0.0, 0.0],  # masks alone are compared
+            "iscrowd": int(isinstance(one, ImageObject) and one.crowd),
+            **({"score": one.score} if isinstance(one, ImageResult) else {}),
+        }
+        for number, one in enumerate(chosen, start=1)
+    ]
+    sizes = [{"id": places[image], "height": h, "width": w} for image, (h, w) in images.items()]
+    categories = [{"id": place, "name": str(category)} for category, place in rank.items()]
+    return COCO({"images": sizes, "categories": categories, "annotations": annotations})

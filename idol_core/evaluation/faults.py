@@ -1,12 +1,13 @@
-"""Collect the faults of a results or annotation file and raise one error for all of them."""
+"""Collect the faults of a results file and raise one error for all of them."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from idol_core.errors import Integrity, Missing
+from idol_core.data.annotations.json_stream import json_list, open_json
+from idol_core.errors import Integrity
 
 
 class Faults:
@@ -28,12 +29,13 @@ class Faults:
             raise Integrity("; ".join(parts), where=self._where, fix=self._fix)
 
 
-def load_json(path: Path) -> Any:
-    """The content of a JSON file. Raises Missing where there is none, Integrity where it is not JSON."""
-    try:
-        with open(path, "rb") as file:
-            return json.load(file)
-    except FileNotFoundError as error:
-        raise Missing("no such file", where=str(path), fix="check the path") from error
-    except (OSError, ValueError) as error:
-        raise Integrity(f"not readable as JSON: {error}", where=str(path), fix="make or download it again") from error
+def result_items(source: Iterable[Mapping[str, Any]] | Path) -> Iterator[Any]:
+    """Entries of a results file, one at a time, or those given.
+
+    Raises Missing where there is no such file, Integrity where it is not JSON or no list.
+    """
+    if isinstance(source, Path):
+        with open_json(source) as file:
+            yield from json_list(file, str(source))
+    else:
+        yield from source

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from idol_core.evaluation.ytvis_files import GroundTruth, Video, read_ground_truth, read_results
+from idol_core.evaluation.ytvis_files import GroundTruth, GroundTruthSource, Video, read_ground_truth, read_results
 
 MIN_SCORE = 0.2  # of tracks that are looked at
 MIN_IOU = 0.5  # of a track and an object in a frame
@@ -26,7 +26,7 @@ class Continuity(NamedTuple):
 
 
 def identity_switches(
-    ground_truth: Mapping[str, Any] | Path, results: Iterable[Mapping[str, Any]] | Path
+    ground_truth: GroundTruthSource, results: Iterable[Mapping[str, Any]] | Path
 ) -> dict[int, Continuity]:
     """Continuity of every video id, of tracks that score MIN_SCORE and more. Raises as `evaluate_vis`."""
     truth = read_ground_truth(ground_truth)

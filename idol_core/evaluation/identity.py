@@ -15,6 +15,7 @@ from scipy.optimize import linear_sum_assignment
 
 from idol_core.evaluation import IDENTITY_METRICS
 from idol_core.evaluation.scenes import Entry, Scene, Scenes, best_classes, frame_overlaps, read_scenes
+from idol_core.evaluation.ytvis_files import GroundTruthSource
 
 ALPHAS = np.arange(0.05, 0.99, 0.05)  # 19 overlaps at which a detection counts, for HOTA and its parts
 MIN_IOU = 0.5  # overlap at which a detection counts, for IDF1, MOTA and IDSW
@@ -50,7 +51,7 @@ class IdentityScores(NamedTuple):
 
 
 def evaluate_identity(
-    ground_truth: Mapping[str, Any] | Path, results: Iterable[Mapping[str, Any]] | Path, *, threshold: float = 0.0
+    ground_truth: GroundTruthSource, results: Iterable[Mapping[str, Any]] | Path, *, threshold: float = 0.0
 ) -> IdentityScores:
     """Identity metrics of results in YouTube-VIS format. Raises Missing and Integrity as `read_scenes`.
 

@@ -12,8 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from idol_core.data.annotations.rle import from_annotation
-from idol_core.evaluation.coco_ap import read_images
+from idol_core.evaluation.coco_files import (
+    ImageObject,
+    ImageResult,
+    ImageTruth,
+    image_index,
+    image_objects,
+    image_sizes,
+    read_image_results,
+)
 from idol_core.evaluation.error_kinds import IMAGE_KINDS, Judged, judge_image
 from idol_core.evaluation.matching import Matching, match_results
 from idol_core.evaluation.mending import ErrorTable, error_table
@@ -41,27 +48,25 @@ class ImageError(NamedTuple):
 
 
 def evaluate_image_errors(
-    ground_truth: Mapping[str, Any] | Path, results: Iterable[Mapping[str, Any]] | Path
+    ground_truth: ImageTruth, results: Iterable[Mapping[str, Any]] | Path, *, where: str = ""
 ) -> ErrorTable:
-    """Errors of masks in COCO format. Raises Missing and Integrity as `evaluate_coco`."""
-    return image_error_table(match_images(ground_truth, results))
+    """Errors of masks in COCO format; `where` names an index. Raises Missing and Integrity as `evaluate_coco`."""
+    return image_error_table(match_images(ground_truth, results, where=where))
 
 
 def match_images(
-    ground_truth: Mapping[str, Any] | Path, results: Iterable[Mapping[str, Any]] | Path
+    ground_truth: ImageTruth, results: Iterable[Mapping[str, Any]] | Path, *, where: str = ""
 ) -> list[ImageMatches]:
     """Match results and objects of every image by their masks, in the order of the image ids. Raises likewise."""
-    content, found = read_images(ground_truth, results)
-    objects: dict[int, list[Mapping[str, Any]]] = {image["id"]: [] for image in content["images"]}
-    places: dict[int, list[int]] = {image["id"]: [] for image in content["images"]}
-    for annotation in content["annotations"]:
-        objects[annotation["image_id"]].append(annotation)
-    for place, entry in enumerate(found):
-        places[entry["image_id"]].append(place)
-    return [
-        _match_image(image, objects[image["id"]], places[image["id"]], found)
-        for image in sorted(content["images"], key=lambda image: image["id"])
-    ]
+    index = image_index(ground_truth, where=where)
+    images = image_sizes(index)
+    objects: dict[int, list[ImageObject]] = {image: [] for image in images}
+    found: dict[int, list[ImageResult]] = {image: [] for image in images}
+    for one in image_objects(index):
+        objects[one.image].append(one)
+    for result in read_image_results(results, index):
+        found[result.image].append(result)
+    return [_match_image(image, objects[image], found[image]) for image in images]
 
 
 def image_error_table(matches: Sequence[ImageMatches]) -> ErrorTable:
@@ -85,28 +90,19 @@ def image_errors(matches: Sequence[ImageMatches]) -> list[ImageError]:
     return found
 
 
-def _match_image(
-    image: Mapping[str, Any],
-    annotations: Sequence[Mapping[str, Any]],
-    places: list[int],
-    found: Sequence[Mapping[str, Any]],
-) -> ImageMatches:
-    height, width = image["height"], image["width"]
-    rles = [from_annotation(annotation.get("segmentation") or None, height, width) for annotation in annotations]
-    shown = [(rle, annotation) for rle, annotation in zip(rles, annotations, strict=True) if rle is not None]
-    crowd = [bool(annotation.get("iscrowd", 0)) for _, annotation in shown]
-    results = [found[place] for place in places]
-    masks = [from_annotation(entry["segmentation"], height, width) for entry in results]
-    ious = coco_mask.iou(masks, [rle for rle, _ in shown], crowd) if masks and shown else []
+def _match_image(image: int, objects: Sequence[ImageObject], results: Sequence[ImageResult]) -> ImageMatches:
+    crowd = [one.crowd for one in objects]
+    masks = [result.mask for result in results]
+    ious = coco_mask.iou(masks, [one.mask for one in objects], crowd) if masks and objects else []
     matching = match_results(
-        image["id"],
-        [entry["score"] for entry in results],
-        [entry["category_id"] for entry in results],
-        np.array(ious, np.float64).reshape(len(masks), len(shown)),
-        np.array([annotation["category_id"] for _, annotation in shown], np.int64),
+        image,
+        [result.score for result in results],
+        [result.category for result in results],
+        np.array(ious, np.float64).reshape(len(masks), len(objects)),
+        np.array([one.category for one in objects], np.int64),
         np.array(crowd, bool),
     )
-    return ImageMatches(matching, places, [annotation["id"] for _, annotation in shown])
+    return ImageMatches(matching, [result.place for result in results], [one.id for one in objects])
 
 
 def _of_result(one: ImageMatches, judged: Judged, row: int) -> ImageError:

@@ -8,7 +8,8 @@ import numpy as np
 
 from idol_core.errors import Integrity, Missing
 from idol_core.evaluation.overlaps import Comparison, Pair
-from idol_core.evaluation.video_ap import Ignored, category_curves, group_stats
+from idol_core.evaluation.protocol import accumulate
+from idol_core.evaluation.video_ap import Ignored, category_curves, group_stats, mean_row
 from idol_core.evaluation.ytvis_files import Truth
 
 GROUPS = {"slight": (0.0, 0.25), "moderate": (0.25, 0.5), "heavy": (0.5, 1.0)}  # closed at both ends
@@ -27,8 +28,12 @@ def occlusion_scores(comparison: Comparison, *, where: str = "") -> dict[str, di
             where=where,
             fix="occlusion groups exist for OVIS only: leave out --occlusion",
         )
-    curves = list(category_curves(comparison, _outside, len(GROUPS)).values())
-    return {name: group_stats(curves, group) for group, name in enumerate(GROUPS)}
+    undefined = group_stats(accumulate([], 1), 0)
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in GROUPS}
+    for _, curves in category_curves(comparison, _outside, len(GROUPS)):
+        for group, name in enumerate(GROUPS):
+            rows[name].append(group_stats(curves, group))
+    return {name: mean_row(found, undefined) for name, found in rows.items()}
 
 
 def occlusion(truth: Truth) -> float:

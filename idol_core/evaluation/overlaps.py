@@ -10,7 +10,7 @@ import numpy as np
 
 from idol_core.evaluation.protocol import MAX_DETECTIONS
 from idol_core.evaluation.track_iou import frame_areas, track_iou
-from idol_core.evaluation.ytvis_files import GroundTruth, Key, Truth, read_ground_truth, read_results
+from idol_core.evaluation.ytvis_files import GroundTruth, GroundTruthSource, Key, Truth, read_ground_truth, read_results
 
 
 class Pair(NamedTuple):
@@ -37,12 +37,16 @@ class _Candidate(NamedTuple):
     areas: np.ndarray  # [frames]; empty likewise
 
 
-def compare(ground_truth: Mapping[str, Any] | Path, results: Iterable[Mapping[str, Any]] | Path) -> Comparison:
+def compare(
+    ground_truth: GroundTruthSource, results: Iterable[Mapping[str, Any]] | Path, *, where: str = ""
+) -> Comparison:
     """Read both, check the results against the ground truth and compute every overlap that can matter.
+
+    `where` names the annotations in errors if an index is given.
 
     Raises Missing and Integrity as `read_ground_truth` and `read_results`.
     """
-    truth = read_ground_truth(ground_truth)
+    truth = read_ground_truth(ground_truth, where=where)
     found: dict[Key, list[_Candidate]] = {}
     for result in read_results(results, truth):
         key = (result.video, result.category)

@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from idol_core.evaluation.track_iou import Track, frame_areas, frame_intersections
-from idol_core.evaluation.ytvis_files import GroundTruth, Truth, Video, read_ground_truth, read_results
+from idol_core.evaluation.ytvis_files import (
+    GroundTruth,
+    GroundTruthSource,
+    Truth,
+    Video,
+    read_ground_truth,
+    read_results,
+)
 
 
 class Entry(NamedTuple):
@@ -57,12 +64,15 @@ class Scenes(NamedTuple):
     videos: list[Scene]
 
 
-def read_scenes(ground_truth: Mapping[str, Any] | Path, results: Iterable[Mapping[str, Any]] | Path) -> Scenes:
-    """Read an annotation file and results for it. Raises Missing and Integrity as `read_ground_truth`, `read_results`.
+def read_scenes(
+    ground_truth: GroundTruthSource, results: Iterable[Mapping[str, Any]] | Path, *, where: str = ""
+) -> Scenes:
+    """Annotations and results for them; `where` names an index in errors.
 
+    Raises Missing and Integrity as `read_ground_truth` and `read_results`.
     Equal masks are kept once: a results file holds the same track under several classes.
     """
-    truth = read_ground_truth(ground_truth)
+    truth = read_ground_truth(ground_truth, where=where)
     scenes = {number: _empty(number, truth) for number in truth.videos}
     known: dict[int, dict[tuple[bytes | None, ...], int]] = {number: {} for number in truth.videos}
     for place, result in enumerate(read_results(results, truth)):

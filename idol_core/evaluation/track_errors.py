@@ -17,6 +17,7 @@ from idol_core.evaluation.matching import Matching, match_results
 from idol_core.evaluation.mending import ErrorTable, error_table
 from idol_core.evaluation.protocol import IOU_THRESHOLDS
 from idol_core.evaluation.scenes import Scene, Scenes, frame_overlaps, read_scenes, video_ious
+from idol_core.evaluation.ytvis_files import GroundTruthSource
 
 _WITH_TRACK = ("class", "duplicate", "background", "both")  # shown where the track is
 
@@ -42,9 +43,7 @@ class TrackError(NamedTuple):
     frames: tuple[int, ...]  # from 0; where the error can be seen
 
 
-def evaluate_track_errors(
-    ground_truth: Mapping[str, Any] | Path, results: Iterable[Mapping[str, Any]] | Path
-) -> ErrorTable:
+def evaluate_track_errors(ground_truth: GroundTruthSource, results: Iterable[Mapping[str, Any]] | Path) -> ErrorTable:
     """Errors of results in YouTube-VIS format. Raises Missing and Integrity as `read_scenes`."""
     return track_error_table(match_scenes(read_scenes(ground_truth, results)))
 

@@ -11,15 +11,16 @@ from collections.abc import Sequence
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from idol_core.data.annotations.rle import RLE, mask_areas
+
 Track = Sequence[bytes | None]
 
 
 def frame_areas(track: Track, height: int, width: int) -> np.ndarray:
     """[frames] float64, foreground pixels; 0 where the object is absent."""
     areas = np.zeros(len(track))
-    present = [i for i, counts in enumerate(track) if counts is not None]
-    if present:
-        areas[present] = coco_mask.area([{"size": [height, width], "counts": track[i]} for i in present])
+    present = {i: RLE(size=[height, width], counts=counts) for i, counts in enumerate(track) if counts is not None}
+    areas[list(present)] = mask_areas(list(present.values()))
     return areas
 
 

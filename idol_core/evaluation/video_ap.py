@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from idol_core.evaluation.protocol import (
     match,
     mean_defined,
 )
+from idol_core.evaluation.ytvis_files import GroundTruthSource
 
 AREA_RANGES = {"": (0.0, 1e10), "s": (0.0, 128.0**2), "m": (128.0**2, 256.0**2), "l": (256.0**2, 1e10)}
 
@@ -44,9 +45,9 @@ class Ignored(NamedTuple):
 
 
 def evaluate_vis(
-    ground_truth: Mapping[str, Any] | Path, results: Iterable[Mapping[str, Any]] | Path, *, videos: Sequence[int] = ()
+    ground_truth: GroundTruthSource, results: Iterable[Mapping[str, Any]] | Path, *, videos: Sequence[int] = ()
 ) -> VisScores:
-    """Score results in YouTube-VIS format against an annotation file; both may be given as parsed or as a path.
+    """Score results in YouTube-VIS format against annotations: an index, an annotation file or its content.
 
     `videos` restricts the score to these video ids. Raises Missing where a file or its ground truth is not there, and
     Integrity, with a count and an example, for unknown ids, wrong frame counts, mask sizes or scores.
@@ -56,35 +57,41 @@ def evaluate_vis(
 
 def score(comparison: Comparison, *, videos: Sequence[int] = ()) -> VisScores:
     """Scores over all videos, or over `videos` only, of overlaps computed before."""
-    curves = category_curves(comparison, _by_area, len(AREA_RANGES), videos=videos)
+    rows = {
+        category: _stats(curves)
+        for category, curves in category_curves(comparison, _by_area, len(AREA_RANGES), videos=videos)
+    }
+    undefined = _stats(accumulate([], len(AREA_RANGES)))
     return VisScores(
-        stats=_stats(list(curves.values())),
-        per_category={category: _stats([found]) for category, found in curves.items()},
+        stats=mean_row(rows.values(), undefined),
+        per_category={category: rows.get(category, undefined) for category in comparison.categories},
         category_names=dict(comparison.categories),
     )
 
 
 def category_curves(
     comparison: Comparison, ignore: Callable[[Pair], Ignored], groups: int, *, videos: Sequence[int] = ()
-) -> dict[int, Curves]:
-    """Precision and recall of every category; `ignore(pair)` says what each of `groups` groups leaves out."""
-    parts: dict[int, list[Matched]] = {category: [] for category in comparison.categories}
+) -> Iterator[tuple[int, Curves]]:
+    """Precision and recall of each category with ground truth; `ignore(pair)` says what each of `groups` leaves out."""
     chosen = set(videos)
+    pairs: dict[int, list[Pair]] = {}
     for (video, category), pair in comparison.pairs.items():
-        if chosen and video not in chosen:
-            continue
-        ignored = ignore(pair)
-        crowd = np.array([t.crowd for t in pair.truths], bool)
-        parts[category].append(
-            match(
-                pair.scores,
-                pair.ious,
-                crowd=crowd,
-                gt_ignored=ignored.truths | crowd,
-                unmatched_ignored=ignored.unmatched,
-            )
-        )
-    return {category: accumulate(found, groups) for category, found in parts.items()}
+        if not chosen or video in chosen:
+            pairs.setdefault(category, []).append(pair)
+    for category, found in pairs.items():
+        if any(pair.truths for pair in found):
+            yield category, accumulate([_matched(pair, ignore(pair)) for pair in found], groups)
+
+
+def _matched(pair: Pair, ignored: Ignored) -> Matched:
+    crowd = np.array([t.crowd for t in pair.truths], bool)
+    return match(
+        pair.scores,
+        pair.ious,
+        crowd=crowd,
+        gt_ignored=ignored.truths | crowd,
+        unmatched_ignored=ignored.unmatched,
+    )
 
 
 def _by_area(pair: Pair) -> Ignored:
@@ -95,20 +102,25 @@ def _by_area(pair: Pair) -> Ignored:
     return Ignored((truths < lower) | (truths > upper), (areas < lower) | (areas > upper))
 
 
-def group_stats(curves: Sequence[Curves], group: int) -> dict[str, float]:
-    """AP, AP50, AP75, AR1, AR10, AR100 of one group, over these categories."""
-    precision = np.stack([c.precision[group] for c in curves]) if curves else np.zeros((0, 10, 101))
-    recall = np.stack([c.recall[:, group] for c in curves]) if curves else np.zeros((0, 3, 10))
+def group_stats(curves: Curves, group: int) -> dict[str, float]:
+    """AP, AP50, AP75, AR1, AR10, AR100 of one group of one category."""
+    precision, recall = curves.precision[group], curves.recall[:, group]
     at50, at75 = (int(np.argmin(np.abs(IOU_THRESHOLDS - t))) for t in (0.5, 0.75))
     return {
         "AP": mean_defined(precision),
-        "AP50": mean_defined(precision[:, at50]),
-        "AP75": mean_defined(precision[:, at75]),
-        **{f"AR{most}": mean_defined(recall[:, m]) for m, most in enumerate(MAX_DETECTIONS)},
+        "AP50": mean_defined(precision[at50]),
+        "AP75": mean_defined(precision[at75]),
+        **{f"AR{most}": mean_defined(recall[m]) for m, most in enumerate(MAX_DETECTIONS)},
     }
 
 
-def _stats(curves: Sequence[Curves]) -> dict[str, float]:
+def mean_row(rows: Iterable[Mapping[str, float]], undefined: Mapping[str, float]) -> dict[str, float]:
+    """The mean of each figure over the categories that define it: that of all their curves, which have one length."""
+    found = list(rows)
+    return {key: mean_defined(np.array([row[key] for row in found])) for key in undefined}
+
+
+def _stats(curves: Curves) -> dict[str, float]:
     stats = group_stats(curves, 0)
     for a, name in enumerate(AREA_RANGES):
         if name:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ijson
+import numpy as np
 
-from idol_core.data.annotations.rle import check_counts, from_annotation
-from idol_core.errors import Integrity, Missing
-from idol_core.evaluation.faults import Faults, load_json
-from idol_core.evaluation.track_iou import frame_areas
+from idol_core.data.annotations import fields
+from idol_core.data.annotations.index import AnnotationIndex
+from idol_core.data.annotations.json_stream import JsonDocument
+from idol_core.data.annotations.rle import check_counts
+from idol_core.data.annotations.segmentation import read_segmentation
+from idol_core.data.annotations.ytvis import read_vis
+from idol_core.data.dataset import open_annotations
+from idol_core.errors import Missing
+from idol_core.evaluation.faults import Faults, result_items
 
 Key = tuple[int, int]  # (video id, category id)
+GroundTruthSource = AnnotationIndex | Mapping[str, Any] | Path
+_REQUIRED = ("video_id", "category_id", "score", "segmentations")
 
 
 class Video(NamedTuple):
@@ -32,7 +40,7 @@ class Truth(NamedTuple):
     area: float  # mean over the frames where `areas` (of the masks, if it names none) is neither 0 nor null, else 0
     crowd: bool
     occlusion: tuple[str | None, ...]  # OVIS: of every frame; empty where the file does not say
-    id: int | None = None  # of the annotation; None where the file does not say
+    id: int | None = None  # of the annotation
 
 
 class Result(NamedTuple):
@@ -45,134 +53,113 @@ class Result(NamedTuple):
 
 
 class GroundTruth(NamedTuple):
-    """An annotation file with ground truth."""
+    """Annotations with ground truth."""
 
     categories: dict[int, str]  # id -> name, ids ascending
     videos: dict[int, Video]  # ids ascending
     truths: dict[Key, list[Truth]]
 
 
-def read_ground_truth(source: Mapping[str, Any] | Path) -> GroundTruth:
-    """Read an annotation file (or its parsed content).
+def read_ground_truth(source: GroundTruthSource, *, where: str = "") -> GroundTruth:
+    """The ground truth of an index, an annotation file or its parsed content. `where` names an index in errors.
 
     Raises Missing where the file is not there or holds no annotations, Integrity where it is malformed.
     """
-    where = str(source) if isinstance(source, Path) else "the annotations given"
-    content = load_json(source) if isinstance(source, Path) else source
-    try:
-        videos = {int(v["id"]): Video(int(v["height"]), int(v["width"]), _frames(v)) for v in content["videos"]}
-        categories = {int(c["id"]): str(c.get("name", c["id"])) for c in content["categories"]}
-    except (KeyError, TypeError, ValueError) as error:
-        raise Integrity(
-            f"not a YouTube-VIS annotation file: {error!r}", where=where, fix="check the path of the annotations"
-        ) from error
-    annotations = content.get("annotations")
-    if annotations is None:
+    if isinstance(source, AnnotationIndex):
+        index, name = source, where or "the annotations given"
+    elif isinstance(source, Path):
+        index, name = open_annotations(source, "vis"), str(source)
+    else:
+        name = "the annotations given"
+        index = read_vis(JsonDocument(source, name))
+    empty = isinstance(source, Mapping) and source.get("annotations") == []  # given as such: there is nothing to find
+    if not len(index.counts) and not empty:
+        without = ": none of its objects has a mask" if len(index.track_ids) else ""
         raise Missing(
-            "the file carries no ground truth, so there is nothing to score against",
-            where=where,
+            f"the file carries no ground truth{without}, so there is nothing to score against",
+            where=name,
             fix="package the results for the server with `idolctl submit`, or score on a split with annotations",
         )
+    lengths = np.diff(index.first_frame).tolist()
+    videos = {
+        number: Video(height, width, frames)
+        for number, (height, width), frames in zip(
+            index.video_ids.tolist(), index.video_sizes.tolist(), lengths, strict=True
+        )
+    }
+    categories = dict(sorted(zip(index.category_ids.tolist(), index.category_names, strict=True)))
     truths: dict[Key, list[Truth]] = {}
-    faults = Faults(where, "repair or download the annotation file again (`idolctl data check DATASET --deep`)")
-    for annotation in annotations:
-        _add_truth(truths, annotation, videos, categories, faults)
-    faults.check()
-    return GroundTruth(dict(sorted(categories.items())), dict(sorted(videos.items())), truths)
+    for row, number in enumerate(index.video_ids.tolist()):
+        for track in range(int(index.first_track[row]), int(index.first_track[row + 1])):
+            key = (number, int(index.category_ids[index.track_categories[track]]))
+            truths.setdefault(key, []).append(_truth(index, track, lengths[row]))
+    return GroundTruth(categories, dict(sorted(videos.items())), truths)
 
 
 def read_results(source: Iterable[Mapping[str, Any]] | Path, truth: GroundTruth) -> Iterator[Result]:
     """Yield every result, streaming from a file. Integrity, after the last one, tells of all faults of known kinds."""
     where = str(source) if isinstance(source, Path) else "the results given"
     faults = Faults(where, "score the results against the annotations of the set that they were made for")
-    for index, entry in enumerate(_items(source) if isinstance(source, Path) else source):
+    for index, entry in enumerate(result_items(source)):
         result = _result(entry, index, truth, faults)
         if result is not None:
             yield result
     faults.check()
 
 
-def _frames(video: Mapping[str, Any]) -> int:
-    return len(video["file_names"]) if "file_names" in video else int(video["length"])
+def _truth(index: AnnotationIndex, track: int, frames: int) -> Truth:
+    first = int(index.first_segment[track])
+    starts = index.segment_start[first : first + frames + 1].tolist()
+    masks = [index.counts[a:b].tobytes() if a < b else None for a, b in itertools.pairwise(starts)]
+    area = float(index.track_areas[track])
+    if math.isnan(area):
+        seen = [float(a) for a in index.segment_areas[first : first + frames].tolist() if a]
+        area = math.fsum(seen) / len(seen) if seen else 0.0
+    levels = index.segment_occlusion[first : first + frames].tolist()
+    named = tuple(index.occlusion_levels[level] if level >= 0 else None for level in levels if level > -2)
+    return Truth(masks, area, bool(index.track_crowd[track]), named, int(index.track_ids[track]))
 
 
-def _add_truth(
-    truths: dict[Key, list[Truth]],
-    annotation: Mapping[str, Any],
-    videos: Mapping[int, Video],
-    categories: Mapping[int, str],
-    faults: Faults,
-) -> None:
-    name = f"annotation {annotation.get('id')}"
-    video = videos.get(annotation.get("video_id", -1))
-    if video is None:
-        return faults.add("annotations of unknown videos", f"{name}, video_id {annotation.get('video_id')!r}")
-    if annotation.get("category_id") not in categories:
-        return faults.add("annotations of unknown categories", f"{name}, {annotation.get('category_id')!r}")
-    masks = _masks(annotation.get("segmentations"), video, name, faults)
-    if masks is None:
-        return None
-    areas = annotation.get("areas") or [None]
-    if all(a is None for a in areas):
-        areas = frame_areas(masks, video.height, video.width).tolist()
-    seen = [a for a in areas if a]
-    truth = Truth(
-        masks=masks,
-        area=math.fsum(seen) / len(seen) if seen else 0.0,
-        crowd=bool(annotation.get("iscrowd", 0)),
-        occlusion=tuple(annotation.get("occlusion") or ()),
-        id=annotation.get("id"),
-    )
-    truths.setdefault((int(annotation["video_id"]), int(annotation["category_id"])), []).append(truth)
-    return None
-
-
-def _result(entry: Mapping[str, Any], index: int, truth: GroundTruth, faults: Faults) -> Result | None:
+def _result(entry: Any, index: int, truth: GroundTruth, faults: Faults) -> Result | None:
     name = f"result {index}"
-    if not isinstance(entry, Mapping) or not {"video_id", "category_id", "score", "segmentations"} <= set(entry):
-        faults.add("results without video_id, category_id, score and segmentations", name)
+    if not isinstance(entry, Mapping) or not set(_REQUIRED) <= set(entry):
+        faults.add(f"results without {', '.join(_REQUIRED[:-1])} and {_REQUIRED[-1]}", name)
         return None
-    video, category, score = entry["video_id"], entry["category_id"], entry["score"]
+    video, category = fields.as_integer(entry["video_id"]), fields.as_integer(entry["category_id"])
     if video not in truth.videos:
-        known = f"{min(truth.videos)}..{max(truth.videos)}" if truth.videos else "none"
-        faults.add("results for unknown videos", f"{name}, video_id {video!r}; known ids: {known}")
+        shown, known = fields.shown(entry["video_id"]), _range(truth.videos)
+        faults.add("results for unknown videos", f"{name}, video_id {shown}; known ids: {known}")
         return None
     if category not in truth.categories:
-        known = f"{min(truth.categories)}..{max(truth.categories)}" if truth.categories else "none"
-        faults.add("results for unknown categories", f"{name}, category_id {category!r}; known ids: {known}")
+        shown, known = fields.shown(entry["category_id"]), _range(truth.categories)
+        faults.add("results for unknown categories", f"{name}, category_id {shown}; known ids: {known}")
         return None
-    if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
-        faults.add("results whose score is not a finite number", f"{name}, score {score!r}")
+    score = fields.number(entry["score"])
+    if score is None:
+        faults.add("results whose score is not a finite number", f"{name}, score {fields.shown(entry['score'])}")
         return None
+    assert video is not None
+    assert category is not None
     masks = _masks(entry["segmentations"], truth.videos[video], f"{name}, video {video}", faults)
-    return None if masks is None else Result(int(video), int(category), float(score), masks)
+    return None if masks is None else Result(video, category, score, masks)
+
+
+def _range(known: Mapping[int, Any]) -> str:
+    return f"{min(known)}..{max(known)}" if known else "none"
 
 
 def _masks(segmentations: Any, video: Video, name: str, faults: Faults) -> list[bytes | None] | None:
     if not isinstance(segmentations, list) or len(segmentations) != video.frames:
-        count = len(segmentations) if isinstance(segmentations, list) else segmentations
+        count = len(segmentations) if isinstance(segmentations, list) else fields.shown(segmentations)
         faults.add("wrong number of frames", f"{name}: {count} segmentations for {video.frames} frames")
         return None
     masks: list[bytes | None] = []
     try:
         for segmentation in segmentations:
-            rle = from_annotation(segmentation, video.height, video.width)
+            rle = read_segmentation(segmentation, video.height, video.width).rle
             masks.append(None if rle is None else rle["counts"])
         check_counts([counts for counts in masks if counts is not None], video.height * video.width)
-    except (Integrity, ValueError, TypeError) as error:
+    except ValueError as error:
         faults.add("malformed masks", f"{name}: {error}")
         return None
     return masks
-
-
-def _items(path: Path) -> Iterator[Any]:
-    try:
-        with open(path, "rb") as file:
-            if not file.read(4096).lstrip().startswith(b"["):
-                raise Integrity("not a list of results", where=str(path), fix="make the results again")
-            file.seek(0)
-            yield from ijson.items(file, "item", use_float=True)
-    except FileNotFoundError as error:
-        raise Missing("no such results file", where=str(path), fix="check the path") from error
-    except (OSError, ijson.JSONError, UnicodeDecodeError) as error:
-        raise Integrity(f"not readable as JSON: {error}", where=str(path), fix="make the results again") from error

@@ -14,7 +14,7 @@ import typer
 from idol_core.errors import IdolError, InvalidInput
 from idolctl.commands import complete, options
 from idolctl.datasets.add import Part, add_set, example_recipe
-from idolctl.datasets.check import PartReport, check_part, describe, parts_of
+from idolctl.datasets.check import Line, PartReport, check_part, describe, parts_of, remarks
 from idolctl.datasets.root import data_root, make_toy_data
 from idolctl.errors import raise_all
 from idolctl.terminal.progress import counter
@@ -43,7 +43,7 @@ def check(
             autocompletion=complete.data_sets,
         ),
     ],
-    deep: Annotated[bool, typer.Option("--deep", help="Open every frame and every mask.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Open every frame.")] = False,
     root: options.ROOT = None,
     as_json: options.JSON = False,
 ) -> None:
@@ -86,11 +86,15 @@ def add(
     val = Part(val_frames or frames, val_annotations) if val_annotations else None
     path, opened = add_set(name, place, kind=kind, train=Part(frames, annotations), val=val, force=force)
     if as_json:
-        print(json.dumps({"file": str(path), "parts": {part: describe(d) for part, d in opened.items()}}))
+        parts = {part: describe(d) for part, d in opened.items()}
+        told = {part: remarks(d) for part, d in opened.items()}
+        print(json.dumps({"file": str(path), "parts": parts, "remarks": told}))
         return
     print(path)
     for part, dataset in opened.items():
         print(f"  {part}  {describe(dataset)}")
+        for remark in remarks(dataset):
+            print(f"    ! {remark}")
     first = opened[f"{name}_train"]
     print("\nA recipe that trains on it (save it as a .yaml file):\n")
     print(example_recipe(name, first.kind, has_val=val is not None, classes=len(first.category_ids)))
@@ -100,13 +104,19 @@ def add(
 
 def _tree(root: Path, reports: list[PartReport]) -> None:
     print(f"data root {root}")
-    tick, cross = ("✓", "✗") if _can_print("✓✗") else ("ok", "--")
     for place, report in enumerate(reports):
         last = place == len(reports) - 1
         print(f"{'└' if last else '├'}── {report.name}" if _can_print("└├─") else report.name)
         for line in report.lines:
             bar = " " if last or not _can_print("│") else "│"
-            print(f"{bar}   {tick if line.ok else cross} {line.part:12} {line.text}")
+            print(f"{bar}   {_mark(line)} {line.part:12} {line.text}")
+
+
+def _mark(line: Line) -> str:
+    if line.remark:
+        return "!"
+    tick, cross = ("✓", "✗") if _can_print("✓✗") else ("ok", "--")
+    return tick if line.ok else cross
 
 
 def _can_print(text: str) -> bool:

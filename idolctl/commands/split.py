@@ -15,7 +15,7 @@ from idol_core.errors import InvalidInput
 from idol_core.system.files import write_aside
 from idolctl.commands import complete, options
 from idolctl.datasets.root import data_root, make_toy_data
-from idolctl.datasets.splits import Split, make_split, read_split, refuse_leaks
+from idolctl.datasets.splits import FOLDER, Split, make_split, read_split, refuse_leaks
 from idolctl.terminal.table import table
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -42,6 +42,13 @@ def make(
     val_fraction: Annotated[float, typer.Option("--val-fraction", help="Share of the videos that validate.")] = 0.2,
     seed: Annotated[int, typer.Option(help="Random seed of the split.")] = 0,
     name: Annotated[str | None, typer.Option(help="The split's name; default: valFRACTION-seedN.")] = None,
+    group: Annotated[
+        str,
+        typer.Option(
+            metavar="folder|none|EXPRESSION",
+            help="Which images stay together: those of a folder, none, or those whose names share what matches.",
+        ),
+    ] = FOLDER,
     root: options.ROOT = None,
     as_json: options.JSON = False,
 ) -> None:
@@ -57,7 +64,7 @@ def make(
     place = data_root(root)
     if base == "toy":
         make_toy_data(place)
-    made = make_split(base, name, place, val_fraction=val_fraction, seed=seed)
+    made = make_split(base, name, place, val_fraction=val_fraction, seed=seed, group=group)
     _tell(made, as_json)
     if not as_json:
         print(f"\nNext: idolctl eval RUN --data {made.name}, or in a recipe: "
@@ -126,4 +133,7 @@ def _tell(found: Split, as_json: bool) -> None:
     for which, side in (("train", found.train), ("val", found.val)):
         lacking = [c for c, n in side.per_class.items() if not n]
         if lacking:
-            print(f"note: {which} has no {', '.join(lacking)}", file=sys.stderr)
+            shown = ", ".join(lacking[:10]) + (", ..." if len(lacking) > 10 else "")
+            print(f"note: {which} has no {shown}", file=sys.stderr)
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)

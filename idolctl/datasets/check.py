@@ -8,6 +8,7 @@ from pathlib import Path
 
 from idol_core.config import DataSource
 from idol_core.data.catalog import SIDES, find_layout, known_names
+from idol_core.data.contents import contents_of, why_nothing
 from idol_core.data.dataset import Dataset, open_dataset
 from idol_core.data.deep_check import Broken, check_deeply, missing_frames
 from idol_core.data.frames import missing_frame
@@ -30,8 +31,9 @@ class Line:
     """One line of a report: whether it is as it should be, and what was found or expected."""
 
     ok: bool
-    part: str  # frames, annotations, size, files, content
+    part: str  # frames, annotations, size, files, content, objects
     text: str
+    remark: bool = False  # neither right nor wrong, but worth knowing
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def parts_of(name: str, root: Path) -> list[str]:
 
 
 def check_part(name: str, root: Path, *, on_progress: Callable[[int, int], None] | None) -> PartReport:
-    """Look for the files of one part, read its annotations, count; with `on_progress` open every frame and mask."""
+    """Look for the files of one part, read its annotations, count; with `on_progress` open every frame."""
     layout = find_layout(name, root)
     assert layout is not None
     frames, annotations = _existing(layout.frames, root), _existing(layout.annotations, root)
@@ -101,6 +103,7 @@ def check_part(name: str, root: Path, *, on_progress: Callable[[int, int], None]
         lines.append(Line(False, "content", error.what))
         return PartReport(name, tuple(lines), (*errors, error))
     _check_size(name, dataset, lines, errors)
+    _check_objects(name, dataset, lines, errors)
     if frames is not None:
         _check_frames(name, dataset, lines, errors)
         if on_progress is not None:
@@ -108,12 +111,22 @@ def check_part(name: str, root: Path, *, on_progress: Callable[[int, int], None]
     return PartReport(name, tuple(lines), tuple(errors))
 
 
+def remarks(dataset: Dataset) -> list[str]:
+    """What training gets of the objects, where that is not all of them, and what looks like a mistake."""
+    found = contents_of(dataset)
+    if not found.objects:
+        return []
+    told = [] if found.usable == found.objects else [f"{found.usable:,} of {found.objects:,} objects are trained on"]
+    return told + [str(remark) for remark in found.remarks]
+
+
 def describe(dataset: Dataset) -> str:
     """Counts of a data set as text."""
     index = dataset.index
     frames, videos = int(index.first_frame[-1]), len(index.video_ids)
     things = f"{videos:,} images" if dataset.kind == "coco" else f"{videos:,} videos, {frames:,} frames"
-    objects = f"{len(index.track_ids):,} objects" if dataset.has_ground_truth else "no ground truth"
+    number = len(index.track_ids)
+    objects = f"{number:,} objects" + ("" if dataset.has_ground_truth else " without masks") if number else "no objects"
     return f"{things}, {objects}, {len(index.category_ids)} classes"
 
 
@@ -144,6 +157,15 @@ def _check_size(name: str, dataset: Dataset, lines: list[Line], errors: list[Ido
     errors.append(Integrity(f"{name} has {text}", where=str(dataset.source), fix="download the annotation file again"))
 
 
+def _check_objects(name: str, dataset: Dataset, lines: list[Line], errors: list[IdolError]) -> None:
+    lines += [Line(True, "objects", text, remark=True) for text in remarks(dataset)]
+    if name.endswith("_train") and len(dataset.index.track_ids) and not dataset.index.annotated_frames().any():
+        what = why_nothing(dataset.index)
+        lines.append(Line(False, "objects", what))
+        fix = "give masks in pixels of single objects"
+        errors.append(Integrity(what, where=str(dataset.source), fix=fix))
+
+
 def _check_frames(name: str, dataset: Dataset, lines: list[Line], errors: list[IdolError]) -> None:
     missing = missing_frames(dataset)
     if not missing:
@@ -163,10 +185,10 @@ def _check_content(
     name: str, dataset: Dataset, broken: list[Broken], lines: list[Line], errors: list[IdolError]
 ) -> None:
     if not broken:
-        lines.append(Line(True, "content", "every frame opens, every mask fits its frame"))
+        lines.append(Line(True, "content", "every frame opens and has the size that its annotation says"))
         return
     lines += [Line(False, "content", f"{b.where}: {b.what}") for b in broken[:_SHOWN]]
     if len(broken) > _SHOWN:
         lines.append(Line(False, "content", f"and {len(broken) - _SHOWN} more"))
-    what = f"{len(broken)} frames or masks of {name} are broken, first {broken[0].where}: {broken[0].what}"
+    what = f"{len(broken)} frames of {name} are broken, first {broken[0].where}: {broken[0].what}"
     errors.append(Integrity(what, where=str(dataset.source), fix="download or copy them again"))

@@ -1,17 +1,19 @@
-"""Splits of a labelled set by video: made, written where the catalog finds them, and checked for leaks."""
+"""Splits of a labelled set by video (of images by folder): made, written where the catalog finds them, checked."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from idol_core.classes import labels
 from idol_core.config import DataSource
+from idol_core.data.annotations.fields import as_integer
 from idol_core.data.annotations.json_stream import JsonStream
 from idol_core.data.catalog import LAYOUTS, SIDES, find_layout, known_names, resolve_source
 from idol_core.data.dataset import Dataset, open_dataset
@@ -21,6 +23,7 @@ from idol_core.errors import Integrity, InvalidInput, Missing
 from idol_core.system.files import write_aside, write_json
 from idolctl.errors import suggestion
 
+FOLDER, NONE = "folder", "none"
 _LISTS = {"vis": ("videos", "video_id"), "coco": ("images", "image_id")}
 
 
@@ -44,6 +47,7 @@ class Split:
     files: tuple[Path, Path]
     leaks: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,16 +70,20 @@ def split_rows(root: Path) -> list[SplitRow]:
     rows = [SplitRow("ovis@oracle", made, None, None, None, str(root / place.parent))]
     for name in split_names(root):
         folder = split_folder(root, name)
-        about = json.loads((folder / "split.json").read_text(encoding="utf-8"))
-        made = f"--val-fraction {about['val_fraction']} --seed {about['seed']}"
-        rows.append(SplitRow(name, made, about["train"], about["val"], about["sha256"], str(folder)))
+        about = _about(folder)
+        made = f"--val-fraction {about.get('val_fraction', '?')} --seed {about.get('seed', '?')}"
+        train, val = (n if isinstance(n := about.get(side), int) else None for side in SIDES)
+        digest = about["sha256"] if isinstance(about.get("sha256"), str) else None
+        rows.append(SplitRow(name, made, train, val, digest, str(folder)))
     return rows
 
 
-def make_split(base: str, split: str, root: Path, *, val_fraction: float, seed: int) -> Split:
+def make_split(base: str, split: str, root: Path, *, val_fraction: float, seed: int, group: str = FOLDER) -> Split:
     """Divide BASE_train into BASE@SPLIT_train and BASE@SPLIT_val. Raises IdolError where BASE_train is not there.
 
-    The same annotations, fraction and seed give the same files.
+    Images that `group` keeps together go to one side: those of one FOLDER, each alone (NONE), or those in whose names
+    a regular expression finds the same text (its first group, if it has one). The same annotations, fraction, seed and
+    group give the same files.
     """
     parent = _open(f"{base}_train", root)
     if not parent.has_ground_truth:
@@ -83,7 +91,14 @@ def make_split(base: str, split: str, root: Path, *, val_fraction: float, seed: 
     ids = parent.index.video_ids.tolist()
     if len(ids) < 2:
         raise InvalidInput(f"{base}_train has one video only", where=str(parent.source), fix="split a larger set")
-    val = stratify(dict(zip(ids, _classes(parent), strict=True)), val_fraction=val_fraction, seed=seed)
+    groups = dict(zip(ids, _groups(parent, group), strict=True)) if parent.kind == "coco" else None
+    if groups and len(set(groups.values())) == 1:
+        if group != FOLDER:
+            raise InvalidInput(
+                "all images are one group", where=f"--group {group}", fix="--group none, or an expression"
+            )
+        groups, group = None, NONE  # one folder for all tells nothing
+    val = stratify(dict(zip(ids, _classes(parent), strict=True)), val_fraction=val_fraction, seed=seed, groups=groups)
     name = f"{base}@{split}"
     folder = split_folder(root, name)
     (folder / "split.json").unlink(missing_ok=True)
@@ -91,14 +106,23 @@ def make_split(base: str, split: str, root: Path, *, val_fraction: float, seed: 
     annotations = document.walk("annotations", after={_LISTS[kind][0], "categories"})
     with write_aside(folder / "train.json") as train_file, write_aside(folder / "val.json") as val_file:
         _write_sides(document, annotations, kind, val, (train_file, val_file))
-    made = read_split(name, root)
+    made = read_split(name, root, group=group)
     about = {"base": base, "val_fraction": val_fraction, "seed": seed, "sha256": made.digest}
+    about |= {"group": group} if parent.kind == "coco" else {}
     write_json(folder / "split.json", about | {"train": made.train.videos, "val": made.val.videos})
+    if groups is not None:
+        number = len(set(groups.values()))
+        share = made.val.videos / len(ids)
+        note = f"images stay together by {group}: {number} groups, {share:.0%} of the images validate"
+        made = replace(made, notes=(*made.notes, note))
     return made
 
 
-def read_split(name: str, root: Path) -> Split:
-    """Read both sides of NAME (BASE@SPLIT, or any name with NAME_train and NAME_val) and compare them."""
+def read_split(name: str, root: Path, *, group: str | None = None) -> Split:
+    """Read both sides of NAME (BASE@SPLIT, or any name with NAME_train and NAME_val) and compare them.
+
+    `group`: what the split keeps together, where that is not on disk yet.
+    """
     train, val = (_open(f"{name}_{side}", root) for side in SIDES)
     leaks = _leaks(train, val)
     faults: list[str] = []
@@ -106,8 +130,11 @@ def read_split(name: str, root: Path) -> Split:
         parent = _open(f"{name.partition('@')[0]}_train", root)
         # A published split may number its videos anew.
         faults = _strangers(train, val, parent, by_id=f"{name}_train" not in LAYOUTS)
+    together, notes = _kept_together(group or _about(split_folder(root, name)).get("group"), train, val)
+    leaks += together
     digest = hashlib.sha256(json.dumps([sorted(d.index.video_ids.tolist()) for d in (train, val)]).encode()).hexdigest()
-    return Split(name, _side(train), _side(val), digest, (train.source, val.source), tuple(leaks), tuple(faults))
+    files = (train.source, val.source)
+    return Split(name, _side(train), _side(val), digest, files, tuple(leaks), tuple(faults), tuple(notes))
 
 
 def refuse_leaks(split: Split) -> None:
@@ -139,6 +166,47 @@ def _classes(dataset: Dataset) -> list[set[int]]:
     return found
 
 
+def _groups(dataset: Dataset, group: str) -> list[str]:
+    """Of each image, what keeps it together with others."""
+    names = [dataset.frame_name(row, 0).replace("\\", "/") for row in range(len(dataset.videos))]
+    if group == FOLDER:
+        return [name.rpartition("/")[0] for name in names]
+    if group == NONE:
+        return names
+    try:
+        pattern = re.compile(group)
+    except re.error as error:
+        raise InvalidInput(
+            f"no regular expression: {error}", where=f"--group {group}", fix="--group '^(.+)_'"
+        ) from None
+    found = [pattern.search(name) for name in names]
+    if None in found:
+        name = names[found.index(None)]
+        raise InvalidInput(f"'{name}' has nothing that matches", where=f"--group {group}", fix="--group '^(.+)_'")
+    return [(match.group(1) or "") if pattern.groups else match.group() for match in found if match]
+
+
+def _kept_together(group: str | None, train: Dataset, val: Dataset) -> tuple[list[str], list[str]]:
+    """Of images: leaks, groups that are on both sides though the split keeps them together; and notes, such folders."""
+    if train.kind != "coco":
+        return [], []
+    by = FOLDER if group in (None, NONE) else str(group)
+    sides = [set(_groups(side, by)) for side in (train, val)]
+    shared = sorted(sides[0] & sides[1]) if len(sides[0] | sides[1]) > 1 else []
+    if group not in (None, NONE):
+        return [f"images of {name or 'one group'}" for name in shared], []
+    return [], [f"images of {_told(shared, 'folders on both sides')}"] if shared else []
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """split.json of a split made here; empty where there is none or it can't be read."""
+    try:
+        content = json.loads((folder / "split.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def _write_sides(
     document: JsonStream, annotations: Iterator[Any], kind: str, val: set[int], files: tuple[Path, Path]
 ) -> None:
@@ -149,12 +217,12 @@ def _write_sides(
         for out in outs:
             out.write('{"annotations": [')
         for annotation in annotations:
-            side = int(annotation[key] in val)
+            side = int(as_integer(annotation[key]) in val)
             outs[side].write((",\n" if written[side] else "\n") + json.dumps(annotation))
             written[side] += 1
         for side, out in enumerate(outs):
             out.write("\n]")
-            kept = [v for v in document.value(entries) if (v["id"] in val) == bool(side)]
+            kept = [v for v in document.value(entries) if (as_integer(v["id"]) in val) == bool(side)]
             rest = {k: document.value(k) for k in ("info", "licenses", "categories") if document.value(k) is not None}
             for name, value in {entries: kept, **rest}.items():
                 out.write(f",\n{json.dumps(name)}: {json.dumps(value)}")

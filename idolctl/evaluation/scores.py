@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from idol_core.classes import labels
+from idol_core.data.annotations.index import AnnotationIndex
 from idol_core.data.annotations.kind import annotation_kind
-from idol_core.data.dataset import Dataset
-from idol_core.data.images import coco_truth
+from idol_core.data.dataset import Dataset, open_annotations
+from idol_core.data.images import as_images
 from idol_core.errors import InvalidInput
 from idol_core.evaluation.coco_ap import evaluate_coco
 from idol_core.evaluation.id_switches import identity_switches
@@ -22,6 +23,7 @@ from idol_core.evaluation.overlaps import compare
 from idol_core.evaluation.scenes import read_scenes
 from idol_core.evaluation.track_errors import match_scenes, track_error_table
 from idol_core.evaluation.video_ap import score as vis_scores
+from idolctl.terminal.progress import Transfer
 
 Figures = dict[str, float | None]  # 0..100; None where no ground truth defines one
 Results = Path | list[dict[str, Any]]
@@ -98,14 +100,31 @@ def score_files(annotations: Path, results: Results, extras: Extras = NOTHING_MO
 
     Raises Missing and Integrity as `evaluate_vis`; InvalidInput where images are asked for what only videos have.
     """
-    if annotation_kind(annotations) == "coco":
-        return score_images(annotations, results, extras, where=str(annotations))
-    comparison = compare(annotations, results)
+    kind, where = annotation_kind(annotations), str(annotations)
+    if kind == "coco":
+        _refuse_of_images(extras, where)
+    with Transfer(f"reading {annotations.name}") as reading:
+        index = open_annotations(annotations, kind, on_read=reading.update)
+    score = score_images if kind == "coco" else score_videos
+    return score(index, results, extras, where=where)
+
+
+def score_dataset(dataset: Dataset, results: Results, extras: Extras = NOTHING_MORE, *, video: bool) -> Scores:
+    """Score results of a data set; of a video set, `video` tells tracks from instances of its single frames."""
+    where = str(dataset.source)
+    if video:
+        return score_videos(dataset.index, results, extras, where=where)
+    return score_images(as_images(dataset).index, results, extras, where=where)
+
+
+def score_videos(index: AnnotationIndex, results: Results, extras: Extras, *, where: str) -> Scores:
+    """Video AP, and what else is asked for. `where` names the annotations in errors."""
+    comparison = compare(index, results, where=where)
     found = vis_scores(comparison)
-    groups = occlusion_scores(comparison, where=str(annotations)) if extras.occlusion else {}
+    groups = occlusion_scores(comparison, where=where) if extras.occlusion else {}
     rows = []
     if extras.per_video:
-        held = identity_switches(annotations, results)
+        held = identity_switches(index, results)
         for number in comparison.videos:
             own = _figures(vis_scores(comparison, videos=[number]).stats)
             rows.append(VideoRow(number, own["AP"], own["AP50"], own["AR10"], *held[number]))
@@ -114,26 +133,23 @@ def score_files(annotations: Path, results: Results, extras: Extras = NOTHING_MO
         _per_class(found),
         {name: _figures(stats) for name, stats in groups.items()},
         rows,
-        *_errors_and_identity(annotations, results, extras),
+        *_errors_and_identity(index, results, extras, where=where),
         empty=not any(len(pair.scores) for pair in comparison.pairs.values()),
     )
 
 
-def score_dataset(dataset: Dataset, results: Results, extras: Extras = NOTHING_MORE, *, video: bool) -> Scores:
-    """Score results of a data set; of a video set, `video` tells tracks from instances of its single frames."""
-    if video or dataset.kind == "coco":
-        return score_files(dataset.source, results, extras)
-    return score_images(coco_truth(dataset), results, extras, where=str(dataset.source))
-
-
-def score_images(truth: Path | dict[str, Any], results: Results, extras: Extras, *, where: str) -> Scores:
+def score_images(index: AnnotationIndex, results: Results, extras: Extras, *, where: str) -> Scores:
     """Mask AP of images. Raises InvalidInput where they are asked for what only videos have."""
+    _refuse_of_images(extras, where)
+    found = evaluate_coco(index, results, where=where)
+    errors = evaluate_image_errors(index, results, where=where) if extras.errors else None
+    return Scores(_figures(found.stats), _per_class(found), errors=errors)
+
+
+def _refuse_of_images(extras: Extras, where: str) -> None:
     if extras.occlusion or extras.per_video or extras.identity:
         raise InvalidInput("occlusion groups, single videos and identities are scored of videos only", where=where,
                            fix="leave out --occlusion, --per-video and --identity")  # fmt: skip
-    found = evaluate_coco(truth, results)
-    errors = evaluate_image_errors(truth, results) if extras.errors else None
-    return Scores(_figures(found.stats), _per_class(found), errors=errors)
 
 
 def mean_and_spread(rows: Sequence[Figures]) -> tuple[Figures, Figures]:
@@ -165,12 +181,12 @@ def gain(after: float | None, before: float | None) -> float | None:
 
 
 def _errors_and_identity(
-    annotations: Path, results: Results, extras: Extras
+    index: AnnotationIndex, results: Results, extras: Extras, *, where: str
 ) -> tuple[ErrorTable | None, Identity | None]:
     """Of tracks, where they are asked for."""
     if not (extras.errors or extras.identity):
         return None, None
-    scenes = read_scenes(annotations, results)
+    scenes = read_scenes(index, results, where=where)
     errors = track_error_table(match_scenes(scenes)) if extras.errors else None
     if not extras.identity:
         return errors, None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from idol_core.data.annotations.fields import integer
 from idol_core.errors import Integrity, InvalidInput
 from idol_core.system.files import write_aside
 from idolctl.submission.results import Scan, Videos, entries, scan
@@ -137,7 +138,8 @@ def _text(results: Path, keep: bytearray, on_read: Callable[[int], None]) -> Ite
         for index, entry in entries(file, results.name):
             on_read(file.tell())
             if keep[index]:
-                plain = {key: entry[key] for key in ("video_id", "category_id", "score", "segmentations")}
+                plain = {key: integer(entry, key) for key in ("video_id", "category_id")}
+                plain |= {key: entry[key] for key in ("score", "segmentations")}
                 yield separator + json.dumps(plain, separators=(",", ":"), allow_nan=False)
                 separator = ","
     yield "[]" if separator == "[" else "]"

@@ -7,7 +7,6 @@ every frame of the video. Memory does not grow with the masks: some 100 bytes an
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from array import array
 from collections.abc import Callable, Iterator
@@ -15,10 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-import ijson
+import numpy as np
 
+from idol_core.data.annotations.fields import integer, score, shown
+from idol_core.data.annotations.json_stream import json_list, open_json
+from idol_core.data.annotations.kind import annotation_kind
 from idol_core.data.annotations.rle import check_counts
-from idol_core.errors import Integrity, Missing
+from idol_core.data.dataset import open_annotations
+from idol_core.errors import Integrity
 from idolctl.errors import Mistakes
 
 SHOWN = 10  # faults that are told one by one
@@ -63,40 +66,22 @@ class Fault(NamedTuple):
 
 def read_videos(path: Path) -> Videos:
     """Videos and categories of a YTVIS annotation file. Raises Missing or Integrity."""
-    videos: dict[int, Video] = {}
-    try:
-        with open(path, "rb") as file:
-            for entry in ijson.items(file, "videos.item", use_float=True):
-                length = len(entry["file_names"]) if "file_names" in entry else entry["length"]
-                videos[int(entry["id"])] = Video(int(length), int(entry["height"]), int(entry["width"]))
-        with open(path, "rb") as file:
-            categories = frozenset(int(entry["id"]) for entry in ijson.items(file, "categories.item", use_float=True))
-    except FileNotFoundError as error:
-        raise Missing("no annotation file", where=str(path), fix="give it with --annotations FILE") from error
-    except (ijson.JSONError, KeyError, TypeError, ValueError) as error:
-        what = f"not a YTVIS annotation file: {_first_line(error)}"
-        raise Integrity(what, where=str(path), fix="give the data set's own file with --annotations FILE") from error
-    if not videos or not categories:
-        raise Integrity("the annotation file defines no videos or no categories", where=str(path),
-                        fix="give the data set's own file with --annotations FILE")  # fmt: skip
-    return Videos(videos, categories)
+    if annotation_kind(path) != "vis":
+        raise Integrity("not a YTVIS annotation file: it has images, no videos", where=str(path), fix=_OWN_FILE)
+    index = open_annotations(path, "vis")
+    lengths = np.diff(index.first_frame).tolist()
+    videos = {
+        number: Video(length, *size)
+        for number, length, size in zip(index.video_ids.tolist(), lengths, index.video_sizes.tolist(), strict=True)
+    }
+    if not videos:
+        raise Integrity("the annotation file defines no videos", where=str(path), fix=_OWN_FILE)
+    return Videos(videos, frozenset(index.category_ids.tolist()))
 
 
-def entries(file: IO[bytes], name: str) -> Iterator[tuple[int, Any]]:
-    """(index, entry) of a results list. Raises Integrity, with the index, where it is not JSON or not a list."""
-    index = -1
-    try:
-        start = file.read(256).lstrip()
-        file.seek(0)
-        if not start.startswith(b"["):
-            raise Integrity("results must be a JSON list", where=name, fix=_REWRITE)
-        for index, entry in enumerate(ijson.items(file, "item", use_float=True)):
-            yield index, entry
-    except ijson.JSONError as error:
-        text = str(error)
-        nan = " (a score that is not a number?)" if re.search(r"NaN|Infinity|overflow", text) else ""
-        what = f"entry {index + 1} is not JSON{nan}: {_first_line(error)}"
-        raise Integrity(what, where=f"{name}: entry {index + 1}", fix=_REWRITE) from error
+def entries(file: IO[bytes], name: str, *, on_read: Callable[[int], None] | None = None) -> Iterator[tuple[int, Any]]:
+    """(index, entry) of a results list. Raises Integrity, with line and column, where it is not JSON or not a list."""
+    return enumerate(json_list(file, name, on_read=on_read))
 
 
 def scan(path: Path, known: Videos, *, on_read: Callable[[int], None] = lambda _: None) -> Scan:
@@ -105,21 +90,17 @@ def scan(path: Path, known: Videos, *, on_read: Callable[[int], None] = lambda _
     Raises Missing, Integrity (not JSON) or Mistakes (exit 4) with the first ten faults.
     """
     found, seen, faults, number = Scan(), set[bytes](), list[Fault](), 0
-    try:
-        with open(path, "rb") as file:
-            for index, entry in entries(file, path.name):
-                on_read(file.tell())
-                what = _fault(entry, known) or _repeated(entry, seen)
-                if what is not None:
-                    number += 1
-                    video = entry.get("video_id") if isinstance(entry, dict) else None
-                    faults += [Fault(index, video, what)] if len(faults) < SHOWN else []
-                    continue
-                found.scores.append(float(entry["score"]))
-                found.videos.append(entry["video_id"])
-                found.sizes.append(sum(len(s["counts"]) + 32 if s else 5 for s in entry["segmentations"]) + 80)
-    except FileNotFoundError as error:
-        raise Missing("no results file", where=str(path), fix="give it with --results FILE") from error
+    with open_json(path) as file:
+        for index, entry in entries(file, str(path), on_read=on_read):
+            what = _fault(entry, known) or _repeated(entry, seen)
+            if what is not None:
+                number += 1
+                video = shown(entry.get("video_id")) if isinstance(entry, dict) else "-"
+                faults += [Fault(index, video, what)] if len(faults) < SHOWN else []
+                continue
+            found.scores.append(float(entry["score"]))
+            found.videos.append(integer(entry, "video_id"))
+            found.sizes.append(sum(len(s["counts"]) + 32 if s else 5 for s in entry["segmentations"]) + 80)
     if faults:
         raise Mistakes(_told(faults, number, path))
     return found
@@ -131,17 +112,16 @@ def _fault(entry: Any, known: Videos) -> str | None:
     lacking = [k for k in ("video_id", "category_id", "score", "segmentations") if k not in entry]
     if lacking:
         return f"lacks {', '.join(lacking)}"
-    for key in ("video_id", "category_id"):
-        if not isinstance(entry[key], int) or isinstance(entry[key], bool):
-            return f"{key} {entry[key]!r} is no integer"
-    video = known.videos.get(entry["video_id"])
+    try:
+        number, category = integer(entry, "video_id"), integer(entry, "category_id")
+        score(entry)
+    except ValueError as error:
+        return str(error)
+    video = known.videos.get(number)
     if video is None:
-        return f"video_id {entry['video_id']} is not in the data set"
-    if entry["category_id"] not in known.categories:
-        return f"category_id {entry['category_id']} is not in the data set"
-    score = entry["score"]
-    if not isinstance(score, (int, float)) or isinstance(score, bool) or not math.isfinite(score):
-        return f"score {score!r} is no finite number"
+        return f"video_id {number} is not in the data set"
+    if category not in known.categories:
+        return f"category_id {category} is not in the data set"
     return _mask_fault(entry["segmentations"], video)
 
 
@@ -175,7 +155,8 @@ def _counts_fault(masks: list[Any], pixels: int) -> str | None:
 
 
 def _repeated(entry: dict[str, Any], seen: set[bytes]) -> str | None:
-    digest = hashlib.blake2b(f"{entry['video_id']} {entry['category_id']}".encode(), digest_size=12)
+    about = f"{integer(entry, 'video_id')} {integer(entry, 'category_id')}"
+    digest = hashlib.blake2b(about.encode(), digest_size=12)
     for mask in entry["segmentations"]:
         digest.update(mask["counts"].encode() + b"," if mask else b"-")
     if digest.digest() in seen:
@@ -192,8 +173,5 @@ def _told(faults: list[Fault], number: int, path: Path) -> list[Integrity]:
     return told
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
+_OWN_FILE = "give the data set's own file with --annotations FILE"
 _REWRITE = "write the results again, for instance by running step 3's evaluation"

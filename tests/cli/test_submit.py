@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from idol_core.data.annotations import fields
 from idol_core.errors import IdolError, Integrity, InvalidInput, Missing
 from idolctl.app import main
 from idolctl.errors import Mistakes
@@ -89,10 +90,14 @@ def test_a_zip_as_servers_want_it(files, tmp_path):
     [
         (entry(video=6), "video_id 6 is not in the data set"),
         (entry(category=0), "category_id 0 is not in the data set"),
-        (entry(video="5"), "is no integer"),
-        (entry(category=3.0), "is no integer"),
-        (entry(score="high"), "is no finite number"),
-        (entry(score=True), "is no finite number"),
+        (entry(video="five"), "video_id 'five' is no integer"),
+        (entry(video=[5]), "video_id a list is no integer"),
+        (entry(category=3.5), "category_id 3.5 is no integer"),
+        (entry(category=2**70), "is no integer of 64 bits"),
+        (entry(score="high"), "is not a finite number"),
+        (entry(score=True), "is not a finite number"),
+        (entry(score=float("nan")), "score nan is not a finite number"),
+        (entry(score=float("inf")), "score inf is not a finite number"),
         (entry(masks=[mask()]), "1 segmentations for 3 frames"),
         (entry(masks="none"), "no list of segmentations for 3 frames"),
         (entry(masks=[mask(60, 40), None, None]), r"RLE of size \[60, 40\] in a video of \[40, 60\]"),
@@ -111,7 +116,8 @@ def test_every_fault_is_found_with_its_place(files, tmp_path, broken, what):
         _pack(tmp_path, results)
     assert caught.value.exit_code == 4
     assert (
-        f"entry 2, video {broken['video_id'] if isinstance(broken, dict) else None}" in caught.value.mistakes[0].where
+        f"entry 2, video {fields.shown(broken['video_id']) if isinstance(broken, dict) else '-'}"
+        in caught.value.mistakes[0].where
     )
     assert not (tmp_path / "out.zip").exists()
 
@@ -119,21 +125,29 @@ def test_every_fault_is_found_with_its_place(files, tmp_path, broken, what):
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        (
-            "[" + json.dumps(entry(0.9)) + ", " + json.dumps(entry(float("nan"))) + "]",
-            "entry 1 is not JSON.*not a number",
-        ),
-        ("[" + json.dumps(entry(0.9)), "entry 1 is not JSON"),
+        ("[" + json.dumps(entry(0.9)) + ", {'a': 1}]", "not JSON: Expecting property name"),
+        ("[" + json.dumps(entry(0.9)), "the file ends"),
+        ("[" + json.dumps(entry(0.9)) + "] []", "more text behind the end"),
+        ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
+        ("[" + "1" * 5000 + "]", "a number of thousands of digits"),
         ('{"a": [1]}', "must be a JSON list"),
         ("<html>quota</html>", "must be a JSON list"),
-        ("", "must be a JSON list"),
+        ("", "the file is empty"),
     ],
 )
 def test_what_is_no_results_list(files, tmp_path, text, what):
     (tmp_path / "out.zip").write_text("an older one")
-    with pytest.raises(Integrity, match=what):
+    with pytest.raises(Integrity, match=what) as caught:
         _pack(tmp_path, files(text))
+    assert str(tmp_path / "results.json") in caught.value.where
     assert (tmp_path / "out.zip").read_text() == "an older one"
+
+
+def test_ids_as_text_are_packed_as_numbers(files, tmp_path):
+    package = _pack(tmp_path, files([entry(0.9, video="5", category=3.0)]))
+    (packed,) = json.loads(zipfile.ZipFile(package.path).read("results.json"))
+    assert (packed["video_id"], packed["category_id"]) == (5, 3)
+    assert json.dumps(packed).startswith('{"video_id": 5, "category_id": 3,')
 
 
 def test_the_first_ten_of_many_faults_are_told(files, tmp_path):

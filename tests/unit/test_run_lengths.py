@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco_mask
 
-from idol_core.data.annotations.rle import check_counts, decode_counts
+from idol_core.data.annotations.rle import areas_of, check_counts, decode_counts
 from idol_core.evaluation.track_iou import frame_areas, track_iou
 
 
@@ -82,3 +82,19 @@ def test_bytes_of_any_kind_pass_or_are_refused(strings, pixels):
         return
     for counts in strings:  # whatever passes is a mask that pycocotools can read
         assert coco_mask.decode({"size": [pixels, 1], "counts": counts}).sum() <= pixels
+
+
+def test_areas_of_videos_longer_than_255_frames():
+    masks = np.random.default_rng(0).random((300, 5, 7)) < 0.3
+    assert frame_areas([encode(mask) for mask in masks], 5, 7).tolist() == masks.sum((1, 2)).tolist()
+
+
+@given(hnp.arrays(bool, st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(1, 6))))
+def test_areas_from_run_lengths_are_those_of_the_pixels(masks):
+    pixels = np.full(len(masks), masks[0].size)
+    assert areas_of([encode(mask) for mask in masks], pixels).tolist() == masks.sum((1, 2)).tolist()
+
+
+def test_run_lengths_that_only_add_up_modulo_a_machine_word_are_refused():
+    with pytest.raises(ValueError, match=r"add up|compressed RLE"):
+        areas_of([compress([2**31, 2**31, 2**31])], np.array([100]))

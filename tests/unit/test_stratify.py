@@ -37,3 +37,24 @@ def test_every_class_in_proportion():
 def test_a_class_of_two_videos_is_on_one_side_only_if_it_must():
     classes = {v: {0} for v in range(8)} | {8: {1}, 9: {1}}
     assert len({8, 9} & stratify(classes, val_fraction=0.5, seed=0)) == 1
+
+
+@given(_SETS, st.floats(0.05, 0.95), st.integers(0, 5), st.integers(2, 9))
+def test_groups_stay_together(classes, fraction, seed, number):
+    groups = {v: v % number for v in classes}
+    val = stratify(classes, val_fraction=fraction, seed=seed, groups=groups)
+    assert not {groups[v] for v in val} & {groups[v] for v in set(classes) - val}
+    if len(set(groups.values())) > 1:
+        assert 0 < len(val) < len(classes)
+
+
+@given(_SETS, st.floats(0.05, 0.95), st.integers(0, 5))
+def test_groups_of_one_change_nothing(classes, fraction, seed):
+    alone = stratify(classes, val_fraction=fraction, seed=seed, groups={v: v for v in classes})
+    assert alone == stratify(classes, val_fraction=fraction, seed=seed)
+
+
+def test_groups_of_different_size_come_near_the_fraction():
+    groups = {v: min(v // 10, 12) for v in range(200)}  # twelve of 10, one of 80
+    val = stratify({v: {0} for v in groups}, val_fraction=0.25, seed=0, groups=groups)
+    assert len(val) == 50

@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 
 from idol_core.config import DataSource
 from idol_core.data.annotations import rle
+from idol_core.data.annotations.segmentation import read_segmentation
 from idol_core.data.catalog import resolve_source
 from idol_core.data.dataset import open_dataset
 from idol_core.data.frames import read_frame
@@ -61,7 +62,7 @@ def test_annotations_follow_the_ytvis_format(val, toy_root):
             if segmentation is None:
                 continue
             assert area >= toy.FEWEST_PIXELS
-            (mask,) = rle.decode([rle.from_annotation(segmentation, toy.HEIGHT, toy.WIDTH)], toy.HEIGHT, toy.WIDTH)
+            (mask,) = rle.decode([read_segmentation(segmentation, toy.HEIGHT, toy.WIDTH).rle], toy.HEIGHT, toy.WIDTH)
             assert mask.sum() == area
             ys, xs = mask.nonzero()
             assert [xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1] == box

@@ -106,16 +106,22 @@ def test_never_a_silent_zero(change, said, tmp_path):
 @pytest.mark.parametrize(
     ("annotation", "said"),
     [
-        ((7, 4, [A] * 3, {}), "annotations of unknown videos: 2"),
-        ((1, 5, [A] * 3, {}), "annotations of unknown categories: 2"),
-        ((1, 4, [A] * 2, {}), "wrong number of frames: 2"),
-        ((1, 4, [A, A, box(0, 0, 2, 2, size=(4, 4))], {}), "malformed masks: 2"),
+        ((7, 4, [A] * 3, {}), "video_id 7 is not in `videos`"),
+        ((1, 5, [A] * 3, {}), "category_id 5 is not in `categories`"),
+        ((1, 4, [A] * 2, {}), "2 segmentations for a video of 3 frames"),
+        ((1, 4, [A, A, box(0, 0, 2, 2, size=(4, 4))], {}), r"frame 2: an RLE has size \[4, 4\]"),
+        ((1, 4, [A, {**A, "counts": A["counts"][:-1]}, A], {}), "frame 1: run lengths|frame 1: not a compressed RLE"),
     ],
 )
-def test_faults_of_the_ground_truth_are_told_apart(annotation, said):
+def test_faults_of_the_ground_truth_are_told_with_the_annotation(annotation, said):
     with pytest.raises(Integrity, match=said) as caught:
         evaluate_vis(truth([annotation, annotation]), perfect())
-    assert caught.value.where == "the annotations given"
+    assert caught.value.where == "the annotations given:annotations, id 1"
+
+
+def test_objects_without_any_mask_are_no_ground_truth():
+    with pytest.raises(Missing, match="none of its objects has a mask"):
+        evaluate_vis(truth([(1, 4, [None] * 3, {"bboxes": [[1, 1, 4, 4]] * 3})]), perfect())
 
 
 def test_missing_fields_are_named():

@@ -1,66 +1,94 @@
-"""Entries that COCO and YouTube-VIS annotation files share: categories, and the fields of an annotation."""
+"""Entries that COCO and YouTube-VIS annotation files share: categories, annotations, and how their faults are told."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from idol_core.data.annotations.index import IndexBuilder
-from idol_core.data.annotations.json_stream import JsonStream
-from idol_core.data.annotations.rle import RLE
+from idol_core.data.annotations import fields
+from idol_core.data.annotations.index import MEND, IndexBuilder, TrackEntry
+from idol_core.data.annotations.json_stream import Document
 from idol_core.errors import Integrity
 
+Box = tuple[float, ...]  # x, y, width, height in pixels
+_FAR = 1e9  # pixels
 
-def categories_of(document: JsonStream) -> list[tuple[int, str]]:
-    """(id, name) of every category of a COCO or YTVIS document."""
-    where, entries = f"{document.path}:categories", document.value("categories")
-    if not isinstance(entries, list) or not entries:
-        raise Integrity("no categories", where=where, fix="use an annotation file with categories")
+
+@contextmanager
+def told_of(where: str) -> Iterator[None]:
+    """A ValueError becomes an Integrity error that names the entry."""
     try:
-        found = [(int(c["id"]), str(c["name"])) for c in entries]
-    except (KeyError, TypeError, ValueError) as error:
-        raise malformed(error, where) from None
-    if len({number for number, _ in found}) < len(found):
-        raise Integrity("two categories have the same id", where=where, fix="make the ids unique")
-    return found
+        yield
+    except ValueError as error:
+        raise Integrity(str(error), where=where, fix=MEND) from None
 
 
-def malformed(error: Exception, where: str) -> Integrity:
-    """What a missing or wrongly typed field of an annotation file is reported as."""
-    what = f"field {error} is missing" if isinstance(error, KeyError) else str(error)
-    return Integrity(what, where=where, fix="correct the annotation file, or download it again")
+def categories_of(document: Document) -> list[tuple[int, str]]:
+    """(id, name) of every category. A category without a name goes by its id."""
+    entries = document.value("categories")
+    if not isinstance(entries, list) or not entries:
+        where = f"{document.name}:categories"
+        raise Integrity("no categories", where=where, fix="use an annotation file with categories")
+    found: dict[int, str] = {}
+    for row, value in enumerate(entries):
+        with told_of(f"{document.name}:categories[{row}]"):
+            entry = fields.entry_of(value)
+            number, name = fields.integer(entry, "id"), entry.get("name")
+            if number in found:
+                raise ValueError(f"two categories have the same id {number}")
+            found[number] = str(number) if name is None else fields.as_text(name, "name")
+    return list(found.items())
+
+
+def items_of(document: Document, key: str, known: Collection[int]) -> Iterator[tuple[int, Mapping[str, Any], str]]:
+    """Entries of `images` or `videos` with their ids, which must not be `known` yet, and where they are."""
+    entries = document.value(key)
+    if not isinstance(entries, list):
+        where = f"{document.name}:{key}"
+        raise Integrity(f"no list of {key}", where=where, fix="use an annotation file of the format that is asked for")
+    for row, value in enumerate(entries):
+        where = f"{document.name}:{key}[{row}]"
+        with told_of(where):
+            entry = fields.entry_of(value)
+            number = fields.integer(entry, "id")
+            if number in known:
+                raise ValueError(f"{key.removesuffix('s')} id {number} occurs twice")
+        yield number, entry, where
 
 
 def add_annotation(
     builder: IndexBuilder,
-    annotation: Any,
-    path: Path,
+    value: Any,
+    where: str,
     *,
     parent: str,
-    masks_field: str,
-    masks_of: Callable[[Any, int, int, int], list[RLE | None]],
+    read: Callable[[Mapping[str, Any], int, int, int], TrackEntry],
 ) -> None:
     """Check an entry of `annotations` and add it as a track.
 
     Args:
+        where: the list and the entry's place in it, said until its id is known.
         parent: "image" or "video": the entry names it as `<parent>_id`, the file lists them as `<parent>s`.
-        masks_field: where the entry has its masks.
-        masks_of: (that field, frames, height, width) -> a mask per frame; may raise ValueError and Integrity.
+        read: (entry, frames, height, width) -> what the entry says; may raise ValueError.
     """
-    where = f"{path}:annotations"
     try:
-        number = int(annotation["id"])
-        where = f"{path}:annotations, id {number}"
-        owner, category = int(annotation[f"{parent}_id"]), int(annotation["category_id"])
-        field, crowd = annotation[masks_field], bool(annotation.get("iscrowd", 0))
+        entry = fields.entry_of(value)
+        number = fields.integer(entry, "id")
+        where = f"{where.partition('[')[0]}, id {number}"
+        owner, category = fields.integer(entry, f"{parent}_id"), fields.integer(entry, "category_id")
         if owner not in builder.video_row:
             raise ValueError(f"{parent}_id {owner} is not in `{parent}s`")
         if category not in builder.category_row:
             raise ValueError(f"category_id {category} is not in `categories`")
-        masks = masks_of(field, *builder.video(owner))
-    except Integrity as error:
-        raise malformed(ValueError(error.what), where) from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise malformed(error, where) from None
-    builder.add_track(number=number, video=owner, category=category, crowd=crowd, segmentations=masks)
+        found = read(entry, *builder.video(owner))
+        builder.add_track(number, owner, category, found)
+    except ValueError as error:
+        raise Integrity(str(error), where=where, fix=MEND) from None
+
+
+def box_of(value: Any) -> Box | None:
+    """`bbox` of an entry; None where it is not four finite numbers: then it says nothing."""
+    if not isinstance(value, list) or len(value) != 4 or not fields.NUMBERS.issuperset(map(type, value)):
+        return None
+    return tuple(value) if all(-_FAR < v < _FAR for v in value) else None

@@ -20,14 +20,15 @@ from idol_core.errors import Missing
 from idol_core.system.cache import cache_folder
 
 LARGE_BYTES = 16 * 2**20  # smaller files are parsed anew each time, in less than a second
-_FORMAT = 1
-_ARRAYS = tuple(field.name for field in dataclasses.fields(AnnotationIndex) if field.name != "category_names")
+_FORMAT = 2
+_TEXTS = ("category_names", "occlusion_levels")
+_ARRAYS = tuple(field.name for field in dataclasses.fields(AnnotationIndex) if field.name not in _TEXTS)
 
 
 class Read(Protocol):
     """A reader of annotation files, such as `read_vis`."""
 
-    def __call__(self, path: Path, *, on_read: Progress | None = None) -> AnnotationIndex: ...
+    def __call__(self, path: Path, /, *, on_read: Progress | None = None) -> AnnotationIndex: ...
 
 
 def open_index(path: Path, kind: str, read: Read, *, on_read: Progress | None = None) -> AnnotationIndex:
@@ -70,7 +71,9 @@ def store_index(index: AnnotationIndex, folder: Path, stamp: dict[str, Any]) -> 
         aside.mkdir()
         for name in _ARRAYS:
             np.save(aside / f"{name}.npy", getattr(index, name))
-        (aside / "index.json").write_text(json.dumps({"stamp": stamp, "category_names": index.category_names}))
+        (aside / "index.json").write_text(
+            json.dumps({"stamp": stamp} | {name: getattr(index, name) for name in _TEXTS})
+        )
         shutil.rmtree(folder, ignore_errors=True)
         aside.rename(folder)
     finally:
@@ -79,9 +82,10 @@ def store_index(index: AnnotationIndex, folder: Path, stamp: dict[str, Any]) -> 
 
 def load_index(folder: Path) -> AnnotationIndex:
     """Map a stored index into memory, read-only. Raises OSError or ValueError where the folder is not whole."""
-    names = json.loads((folder / "index.json").read_text())["category_names"]
+    about = json.loads((folder / "index.json").read_text())
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
-    return StoredIndex(category_names=tuple(names), **arrays, folder=folder)
+    texts: dict[str, Any] = {name: tuple(about[name]) for name in _TEXTS}
+    return StoredIndex(**texts, **arrays, folder=folder)
 
 
 @dataclasses.dataclass(frozen=True)

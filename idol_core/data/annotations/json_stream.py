@@ -1,125 +1,261 @@
-"""Reads the large JSON documents of COCO and YTVIS: in memory are the text and one annotation at a time."""
+"""Read large JSON files piece by piece: COCO and YouTube-VIS documents (objects of long lists), and lists of results.
+
+Memory holds a window onto the text and what one entry decodes to. A file that is not JSON, or nested without end, or
+holds numbers of thousands of digits, is an Integrity error with line and column.
+"""
 
 from __future__ import annotations
 
+import codecs
 import json
-import mmap
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from idol_core.errors import Integrity, Missing
+from idol_core.system.stand_ins import refuse_stand_in
 
 _SPACE = re.compile(r"\s*")
 _DECODER = json.JSONDecoder()
-_MEND = "download the annotation file again"
+_PIECE = 2 * 2**20  # bytes read at a time
+_LARGEST = 2**30  # characters of one entry
+_NEAR_END = 16  # an error so close to the window's end may come from the window, not from the file
+_MEND = "correct the file, or make or download it again"
 _REPORTS = 100  # of the reading of a document, at most
+_END = object()
 
 Progress = Callable[[int, int], None]  # (bytes passed, bytes of the file)
 
 
+class _Window:
+    """The part of a UTF-8 text (with or without a byte order mark) that is being decoded."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        self._file, self._name = file, name
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
+        self.text, self.bytes, self._characters = "", 0, 0
+        self._lines = self._column = 0  # that `drop` has passed
+        self._ended = False
+
+    def more(self) -> bool:
+        """Read on, at least as much as there is already. False: there is no more."""
+        if self._ended:
+            return False
+        if len(self.text) > _LARGEST:
+            raise Integrity("one entry takes more than a gigabyte", where=self._name, fix=_MEND)
+        data = self._file.read(max(_PIECE, len(self.text)))
+        try:
+            piece = self._decode(data, not data)
+        except UnicodeDecodeError as error:
+            utf16 = self.bytes == 0 and data[:2] in (b"\xff\xfe", b"\xfe\xff")
+            told = "UTF-16 text, it must be UTF-8" if utf16 else f"not UTF-8 text: {error.reason}"
+            where = f"{self._name}, byte {self.bytes + error.start}"
+            raise Integrity(told, where=where, fix="save it as UTF-8" if utf16 else _MEND) from None
+        self.text += piece
+        self.bytes += len(data)
+        self._characters += len(piece)
+        self._ended = not data
+        return not self._ended
+
+    def passed(self, position: int) -> int:
+        """About how many bytes of the file are before `position`."""
+        return self.bytes - (len(self.text) - position) * self.bytes // max(self._characters, 1)
+
+    def drop(self, position: int) -> int:
+        """Forget what is before `position`, once that is worth it; the new position of the same character."""
+        if position < _PIECE:
+            return position
+        passed = self.text[:position]
+        lines = passed.count("\n")
+        self._column = position - passed.rfind("\n") - 1 if lines else self._column + position
+        self._lines += lines
+        self.text = self.text[position:]
+        return 0
+
+    def peek(self, position: int) -> tuple[str, int]:
+        """The next character that is no white space ("" at the end), and its position."""
+        character = self.text[position : position + 1]
+        if character > " ":
+            return character, position
+        while True:
+            found = _SPACE.match(self.text, position)
+            position = found.end() if found else position
+            if position < len(self.text) or not self.more():
+                return self.text[position : position + 1], position
+
+    def expect(self, characters: str, position: int) -> tuple[str, int]:
+        """The next character, which must be one of these, and the position behind it."""
+        found, position = self.peek(position)
+        if not found or found not in characters:
+            wanted = " or ".join(f"'{c}'" for c in characters)
+            raise self._error(f"{wanted} expected" + ("" if found else ", the file ends"), position)
+        return found, position + 1
+
+    def value(self, position: int) -> tuple[Any, int]:
+        """The JSON value that begins at the next character, and the position behind it."""
+        _, position = self.peek(position)
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self.text, position)
+            except json.JSONDecodeError as error:
+                cut = error.pos > len(self.text) - _NEAR_END or error.msg.startswith("Unterminated string")
+                if cut and self.more():
+                    continue
+                raise self._error(error.msg, error.pos) from None
+            except RecursionError:
+                raise self._error("nested too deeply", position) from None
+            except ValueError:  # CPython's limit on the digits of an integer
+                raise self._error("a number of thousands of digits", position) from None
+            if end < len(self.text) or not self.more():  # a number may go on behind the window
+                return value, end
+
+    def finish(self, position: int) -> None:
+        """Raise Integrity unless the text ends here."""
+        found, position = self.peek(position)
+        if found:
+            raise self._error("more text behind the end", position)
+
+    def _error(self, what: str, position: int) -> Integrity:
+        before = self.text[:position]
+        lines = before.count("\n")
+        column = position - before.rfind("\n") if lines else self._column + position + 1
+        return Integrity(f"not JSON: {what}", where=f"{self._name}:{self._lines + lines + 1}:{column}", fix=_MEND)
+
+    def elements(self, position: int) -> Iterator[tuple[Any, int]]:
+        """Elements of the list at `position`, with positions to go on from; last comes (_END, behind the list)."""
+        _, position = self.expect("[", position)
+        if self.peek(position)[0] == "]":
+            yield _END, self.expect("]", position)[1]
+            return
+        following = ","
+        while following == ",":
+            element, position = self.value(position)
+            following, position = self.expect(",]", position)
+            position = self.drop(position)
+            yield element, position
+        yield _END, position
+
+
 class JsonStream:
-    """A JSON object whose values are mostly long lists."""
+    """A file that holds a JSON object whose values are mostly long lists."""
 
     def __init__(self, path: Path, *, on_read: Progress | None = None) -> None:
-        """Read the text. `on_read` hears, now and then, how far `walk` is.
-
-        Raises:
-            Missing: no such file.
-            Integrity: empty, unreadable or not UTF-8.
-        """
-        self.path, self._on_read, self._told = path, on_read, 0
-        try:
-            with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                self._text, self._bytes = str(data, "utf-8"), len(data)
-        except FileNotFoundError:
-            raise Missing(
-                "annotation file not found", where=str(path), fix="name an existing file as `annotations`"
-            ) from None
-        except UnicodeDecodeError as error:
-            raise Integrity(
-                f"not UTF-8 text: {error.reason} at byte {error.start}", where=str(path), fix=_MEND
-            ) from None
-        except ValueError:
-            raise Integrity("the file is empty", where=str(path), fix=_MEND) from None
-        except OSError as error:
-            raise Integrity(f"cannot be read: {error.strerror}", where=str(path), fix="check the file") from None
+        """`on_read` hears, now and then, how far `walk` is."""
+        self.name, self._path, self._on_read, self._told = str(path), path, on_read, 0
         self._values: dict[str, Any] = {}
 
     def value(self, key: str) -> Any:
         """A top-level value that `walk` has passed, or None."""
         return self._values.get(key)
 
-    def walk(self, large: str, *, after: set[str]) -> Iterator[Any]:
+    def walk(self, large: str, *, after: set[str]) -> Generator[Any, None, None]:
         """Elements of the top-level list `large`, one at a time, once `value` knows the keys `after`.
 
-        A missing or null `large` gives nothing. Where it stands before one of `after`, the text is passed over twice.
+        A missing or null `large` gives nothing. Where it stands before one of `after`, the file is read twice.
 
         Raises:
-            Integrity: not a JSON object; `where` has line and column.
+            Missing: no such file.
+            Integrity: it can't be read, is no JSON object, or `large` is no list; `where` has line and column.
         """
-        try:
-            yield from self._walk(large, after)
-        except json.JSONDecodeError as error:
-            raise Integrity(
-                f"not JSON: {error.msg}", where=f"{self.path}:{error.lineno}:{error.colno}", fix=_MEND
-            ) from None
+        with open_json(self._path) as file:
+            postponed = yield from self._pass(file, large, after)
+            if postponed:
+                self._told = 0
+                file.seek(0)
+                yield from self._pass(file, large, set())
+        self._tell(self._size, self._size)
 
-    def _walk(self, large: str, after: set[str]) -> Iterator[Any]:
-        postponed = None
-        position = self._expect("{", self._skip(0))
-        while self._text[position : position + 1] != "}":
-            key, position = _DECODER.raw_decode(self._text, position)
-            position = self._expect(":", self._skip(position))
-            if key == large and self._text[position : position + 1] == "[":
+    def _pass(self, file: IO[bytes], large: str, after: set[str]) -> Generator[Any, None, bool]:
+        """Go through the file once; returns whether `large` came too early to be given."""
+        self._size = file.seek(0, 2)
+        file.seek(0)
+        window, postponed = _Window(file, self.name), False
+        _, position = window.expect("{", 0)
+        following = ","
+        if window.peek(position)[0] == "}":
+            following, position = window.expect("}", position)
+        while following == ",":
+            _, behind = window.expect('"', position)
+            key, position = window.value(behind - 1)
+            _, position = window.expect(":", position)
+            if key == large and window.peek(position)[0] == "[":
                 ready = after <= self._values.keys()
-                postponed = None if ready else position
-                for element, end in self._list(position):
+                postponed = postponed or not ready
+                for element, end in window.elements(position):
                     position = end
-                    if ready and element is not _END:
-                        yield element
+                    if element is not _END:
+                        self._tell(window.passed(position), self._size)
+                        if ready:
+                            yield element
             else:
-                self._values[key], position = _DECODER.raw_decode(self._text, position)
-            position = self._skip(position)
-            if self._text[position : position + 1] == ",":
-                position = self._skip(position + 1)
-            elif self._text[position : position + 1] != "}":
-                raise json.JSONDecodeError("',' or '}' expected", self._text, position)
-        if postponed is not None:
-            self._told = 0
-            yield from (element for element, _ in self._list(postponed) if element is not _END)
-        self._tell(len(self._text))
+                self._values[key], position = window.value(position)
+                if key == large and self._values[key] is not None:
+                    raise Integrity(f"`{large}` is no list", where=self.name, fix=_MEND)
+            following, position = window.expect(",}", window.drop(position))
+        window.finish(position)
+        return postponed
 
-    def _list(self, position: int) -> Iterator[tuple[Any, int]]:
-        """Elements of the list at `position` with the position behind each; last comes (_END, behind the list)."""
-        position = self._expect("[", position)
-        while self._text[position : position + 1] != "]":
-            element, position = _DECODER.raw_decode(self._text, position)
-            self._tell(position)
-            yield element, position
-            position = self._skip(position)
-            if self._text[position : position + 1] == ",":
-                position = self._skip(position + 1)
-            elif self._text[position : position + 1] != "]":
-                raise json.JSONDecodeError("',' or ']' expected", self._text, position)
-        yield _END, position + 1
-
-    def _tell(self, position: int) -> None:
-        """Report the position in the text, in proportion as bytes, if it is some way on from the last time."""
-        length = len(self._text)
-        if self._on_read is not None and (position == length or position - self._told > length / _REPORTS):
-            self._told = position
-            self._on_read(self._bytes * position // length, self._bytes)
-
-    def _skip(self, position: int) -> int:
-        found = _SPACE.match(self._text, position)
-        return found.end() if found else position
-
-    def _expect(self, character: str, position: int) -> int:
-        if self._text[position : position + 1] != character:
-            raise json.JSONDecodeError(f"{character!r} expected", self._text, position)
-        return self._skip(position + 1)
+    def _tell(self, done: int, size: int) -> None:
+        if self._on_read is not None and (done == size or done - self._told > size / _REPORTS):
+            self._told = done
+            self._on_read(done, size)
 
 
-_END = object()
+class JsonDocument:
+    """The same interface to a document that is in memory."""
+
+    def __init__(self, content: Mapping[str, Any], name: str) -> None:
+        self.name, self._content = name, content
+
+    def value(self, key: str) -> Any:
+        """A top-level value, or None."""
+        return self._content.get(key)
+
+    def walk(self, large: str, *, after: set[str]) -> Iterator[Any]:
+        """Elements of the list `large`, nothing where it is missing or null."""
+        found = self._content.get(large)
+        if not isinstance(found, list | None):
+            raise Integrity(f"`{large}` is no list", where=self.name, fix=_MEND)
+        yield from found or ()
+
+
+Document = JsonStream | JsonDocument
+
+
+def json_list(file: IO[bytes], name: str, *, on_read: Callable[[int], None] | None = None) -> Iterator[Any]:
+    """Elements of a JSON list, one at a time; `on_read` hears how many bytes have been read.
+
+    Raises Integrity where the file is not JSON or no list.
+    """
+    window = _Window(file, name)
+    first, position = window.peek(0)
+    if first and first != "[":
+        raise Integrity("it must be a JSON list", where=name, fix=_MEND)
+    passed, elements = 0, window.elements(position)
+    while True:
+        try:
+            element, position = next(elements)
+        except Integrity as error:
+            error.where += f", entry {passed}"
+            raise
+        if element is _END:
+            break
+        if on_read is not None:
+            on_read(window.passed(position))
+        yield element
+        passed += 1
+    window.finish(position)
+
+
+def open_json(path: Path) -> IO[bytes]:
+    """Open a JSON file. Raises Missing where there is none, Integrity where it is empty, a web page, a Git LFS pointer
+    or unreadable."""
+    try:
+        refuse_stand_in(path)
+        file = open(path, "rb")  # noqa: SIM115
+    except FileNotFoundError:
+        raise Missing("no such file", where=str(path), fix="check the path") from None
+    except OSError as error:
+        raise Integrity(f"cannot be read: {error.strerror}", where=str(path), fix="check the file") from None
+    return file

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
-import ijson
-
-from idol_core.errors import Integrity, Missing
+from idol_core.data.annotations.json_stream import JsonStream
+from idol_core.errors import Integrity
 
 
 def annotation_kind(path: Path) -> Literal["coco", "vis"]:
-    """vis where the file lists videos, coco where it lists images; read up to the first of these keys only.
+    """vis where annotations have masks of a whole video, coco where of an image; else by what the file lists.
 
-    Raises Missing where there is no such file, Integrity where it is no JSON or has neither.
+    A file may list both: sets of videos in COCO's form do. Raises Missing where there is no such file, Integrity where
+    it is no JSON or has neither.
     """
-    try:
-        with open(path, "rb") as file:
-            for prefix, event, value in ijson.parse(file, use_float=True):
-                if not prefix and event == "map_key" and value in ("videos", "images"):
-                    return "vis" if value == "videos" else "coco"
-    except FileNotFoundError as error:
-        raise Missing("annotation file not found", where=str(path), fix="check the path") from error
-    except (OSError, ijson.JSONError, UnicodeDecodeError) as error:
-        raise Integrity(f"not readable as JSON: {error}", where=str(path), fix="make or download it again") from error
+    document = JsonStream(path)
+    with closing(document.walk("annotations", after=set())) as annotations:
+        first = next(annotations, None)
+    if isinstance(first, Mapping) and ("segmentations" in first or "image_id" in first):
+        return "vis" if "segmentations" in first else "coco"
+    listed = [key for key in ("videos", "images") if document.value(key)] or [
+        key for key in ("videos", "images") if document.value(key) is not None
+    ]
+    if listed:
+        return "vis" if listed[0] == "videos" else "coco"
+    if isinstance(first, Mapping) and "video_id" in first:
+        return "vis"
     raise Integrity("the file lists neither videos nor images", where=str(path),
                     fix="give a YouTube-VIS or COCO instances file")  # fmt: skip

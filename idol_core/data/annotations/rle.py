@@ -1,4 +1,4 @@
-"""Run-length masks: any form of segmentation becomes COCO's compressed RLE (column-major runs, pycocotools)."""
+"""COCO's compressed RLE: column-major run lengths, zeros first, as text (pycocotools)."""
 
 from __future__ import annotations
 
@@ -19,40 +19,6 @@ class RLE(TypedDict):
     counts: bytes
 
 
-def from_annotation(segmentation: Any, height: int, width: int) -> RLE | None:
-    """Compress any form a segmentation takes in COCO and YTVIS files; None for an absent object.
-
-    Args:
-        segmentation: None; {"counts": str | bytes | list of ints, "size": [h, w]}; or a list of polygons, each a flat
-            list x0, y0, x1, y1, ... in pixels. Polygons of fewer than three corners are dropped; none left: absent.
-
-    Raises:
-        Integrity: the RLE's size is not the frame's, its runs don't fill the frame, or the form is none of these.
-    """
-    if segmentation is None:
-        return None
-    if isinstance(segmentation, list):
-        polygons = [p for p in segmentation if isinstance(p, list) and len(p) >= 6]
-        if not polygons:
-            return None
-        compressed: RLE = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
-        return compressed
-    if not isinstance(segmentation, dict) or "counts" not in segmentation:
-        raise Integrity(f"a segmentation is neither RLE nor polygons but {type(segmentation).__name__}")
-    size = [int(v) for v in segmentation.get("size", (height, width))]
-    if size != [height, width]:
-        raise Integrity(f"an RLE has size {size}, its frame {[height, width]}")
-    counts = segmentation["counts"]
-    if not isinstance(counts, list | str | bytes):
-        raise Integrity(f"the counts of an RLE are {type(counts).__name__}")
-    if isinstance(counts, list):
-        if sum(counts) != height * width or min(counts, default=0) < 0:
-            raise Integrity(f"the runs of an RLE add up to {sum(counts)}, not to {height} x {width}")
-        compressed = coco_mask.frPyObjects({"counts": counts, "size": size}, height, width)
-        return compressed
-    return RLE(size=size, counts=counts.encode("ascii") if isinstance(counts, str) else counts)
-
-
 def encode(mask: NDArray[np.bool_]) -> RLE:
     """Compress a mask [h, w]."""
     compressed: RLE = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
@@ -66,6 +32,14 @@ def decode(rles: Sequence[RLE | None], height: int, width: int) -> NDArray[np.ui
     if present:
         masks[present] = coco_mask.decode([rles[i] for i in present]).transpose(2, 1, 0)
     return masks.transpose(0, 2, 1)
+
+
+def mask_areas(rles: Sequence[RLE]) -> list[int]:
+    """Foreground pixels of masks whose run lengths are right. pycocotools takes no more than 255 at once."""
+    areas: list[int] = []
+    for first in range(0, len(rles), 200):
+        areas += coco_mask.area(rles[first : first + 200]).tolist()
+    return areas
 
 
 def run_lengths(counts: bytes, size: Sequence[int]) -> NDArray[np.int64]:
@@ -161,8 +135,22 @@ def check_counts(strings: Sequence[bytes], pixels: int) -> None:
 
     pycocotools does not look, and may never return from comparing masks of different lengths.
     """
+    areas_of(strings, np.full(len(strings), pixels, np.int64))
+
+
+def areas_of(strings: Sequence[bytes], pixels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Foreground pixels of compressed RLEs, each of a frame of so many `pixels`.
+
+    Raises ValueError, as `check_counts`, where one is malformed or does not fill its frame.
+    """
     if not strings:
-        return
+        return np.zeros(0, np.int64)
     runs, first = decode_counts(strings)
-    if (runs < 0).any() or (np.add.reduceat(runs, first) != pixels).any():
-        raise ValueError(f"run lengths that don't add up to the {pixels} pixels of the frame")
+    short = np.flatnonzero(np.add.reduceat(runs, first) != pixels)
+    if len(short) or (runs < 0).any() or (runs > pixels.max()).any():
+        frame = int(pixels[short[0]]) if len(short) else int(pixels[0])
+        raise ValueError(f"run lengths that don't add up to the {frame} pixels of the frame")
+    odd = np.zeros(len(runs), bool)
+    odd[1::2] = True
+    odd ^= np.repeat(first % 2 == 1, np.diff(np.append(first, len(runs))))
+    return np.add.reduceat(runs * odd, first)

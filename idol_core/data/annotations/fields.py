@@ -1,0 +1,115 @@
+"""Typed fields of the entries of annotation and results files; a ValueError says what is wrong with one."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+NUMBERS = frozenset((int, float))  # types of JSON's numbers; bool is not among them
+_INTEGER = re.compile(r"-?[0-9]{1,20}")
+_MOST_SHOWN = 60  # characters of a value in an error
+MOST_PIXELS = 2**31 - 1  # of a frame: run lengths are 32-bit numbers
+MOST_SIDE = 2**16 - 1  # pixels
+
+
+def entry_of(value: Any) -> Mapping[str, Any]:
+    """An entry of a list, which must be a JSON object."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{shown(value)} is no object")
+    return value
+
+
+def integer(entry: Mapping[str, Any], key: str) -> int:
+    """A whole number of 64 bits, or the text of one: `7`, `7.0` and `"7"` are the same id."""
+    value = entry.get(key)
+    found = as_integer(value)
+    if found is None:
+        what = f"{key} {shown(value)} is no integer of 64 bits" if key in entry else f"field '{key}' is missing"
+        raise ValueError(what)
+    return found
+
+
+def as_integer(value: Any) -> int | None:
+    """The same for a value; None where it is no such number."""
+    if type(value) is str and _INTEGER.fullmatch(value):
+        value = int(value)
+    elif type(value) is float and value.is_integer() and abs(value) <= 2**53:
+        value = int(value)  # as pandas writes ids
+    return value if type(value) is int and -(2**63) <= value < 2**63 else None
+
+
+def text(entry: Mapping[str, Any], key: str) -> str:
+    """Text that can be written as UTF-8 and is no longer than a path may be; a number is taken as its digits."""
+    if key not in entry:
+        raise ValueError(f"field '{key}' is missing")
+    return as_text(entry[key], key)
+
+
+def as_text(value: Any, key: str) -> str:
+    """The same for a value, which errors call `key`."""
+    found = str(value) if type(value) in (int, float) else value
+    if not isinstance(found, str):
+        raise ValueError(f"{key} {shown(value)} is no text")
+    if not _is_utf8(found) or "\0" in found or len(found) > 4096:
+        raise ValueError(f"{key} {shown(value)} is no text that names could be written in")
+    return found
+
+
+def size(entry: Mapping[str, Any]) -> tuple[int, int]:
+    """`height` and `width` of a frame in pixels."""
+    height, width = integer(entry, "height"), integer(entry, "width")
+    if not (0 < height <= MOST_SIDE and 0 < width <= MOST_SIDE and height * width <= MOST_PIXELS):
+        raise ValueError(f"frames of {height} x {width} pixels (sides may have {MOST_SIDE}, frames {MOST_PIXELS})")
+    return height, width
+
+
+def crowd(entry: Mapping[str, Any]) -> bool:
+    """`iscrowd`: 0 or 1, false or true, "0" or "1"; null and absent mean 0."""
+    value = entry.get("iscrowd")
+    if value is None or value == "0":
+        return False
+    if value == "1":
+        return True
+    if isinstance(value, bool | int | float) and value in (0, 1):
+        return bool(value)
+    raise ValueError(f"iscrowd {shown(value)} is neither 0 nor 1")
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or None: what else stands for it (null, text, NaN) says nothing."""
+    if type(value) is float and math.isfinite(value):
+        return value
+    return float(value) if type(value) is int and abs(value) < 2**63 else None
+
+
+def score(entry: Mapping[str, Any]) -> float:
+    """`score` of a result: a finite number."""
+    if "score" not in entry:
+        raise ValueError("field 'score' is missing")
+    found = number(entry["score"])
+    if found is None:
+        raise ValueError(f"score {shown(entry['score'])} is not a finite number")
+    return found
+
+
+def shown(value: Any) -> str:
+    """A value as errors show it: short."""
+    kinds = {list: "a list", dict: "an object", type(None): "null"}
+    if type(value) in kinds:
+        return kinds[type(value)]
+    if type(value) is int and abs(value) >= 10**_MOST_SHOWN:
+        return "a number of many digits"
+    told = repr(value)
+    return told if len(told) <= _MOST_SHOWN else f"{told[:_MOST_SHOWN]}..."
+
+
+def _is_utf8(value: str) -> bool:
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
