@@ -28,6 +28,7 @@ GROUPS = {
     "Look": {
         "status": "Show how far the steps of runs are.",
         "logs": "Print what the processes of a step wrote.",
+        "report": "Write one HTML page of runs: scores, errors, clips, curves.",
         "eval": "Score runs, weights or results; try tracker settings; oracle experiments.",
         "compare": "Show in what two runs differ.",
         "predict": "Track the objects of a video of your own.",

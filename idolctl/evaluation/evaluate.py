@@ -46,6 +46,8 @@ class EvalResult:
     annotations: Path
     results: Path
     scores: Scores | None
+    dataset: Dataset
+    video: bool  # whether the results are tracks of videos, or instances of images
     published: dict[str, Figures] = field(default_factory=dict)
     classes: tuple[str, ...] = ()  # of the data set
 
@@ -111,8 +113,9 @@ def evaluate(name: str, asked: EvalRequest) -> EvalResult:
     if subject.dataset.has_ground_truth:
         scores = score_dataset(subject.dataset, results, asked.extras, video=subject.video)
     published: dict[str, Figures] = {k: dict(v) for k, v in published_scores(subject.target, subject.data).items()}
-    classes = tuple(subject.dataset.category_names)
-    done = EvalResult(name, subject.data, subject.dataset.source, results, scores, published, classes)
+    dataset = subject.dataset
+    classes = tuple(dataset.category_names)
+    done = EvalResult(name, subject.data, dataset.source, results, scores, dataset, subject.video, published, classes)
     if results.parent != subject.target.stage:
         settings = {"settings": subject.variants[0].settings}
         write_json(results.with_name("evaluation.json"), done.as_dict() | settings)

@@ -20,7 +20,7 @@ from idol_core.evaluation.image_errors import evaluate_image_errors
 from idol_core.evaluation.mending import ErrorTable, Mended
 from idol_core.evaluation.occlusion import occlusion_scores
 from idol_core.evaluation.overlaps import compare
-from idol_core.evaluation.scenes import read_scenes
+from idol_core.evaluation.scenes import Scenes, read_scenes
 from idol_core.evaluation.track_errors import match_scenes, track_error_table
 from idol_core.evaluation.video_ap import score as vis_scores
 from idolctl.terminal.progress import Transfer
@@ -190,12 +190,17 @@ def _errors_and_identity(
     errors = track_error_table(match_scenes(scenes)) if extras.errors else None
     if not extras.identity:
         return errors, None
+    return errors, identity_of(scenes, extras.threshold)
+
+
+def identity_of(scenes: Scenes, threshold: float) -> Identity:
+    """Identity metrics of tracks that score `threshold` and more."""
     from idol_core.evaluation.identity import identity_scores  # scipy
 
-    found = identity_scores(scenes, threshold=extras.threshold)
+    found = identity_scores(scenes, threshold=threshold)
     shown = labels(found.category_names)
     per_class = {shown[number]: dict(figures) for number, figures in found.per_category.items()}
-    return errors, Identity(extras.threshold, found.combined, found.class_average, per_class)
+    return Identity(threshold, found.combined, found.class_average, per_class)
 
 
 def _per_class(found: Any) -> dict[str, Figures]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -14,12 +16,14 @@ PACKAGES = ("torch", "torchvision", "numpy", "pycocotools", "pillow", "simplejpe
 
 
 def describe_environment() -> dict[str, Any]:
-    """JSON-ready: time, command, Python, platform, versions and git commit (None outside a checkout)."""
+    """JSON-ready: time, command, Python, machine, versions and git commit (None outside a checkout)."""
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "gpus": _gpus(),
         "packages": {name: _version(name) for name in PACKAGES},
         "git": _git(Path(__file__).resolve().parents[2]),
     }
@@ -30,6 +34,19 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _gpus() -> list[str]:
+    """Names of NVIDIA's GPUs, as its tool lists them; none without it."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    try:
+        command = [tool, "--query-gpu=name", "--format=csv,noheader"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return done.stdout.splitlines()
 
 
 def _git(folder: Path) -> dict[str, Any] | None:

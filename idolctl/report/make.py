@@ -1,0 +1,65 @@
+"""From runs or files to the page: read, analyze, draw, write. The clips of the first one are drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from idol_core.errors import Missing
+from idolctl.evaluation.evaluate import EvalRequest
+from idolctl.report.cards import BUDGET, make_cards
+from idolctl.report.collect import RunFacts, collect_run
+from idolctl.report.page import write_page
+from idolctl.report.subject import Subject, of_run
+from idolctl.runs.find import stages_of
+
+PAGE = "report.html"
+
+
+def report_runs(runs: Sequence[Path], out: Path, request: EvalRequest, *, budget: int = BUDGET) -> list[str]:
+    """Write the page of run folders; returns what could not be shown. Runs without weights have curves only."""
+    facts, subjects, notes = read_runs(runs, request)
+    cards = make_cards(subjects[0], budget=budget) if subjects else []
+    write_page(out, facts, subjects, cards, notes)
+    return notes
+
+
+def read_runs(runs: Sequence[Path], request: EvalRequest) -> tuple[list[RunFacts], list[Subject], list[str]]:
+    """What is known of run folders, and what their results say; and what could not be looked into."""
+    subjects: list[Subject] = []
+    notes = []
+    for run in runs:
+        if not any(stage.state.has_weights for stage in stages_of(run)):
+            notes.append(f"{run.name}: no step is finished yet, so there are curves only.")
+            continue
+        try:
+            found = of_run(str(run), request)
+        except Missing as error:
+            notes.append(f"{run.name}: {error.what} ({error.where}), so its results are not looked into.")
+            continue
+        found = dataclasses.replace(found, name=run.name)
+        subjects.append(found if not subjects else _without_scenes(found))
+    return [collect_run(run) for run in runs], subjects, notes
+
+
+def report_files(subject: Subject, out: Path, *, budget: int = BUDGET) -> None:
+    """Write the page of a results file."""
+    write_page(out, [], [subject], make_cards(subject, budget=budget))
+
+
+def is_current(page: Path, run: Path) -> bool:
+    """Whether the page is newer than all that it tells of."""
+    told = [*run.glob("*/state.json"), run / "outputs.json", run / "environment.json"]
+    try:
+        made = page.stat().st_mtime
+        return all(path.stat().st_mtime <= made for path in told if path.exists())
+    except OSError:
+        return False
+
+
+def _without_scenes(subject: Subject) -> Subject:
+    """Masks are kept of the one whose clips are drawn."""
+    if subject.analysis is None:
+        return subject
+    return dataclasses.replace(subject, analysis=dataclasses.replace(subject.analysis, scenes={}, images={}, faults=()))
