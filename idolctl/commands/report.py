@@ -12,6 +12,7 @@ import typer
 from idol_core.errors import InvalidInput
 from idolctl.commands import complete, options
 from idolctl.runs.find import RUNS, find_run
+from idolctl.runs.outputs import PAGE
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -59,7 +60,7 @@ def report(
     from idolctl.evaluation.evaluate import EvalRequest  # numpy and scipy take a second to import
     from idolctl.report.cards import make_cards
     from idolctl.report.collect import RunFacts
-    from idolctl.report.make import PAGE, read_runs
+    from idolctl.report.make import read_runs
     from idolctl.report.page import write_page
     from idolctl.report.plots import write_plots
     from idolctl.report.subject import of_files

@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from idol_core.errors import IdolError
 from idolctl.commands import options
 from idolctl.commands.plan import show_plan
 from idolctl.commands.run_options import HowToRun, WhatToRun, sort_words
 from idolctl.launch.execute import execute
 from idolctl.launch.slurm import print_jobs, submit
+from idolctl.runs.outputs import PAGE, page_is_current
 from idolctl.runs.processes import processes_here
 from idolctl.runs.report import as_json as summary_json
 from idolctl.runs.report import file_list, next_steps, score_table
 from idolctl.runs.run import make_run
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+def with_page(folder: Path, outputs: dict[str, Path]) -> dict[str, Path]:
+    """The run's files, its page first. A page that can't be made costs a warning, never the run."""
+    page = folder / PAGE
+    if page_is_current(folder):
+        return {"report": page, **outputs}
+    print("making the page", file=sys.stderr)
+    try:
+        from idolctl.evaluation.evaluate import EvalRequest  # numpy and scipy take a second to import
+        from idolctl.report.make import report_runs
+
+        for note in report_runs([folder], page, EvalRequest(None, folder.parent, None, (), None)):
+            print(f"warning: {note}", file=sys.stderr)
+    except Exception as error:  # whatever it is: the run is done and its weights are there
+        with contextlib.suppress(OSError):
+            page.unlink(missing_ok=True)  # it would tell of an earlier state
+        what = f"{type(error).__name__}: {error}" if not isinstance(error, IdolError) else error.what
+        print(f"warning: the page could not be made: {' '.join(what.split())}", file=sys.stderr)
+        print(f"Next: idolctl report {folder} --debug", file=sys.stderr)
+        return outputs
+    return {"report": page, **outputs}
 
 
 @app.command(
@@ -62,7 +88,7 @@ def run(
     if not outcome.outputs:
         print("done; the first machine of the group has the files", file=sys.stderr)
         return
-    outputs = outcome.outputs
+    outputs = with_page(made.folder, outcome.outputs)
     out = sys.stderr if as_json else sys.stdout
     if not outcome.worked:
         print(f"nothing to do: every step of {made.folder} is done with these settings", file=out)

@@ -155,6 +155,7 @@ def confusion_matrix(title: str, names: Sequence[str], matrix: Sequence[Sequence
     cell = 30 if len(names) <= 12 else 18
     room = 10 + 6.4 * max(len(_cut(name)) for name in (*rows, *columns))
     width, height = room + cell * len(columns) + 8, TOP + room + cell * len(rows) + 8
+    width = max(width, 16 + 6.8 * len(title))
     parts = [label(title, 6, 15, class_="title")]
     top = TOP + room
     for place, name in enumerate(columns):

@@ -74,20 +74,19 @@ def view_video(analysis: Analysis, number: int) -> ClipView:
             continue
         frames = getattr(fault, "frames", ())
         about = f" of {letters[fault.truth]}" if fault.truth is not None else ""
-        when = f", frames {_spans(frames)}" if frames else ""
+        lacks = "lacks " if fault.kind == "fragment" and fault.place is not None else ""
+        when = f", {lacks}frames {_spans(frames)}" if frames else ""
         if fault.place in by_place:
             row = by_place[fault.place]
-            wrong[row] |= dict.fromkeys(frames, fault.kind)
+            there = [t for t, mask in enumerate(scene.tracks[row]) if mask is not None]
+            wrong[row] |= dict.fromkeys([t for t in frames if t in there] or there, fault.kind)
             iou = f", IoU {fault.iou:.2f}" if fault.truth is not None else ""
             notes.append(f"{fault.kind}: track {titles[row]}{about}, score {best[row].score:.2f}{iou}{when}")
         elif fault.truth is not None and (fault.score is None or fault.place is None):
             lost[fault.truth] |= dict.fromkeys(frames, fault.kind)
             notes.append(f"{fault.kind}: {letters[fault.truth]} has no track{when}")
     truth = [Shown(letters[g], g, _rles(t.masks, size), lost[g]) for g, t in enumerate(scene.truths) if not t.crowd]
-    found = [
-        Shown(f"{titles[row]}  {best[row].score:.2f}", colors[row], _rles(scene.tracks[row], size), wrong[row])
-        for row in tracks
-    ]
+    found = [Shown(titles[row], colors[row], _rles(scene.tracks[row], size), wrong[row]) for row in tracks]
     lanes = [*_object_lanes(one, tracks, titles, letters, colors, lost), *_track_lanes(found)]
     return ClipView(truth, found, lanes, notes)
 
@@ -146,7 +145,7 @@ def view_tracks(entries: Sequence[Any], names: Mapping[int, str], size: tuple[in
             best.setdefault(key, entry)
     found = [
         Shown(
-            f"{names.get(entry['category_id'], entry['category_id'])} {place + 1}  {entry['score']:.2f}",
+            f"{names.get(entry['category_id'], entry['category_id'])} {place + 1}",
             place,
             [from_annotation(s, *size) for s in entry["segmentations"]],
         )
@@ -245,7 +244,7 @@ def _track_lanes(found: Sequence[Shown]) -> list[Lane]:
         marks = {}
         for first, _, kind in runs_of([one.errors.get(t) for t in range(len(one.masks))]):
             marks[first] = f"track {one.label}: {kind} from frame {first + 1} on"
-        lanes.append(Lane(f"track {one.label.rsplit('  ', 1)[0]}", segments, marks))
+        lanes.append(Lane(f"track {one.label}", segments, marks))
     return lanes
 
 

@@ -14,8 +14,6 @@ from idolctl.report.page import write_page
 from idolctl.report.subject import Subject, of_run
 from idolctl.runs.find import stages_of
 
-PAGE = "report.html"
-
 
 def report_runs(runs: Sequence[Path], out: Path, request: EvalRequest, *, budget: int = BUDGET) -> list[str]:
     """Write the page of run folders; returns what could not be shown. Runs without weights have curves only."""
@@ -30,11 +28,13 @@ def read_runs(runs: Sequence[Path], request: EvalRequest) -> tuple[list[RunFacts
     subjects: list[Subject] = []
     notes = []
     for run in runs:
-        if not any(stage.state.has_weights for stage in stages_of(run)):
+        done = [stage for stage in stages_of(run) if stage.state.done]
+        if not done:
             notes.append(f"{run.name}: no step is finished yet, so there are curves only.")
             continue
+        newest = max(done, key=lambda stage: (stage.step, stage.changed))
         try:
-            found = of_run(str(run), request)
+            found = of_run(str(newest.state.folder), request)
         except Missing as error:
             notes.append(f"{run.name}: {error.what} ({error.where}), so its results are not looked into.")
             continue
@@ -46,16 +46,6 @@ def read_runs(runs: Sequence[Path], request: EvalRequest) -> tuple[list[RunFacts
 def report_files(subject: Subject, out: Path, *, budget: int = BUDGET) -> None:
     """Write the page of a results file."""
     write_page(out, [], [subject], make_cards(subject, budget=budget))
-
-
-def is_current(page: Path, run: Path) -> bool:
-    """Whether the page is newer than all that it tells of."""
-    told = [*run.glob("*/state.json"), run / "outputs.json", run / "environment.json"]
-    try:
-        made = page.stat().st_mtime
-        return all(path.stat().st_mtime <= made for path in told if path.exists())
-    except OSError:
-        return False
 
 
 def _without_scenes(subject: Subject) -> Subject:

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from idol_core.evaluation import IDENTITY_METRICS, METRICS
 from idol_core.system.files import write_aside
 from idolctl.evaluation.scores import ERRORS_OVERLAP, Figures, gain, mean_and_spread
+from idolctl.report import words
 from idolctl.report.cards import Card, clips_without_truth
 from idolctl.report.clips import worst_first
 from idolctl.report.collect import RunFacts
@@ -70,6 +71,7 @@ def render(
         errors=error_tables(subjects),
         error_plots=_marked(error_plots(shown)),
         errors_overlap=ERRORS_OVERLAP,
+        kinds=words.TRACKS if shown and shown.video else words.IMAGES,
         identity=identity_tables(subjects),
         classes=_classes(shown),
         class_plots=[(heading, _marked(plots)) for heading, plots in class_plots(shown)],
@@ -176,7 +178,7 @@ def identity_tables(subjects: Sequence[Subject]) -> list[tuple[str, Table]]:
         ]
         tables.append(
             (
-                f"By class, tracks of score {one.threshold:g} and more",
+                f"By class, score ≥ {one.threshold:g}",
                 Table(("class", *IDENTITY_METRICS), per, sortable=True),
             )
         )
@@ -235,7 +237,8 @@ def _clip_facts(shown: Subject | None) -> list[Any]:
 def _clips(shown: Subject | None, subjects: Sequence[Subject]) -> dict[str, Any]:
     """Headers and rows of the table of clips, worst first."""
     facts = worst_first(_clip_facts(shown))
-    kinds = list(dict.fromkeys(kind for clip in facts for kind in clip.errors))
+    named = {kind for clip in facts for kind in clip.errors}
+    kinds = [kind for kind in (shown.analysis.errors.kinds if shown and shown.analysis else ()) if kind in named]
     others = [s for s in subjects[1:] if s.analysis]
     by_run = [(s.name, {c.id: c.AP for c in s.analysis.clips}) for s in others if s.analysis]
     truth = bool(shown and shown.analysis)
@@ -302,7 +305,7 @@ def _marked(plots: Sequence[Plot]) -> list[Markup]:
 
 
 def _tracks_of(threshold: float) -> str:
-    return f"score {threshold:g} and more" if threshold else "all, whatever their score"
+    return f"score ≥ {threshold:g}" if threshold else "all"
 
 
 def _cells(figures: Mapping[str, Any], names: Sequence[str]) -> list[Any]:

@@ -73,7 +73,7 @@ def class_plots(shown: Subject | None) -> list[tuple[str, list[Plot]]]:
     found = shown.analysis
     names = [found.categories[c] for c in found.confusion.categories]
     bins = calibration(found.scored)
-    what = f"Share of right results by score (calibration error {100 * calibration_error(bins):.1f} %)"
+    what = f"Right results by score (calibration error {100 * calibration_error(bins):.1f} %)"
     edges = np.linspace(0, 1, BINS + 1)
     right, wrong = (
         np.histogram(found.scored.scores[mask], edges)[0].tolist() for mask in (found.scored.right, ~found.scored.right)
@@ -96,7 +96,7 @@ def class_plots(shown: Subject | None) -> list[tuple[str, list[Plot]]]:
                 Plot(
                     "confusion",
                     confusion_matrix(
-                        f"Objects (rows) and results of score {found.threshold:g} and more",
+                        f"Objects (rows), results ≥ {found.threshold:g}",
                         names,
                         found.confusion.matrix.tolist(),
                     ),

@@ -18,6 +18,7 @@ from idolctl.submission.pack import pack
 from idolctl.submission.results import entries, read_videos
 
 _STAMP = "outputs.json"  # which stage the files in the run folder belong to
+PAGE = "report.html"
 CLIPS = 6  # drawn in the overlay and the contact sheet
 THRESHOLDS = (0.3, 0.1, 0.05)  # a track is drawn if it scores the first of these that any track reaches
 
@@ -42,6 +43,16 @@ def make_outputs(run: Run) -> dict[str, Path]:
         draw(found["results"], source, overlay=found["overlay"], contact=found["contact"])
     write_json(top / _STAMP, {"key": key})
     return found
+
+
+def page_is_current(run: Path) -> bool:
+    """Whether the run's page is newer than all that it tells of."""
+    told = [*run.glob("*/state.json"), run / _STAMP, run / "environment.json"]
+    try:
+        made = (run / PAGE).stat().st_mtime
+        return all(path.stat().st_mtime <= made for path in told if path.exists())
+    except OSError:
+        return False
 
 
 def _wanted(step: int) -> dict[str, str]:

@@ -56,7 +56,9 @@ def next_steps(run: Run, outputs: dict[str, Path]) -> list[str]:
     """What is useful now, as commands or files to look at."""
     last, recipe = run.stages[-1], shlex.join(run.request.subject)
     steps = []
-    if "contact" in outputs:
+    if "report" in outputs:
+        steps.append(f"open {outputs['report']} in a browser")
+    elif "contact" in outputs:
         steps.append(f"look at {outputs['contact']}" + (f" and {outputs['overlay']}" if "overlay" in outputs else ""))
     data = last.config.data.val.name
     if "submission" in outputs and run.state(last).metrics is None and data:

@@ -25,7 +25,7 @@ class Chromium:
     """A browser with one page. `messages` is what its console said, errors of the page and refusals among it."""
 
     def __init__(self, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        self._home = tempfile.TemporaryDirectory(prefix="chromium")
+        self._home = tempfile.TemporaryDirectory(prefix="chromium", ignore_cleanup_errors=True)
         command_in, self._to = os.pipe()
         self._from, answer_out = os.pipe()
         shell = f'exec "$0" "$@" 3<&{command_in} 4>&{answer_out}'  # chromium reads 3 and writes 4
