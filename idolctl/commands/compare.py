@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,10 +16,18 @@ from idolctl.runs.find import RUNS, find_run
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command(epilog=options.examples("idolctl compare toy-tiny other"))
+@app.command(
+    epilog=options.examples("idolctl compare toy-tiny other", "idolctl compare toy-tiny other --details --plots charts")
+)
 def compare(
     first: Annotated[str, typer.Argument(help="A run's name or folder.", autocompletion=complete.runs)],
     second: Annotated[str, typer.Argument(help="The run to compare it with.", autocompletion=complete.runs)],
+    details: Annotated[
+        bool, typer.Option("--details", help="Errors, identities and groups of objects side by side.")
+    ] = False,
+    plots: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write both runs' curves over each other as SVG into DIR.")
+    ] = None,
     runs_dir: options.RUNS = None,
     as_json: options.JSON = False,
 ) -> None:
@@ -25,7 +35,27 @@ def compare(
     home = runs_dir or RUNS
     runs = [find_run(name, home) for name in (first, second)]
     entries = compare_runs(*runs)
+    text = comparison_text(entries, runs[0].name, runs[1].name)
+    if details:
+        from idolctl.evaluation.evaluate import EvalRequest  # numpy and scipy take a second to import
+        from idolctl.report.make import read_runs
+        from idolctl.report.text import side_by_side
+
+        _, subjects, notes = read_runs(runs, EvalRequest(None, home, None, (), None))
+        for note in notes:
+            print(f"warning: {note}", file=sys.stderr)
+        text += f"\n\n{side_by_side(subjects)}"
+    written = []
+    if plots is not None:
+        from idolctl.report.collect import collect_run
+        from idolctl.report.plots import write_plots
+
+        written = write_plots(plots, [collect_run(run) for run in runs], [])
+        text += f"\n\n{len(written)} charts in {plots}"
+    print(text, file=sys.stderr if as_json else sys.stdout)
     if as_json:
-        print(json.dumps({"runs": [str(run) for run in runs], "steps": entries}))
-    else:
-        print(comparison_text(entries, runs[0].name, runs[1].name))
+        print(
+            json.dumps(
+                {"runs": [str(run) for run in runs], "steps": entries, "plots": [str(p.resolve()) for p in written]}
+            )
+        )

@@ -7,7 +7,7 @@ import math
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ from idolctl.evaluation.evaluate import EvalRequest, EvalResult, evaluate, evalu
 from idolctl.evaluation.report import error_rows, identity_rows, rows_report, score_report, sweep_report
 from idolctl.evaluation.scores import Extras, Figures, Scores, mean_and_spread, score_files
 from idolctl.runs.find import RUNS
+
+if TYPE_CHECKING:
+    from idolctl.report.subject import Subject
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -34,6 +37,7 @@ class Oracle(StrEnum):
         "idolctl eval toy-tiny",
         "idolctl eval toy-tiny --set tracker.new_threshold=.2,.3,.4",
         "idolctl eval toy-tiny --errors --identity --threshold .3",
+        "idolctl eval toy-tiny --details --plots charts",
         "idolctl eval toy-tiny --oracle clip --clip-length 5",
     ),
 )
@@ -62,6 +66,10 @@ def eval_command(
         float | None,
         typer.Option(min=0, metavar="SCORE", help="--identity of tracks of this score and more; 0, the default: all."),
     ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="AP of groups of objects, confused classes, what scores are worth.")
+    ] = False,
+    plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Write each chart as SVG into DIR.")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE[,VALUE]", help="tracker.new_threshold=.3; several values: a table."),
@@ -88,14 +96,22 @@ def eval_command(
     extras = Extras(occlusion, per_video, errors, identity, threshold or 0.0)
     if results is not None:
         if annotations is None or settings or oracle or data or classes_map:
-            what = "--results goes with --annotations, --occlusion, --per-video, --errors and --identity"
+            what = "--results goes with --annotations and what is to be told, not with --set, --data or --oracle"
             raise InvalidInput(what, where="command line",
                                fix=f"idolctl eval --results {results} --annotations FILE")  # fmt: skip
         scores = score_files(annotations, results, extras)
         _warn_of_nothing(scores, results.name)
-        _finish(scores.as_dict(), score_report(scores, results.name, {}), as_json)
+        content, text = dict(scores.as_dict()), score_report(scores, results.name, {})
+        if details or plots is not None:
+            from idolctl.report.subject import of_files
+
+            text += _look_closer(of_files(results, annotations, None), details, plots, content)
+        _finish(content, text, as_json)
         return
     names = targets or []
+    if (details or plots is not None) and (len(names) > 1 or oracle or any("," in text for text in settings or ())):
+        raise InvalidInput("--details and --plots look at one set of results", where="command line",
+                           fix=f"idolctl eval {names[0]} --details, or idolctl report {' '.join(names)}")  # fmt: skip
     same = options.class_pairs(classes_map)
     asked = EvalRequest(
         data,
@@ -119,7 +135,7 @@ def eval_command(
         found = evaluate_oracle(names[0], asked, clip_length=clip_length)
         labels = {"normal": "normal", "clip": f"clip oracle, {clip_length} frames", "frame": "frame oracle"}
         table = rows_report("identities", [(label, found.rows[key]) for key, label in labels.items()])
-        content: dict[str, Any] = {
+        content = {
             **found.rows[oracle.value],
             "clip_length": clip_length,
             **found.rows,
@@ -141,7 +157,28 @@ def eval_command(
         one = evaluate(names[0], asked)
         _warn_of_nothing(one.scores, one.name)
         text = _unscored(one) if one.scores is None else score_report(one.scores, one.name, one.published)
-        _finish(one.as_dict(), f"{one.name} on {one.data}\n{text}\n\nresults: {one.results}", as_json)
+        content = dict(one.as_dict())
+        if details or plots is not None:
+            from idolctl.report.subject import of_result
+
+            text += _look_closer(of_result(one), details, plots, content)
+        _finish(content, f"{one.name} on {one.data}\n{text}\n\nresults: {one.results}", as_json)
+
+
+def _look_closer(subject: Subject, details: bool, plots: Path | None, content: dict[str, Any]) -> str:
+    """Text of --details and --plots; what they found is added to `content`."""
+    from idolctl.report.plots import write_plots
+    from idolctl.report.text import details_json, details_text
+
+    text = ""
+    if details:
+        content["details"] = details_json(subject)
+        text += f"\n\n{details_text(subject)}"
+    if plots is not None:
+        written = write_plots(plots, [], [subject])
+        content["plots"] = [str(path.resolve()) for path in written]
+        text += f"\n\n{len(written)} charts in {plots}"
+    return text
 
 
 def _need_one_setting(extras: Extras, other: str) -> None:

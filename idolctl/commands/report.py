@@ -21,7 +21,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
     epilog=options.examples(
         "idolctl report toy-tiny",
         "idolctl report toy-tiny other --out both.html",
-        "idolctl report --results results.json --annotations instances.json --frames JPEGImages",
+        "idolctl report --results results.json --annotations instances.json --frames frames",
     )
 )
 def report(
@@ -84,4 +84,4 @@ def report(
         said += f"\n{len(written)} charts in {plots}"
     print(f"{said}\n\nNext: open it in a browser", file=sys.stderr if as_json else sys.stdout)
     if as_json:
-        print(json.dumps({"report": str(page.resolve()), "plots": [str(path) for path in written]}))
+        print(json.dumps({"report": str(page.resolve()), "plots": [str(path.resolve()) for path in written]}))

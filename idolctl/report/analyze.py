@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from idol_core.classes import labels
 from idol_core.data.dataset import Dataset
 from idol_core.evaluation.curves import Confusion, PRCurve, ScoredResults, confusion, pr_curves, scored_results
 from idol_core.evaluation.groups import Group, by_length, by_number
@@ -76,7 +77,7 @@ def analyze_tracks(annotations: Path, results: Path, *, names: Mapping[int, str]
     matchings = [one.matching for one in matches]
     return Analysis(
         video=True,
-        categories=scenes.categories,
+        categories=labels(scenes.categories),
         threshold=threshold,
         errors=track_error_table(matches),
         identities=[identity_of(scenes, t) for t in (threshold, 0.0)],
@@ -107,7 +108,7 @@ def analyze_images(
     ]
     return Analysis(
         video=False,
-        categories=categories,
+        categories=labels(categories),
         threshold=threshold,
         errors=image_error_table(matches),
         identities=[],

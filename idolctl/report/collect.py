@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from idol_core.config import stage_to_dict
+from idol_core.config import DataSource, StageConfig, stage_to_dict
 from idol_core.errors import IdolError
 from idol_core.evaluation import METRICS
 from idolctl.config.library import load_recipe, recipe_names
@@ -51,56 +51,52 @@ class RunFacts:
 
 
 def collect_run(run: Path) -> RunFacts:
-    """Read the files of a run folder; what is missing or can't be read is left out."""
+    """Read the files of a run folder; what is missing is left out. Raises Integrity for settings that can't be read."""
     newest = {stage.step: stage for stage in reversed(stages_of(run))}
     states = {one.stage: one.status for one in standings(run.parent, [run])}
     steps = [_step(stage, states.get(stage.state.folder.name, "")) for _, stage in sorted(newest.items())]
-    configs = [stage.order["config"] for _, stage in sorted(newest.items())]
+    configs = [stage.order.config() for _, stage in sorted(newest.items())]
     made = _environment(run / "environment.json")
     argv = made.get("command")
     command = shlex.join(["idolctl", *map(str, argv[1:])]) if isinstance(argv, list) and argv else ""
-    first = configs[0] if configs else {}
-    return RunFacts(run.name, str(first.get("recipe", "")), str(first.get("backbone", "")), command, _told(made), steps)
+    recipe, backbone = (configs[0].recipe, configs[0].backbone) if configs else ("", "")
+    return RunFacts(run.name, recipe, backbone, command, _told(made), steps)
 
 
 def _step(stage: FoundStage, status: str) -> StepFacts:
-    config = stage.order["config"]
-    data, solver = config["data"], config["solver"]
+    config = stage.order.config()
     history = read_history(stage.state.folder)
-    start = (stage.order.get("identity") or {}).get("start")
-    if stage.order.get("parent"):
-        begins = f"step {Path(str(stage.order['parent'])).parent.name.rsplit('-', 1)[-1]}"
-    else:
-        begins = str(config.get("init") or ("scratch" if start == SCRATCH else history.start or "scratch"))
-    metrics = stage.state.metrics
-    error = stage.state.error or {}
+    start, parent = stage.order.identity.get("start"), stage.order.parent
+    begins = config.init or ("scratch" if start == SCRATCH else history.start or "scratch")
+    if parent:
+        begins = f"step {Path(parent).parent.name.rsplit('-', 1)[-1]}"
+    metrics, error = stage.state.metrics, stage.state.error
     return StepFacts(
         step=stage.step,
         status=status or stage.state.status or "not started",
-        scored_on=_source(data["val"]),
-        learns_from=_source(data["train"]),
+        scored_on=_source(config.data.val),
+        learns_from=_source(config.data.train),
         starts_from=begins,
-        iterations=int(solver["iterations"]),
-        batch_size=int(solver["batch_size"]),
+        iterations=config.solver.iterations,
+        batch_size=config.solver.batch_size,
         seconds=stage.state.seconds,
         metrics=None if metrics is None else {name: metrics[name] for name in METRICS if name in metrics},
         changes=_changes(config),
-        settings={key: json.dumps(value) for key, value in flat_settings(config).items()},
-        error=str(error.get("what", "")) if stage.state.status == "failed" else "",
+        settings={key: json.dumps(value) for key, value in flat_settings(stage_to_dict(config)).items()},
+        error=error.what if error and stage.state.status == "failed" else "",
         history=history,
     )
 
 
-def _changes(config: dict[str, Any]) -> list[tuple[str, str, str]] | None:
+def _changes(config: StageConfig) -> list[tuple[str, str, str]] | None:
     """Settings that differ from the shipped recipe of the same name and backbone."""
-    if config.get("recipe") not in recipe_names():
+    if config.recipe not in recipe_names():
         return None
     try:
-        (shipped,) = resolve(load_recipe(config["recipe"]), steps=(config["step"],), backbone=config["backbone"])
+        (shipped,) = resolve(load_recipe(config.recipe), steps=(config.step,), backbone=config.backbone)
     except (IdolError, ValueError):
         return None
-    theirs = flat_settings(json.loads(json.dumps(stage_to_dict(shipped.config))))  # tuples become lists, as on disk
-    ours = flat_settings(config)
+    theirs, ours = (flat_settings(stage_to_dict(one)) for one in (shipped.config, config))
     return [
         (key, _text(theirs, key), _text(ours, key))
         for key in sorted(theirs.keys() | ours.keys())
@@ -112,8 +108,8 @@ def _text(values: dict[str, Any], key: str) -> str:
     return json.dumps(values[key]) if key in values else "-"
 
 
-def _source(source: dict[str, Any]) -> str:
-    return str(source.get("name") or source.get("annotations") or "-")
+def _source(source: DataSource) -> str:
+    return source.name or str(source.annotations or "-")
 
 
 def _environment(path: Path) -> dict[str, Any]:

@@ -38,9 +38,13 @@ def write_plots(folder: Path, runs: Sequence[RunFacts], subjects: Sequence[Subje
     plots = [*error_plots(shown), *(plot for _, some in class_plots(shown) for plot in some), *_timelines(shown)]
     for _, _, main, inner in training_plots(runs, legend=True):
         plots += [*main, *inner]
-    written = []
+    written: list[Path] = []
     for plot in plots:
-        path = folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', plot.name).strip('-.') or 'chart'}.svg"
+        stem = re.sub(r"[^\w.-]+", "-", plot.name).strip("-.") or "chart"
+        path = folder / f"{stem}.svg"
+        while path in written:  # names that differ in what no file name has
+            stem += "_"
+            path = folder / f"{stem}.svg"
         with write_aside(path) as aside:
             aside.write_text(standalone(plot.svg), encoding="utf-8")
         written.append(path)

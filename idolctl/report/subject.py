@@ -11,7 +11,7 @@ from idol_core.data.annotations.kind import annotation_kind
 from idol_core.data.dataset import Dataset, open_dataset
 from idol_core.data.images import coco_truth
 from idol_core.errors import InvalidInput, Missing
-from idolctl.evaluation.evaluate import EvalRequest, evaluate
+from idolctl.evaluation.evaluate import EvalRequest, EvalResult, evaluate
 from idolctl.evaluation.scores import Figures, Scores, score_files
 from idolctl.report.analyze import Analysis, analyze_images, analyze_tracks, clip_names
 
@@ -36,7 +36,11 @@ def of_run(name: str, request: EvalRequest) -> Subject:
 
     Raises Missing where no stage of it has weights yet, and otherwise as `evaluate`.
     """
-    found = evaluate(name, request)
+    return of_result(evaluate(name, request))
+
+
+def of_result(found: EvalResult) -> Subject:
+    """What `evaluate` found, looked into."""
     dataset, analysis, truth = found.dataset, None, None
     if found.scores is not None and found.video:
         names = clip_names(dataset)
@@ -45,7 +49,9 @@ def of_run(name: str, request: EvalRequest) -> Subject:
         truth = coco_truth(dataset)
         analysis = _images(truth, found.results, found.scores, clip_names(dataset) if dataset.kind == "coco" else {})
     frames = dataset if found.video or dataset.kind == "coco" else None
-    return Subject(name, found.data, found.results, found.scores, found.published, analysis, frames, truth, found.video)
+    return Subject(
+        found.name, found.data, found.results, found.scores, found.published, analysis, frames, truth, found.video
+    )
 
 
 def of_files(results: Path, annotations: Path, frames: Path | None) -> Subject:
