@@ -94,8 +94,8 @@ def short(value: float) -> str:
         if size >= limit:
             return f"{value / limit:.4g}{letter}"
     if size < 1e-3:
-        mantissa, _, exponent = f"{value:.2g}".partition("e")
-        return f"{mantissa}e{int(exponent)}" if exponent else mantissa
+        mantissa, _, exponent = f"{value:.1e}".partition("e")
+        return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
     return f"{value:.4g}"
 
 
