@@ -25,22 +25,24 @@ def report_runs(runs: Sequence[Path], out: Path, request: EvalRequest, *, budget
 
 def read_runs(runs: Sequence[Path], request: EvalRequest) -> tuple[list[RunFacts], list[Subject], list[str]]:
     """What is known of run folders, and what their results say; and what could not be looked into."""
+    names = [run.name if [r.name for r in runs].count(run.name) == 1 else str(run) for run in runs]
     subjects: list[Subject] = []
     notes = []
-    for run in runs:
+    for name, run in zip(names, runs, strict=True):
         done = [stage for stage in stages_of(run) if stage.state.done]
         if not done:
-            notes.append(f"{run.name}: no step is finished yet, so there are curves only.")
+            notes.append(f"{name}: no step is finished yet, so there are curves only.")
             continue
         newest = max(done, key=lambda stage: (stage.step, stage.changed))
         try:
             found = of_run(str(newest.state.folder), request)
         except Missing as error:
-            notes.append(f"{run.name}: {error.what} ({error.where}), so its results are not looked into.")
+            notes.append(f"{name}: {error.what} ({error.where}), so its results are not looked into.")
             continue
-        found = dataclasses.replace(found, name=run.name)
+        found = dataclasses.replace(found, name=name)
         subjects.append(found if not subjects else _without_scenes(found))
-    return [collect_run(run) for run in runs], subjects, notes
+    facts = [dataclasses.replace(collect_run(run), name=name) for name, run in zip(names, runs, strict=True)]
+    return facts, subjects, notes
 
 
 def report_files(subject: Subject, out: Path, *, budget: int = BUDGET) -> None:

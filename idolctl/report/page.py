@@ -92,6 +92,8 @@ def verdict(runs: Sequence[RunFacts], subjects: Sequence[Subject]) -> list[str]:
     if not scored:
         what = "no step is finished yet, so there are curves only" if runs and not subjects else "no ground truth here"
         return [f"Not scored: {what}."]
+    if len({s.data for s in scored}) > 1:
+        return [f"{s.name}: AP {_one(s.scores.stats.get('AP') if s.scores else None)} on {s.data}." for s in scored]
     if len(scored) > 1:
         best = max(scored, key=lambda s: (s.scores and s.scores.stats.get("AP")) or 0.0)
         mean, spread = mean_and_spread([s.scores.stats for s in scored if s.scores])
@@ -135,8 +137,7 @@ def score_tables(runs: Sequence[RunFacts], subjects: Sequence[Subject]) -> list[
         if len(scored) > 1 and len({s.data for s in subjects}) == 1:
             mean, spread = mean_and_spread([stats for _, stats in scored])
             lines += [("mean", mean), ("standard deviation", spread)]
-        lines += [(f"{k} (published)", v) for s in subjects for k, v in s.published.items()]
-        lines = list({name: (name, figures) for name, figures in lines}.values())
+        lines += {f"{k} (published)": v for s in subjects for k, v in s.published.items()}.items()
         data = ", ".join(dict.fromkeys(s.data for s in subjects))
         tables.append((f"On {data}", Table(("", *keys), [(n, *_cells(f, keys)) for n, f in lines])))
     return tables

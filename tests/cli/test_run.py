@@ -75,7 +75,8 @@ def test_three_steps_end_with_scores_and_files(finished):
     assert told["seconds"] > 0
     run = home / "runs" / "mini-tiny"
     assert told["paths"]["run"] == str(run)
-    for name in ("weights", "results", "submission", "overlay", "contact"):
+    assert list(told["paths"])[:2] == ["run", "report"]
+    for name in ("report", "weights", "results", "submission", "overlay", "contact"):
         assert Path(told["paths"][name]).is_file()
         assert Path(told["paths"][name]).parent == run
     with zipfile.ZipFile(run / "submission.zip") as archive:

@@ -33,6 +33,8 @@ def test_an_installed_wheel_finds_its_recipes(tmp_path):
     assert {n.split("/")[0] for n in names if ".dist-info" not in n} == {"idolctl", "idol_core"}
     for recipe in (CHECKOUT / "recipes").rglob("*.yaml"):
         assert f"idolctl/recipes/{recipe.relative_to(CHECKOUT / 'recipes')}" in names
+    for template in (CHECKOUT / "idolctl" / "report" / "templates").iterdir():
+        assert f"idolctl/report/templates/{template.name}" in names
     for package in find_packages(str(CHECKOUT), include=["idolctl*", "idol_core*"]):
         assert f"{package.replace('.', '/')}/__init__.py" in names
 
