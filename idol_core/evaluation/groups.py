@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from idol_core.evaluation.overlaps import Comparison, Pair
-from idol_core.evaluation.video_ap import Ignored, category_curves, group_stats, score
+from idol_core.evaluation.protocol import accumulate
+from idol_core.evaluation.video_ap import Ignored, category_curves, group_stats, mean_row, score
 
 
 class Group(NamedTuple):
@@ -33,10 +34,14 @@ def by_length(comparison: Comparison) -> list[Group]:
         lows, highs = np.array(ranges).T[:, :, None]
         return Ignored((own < lows) | (own > highs), np.zeros((len(ranges), len(pair.scores)), bool))
 
-    curves = list(category_curves(comparison, outside, len(ranges)).values())
+    undefined = group_stats(accumulate([], 1), 0)
+    rows: list[list[dict[str, float]]] = [[] for _ in ranges]
+    for _, curves in category_curves(comparison, outside, len(ranges)):
+        for place, found in enumerate(rows):
+            found.append(group_stats(curves, place))
     return [
-        Group(low, high, sum(low <= n <= high for n in lengths), group_stats(curves, place))
-        for place, (low, high) in enumerate(ranges)
+        Group(low, high, sum(low <= n <= high for n in lengths), mean_row(found, undefined))
+        for (low, high), found in zip(ranges, rows, strict=True)
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from idol_core.classes import labels
+from idol_core.data.annotations.index import AnnotationIndex
 from idol_core.data.dataset import Dataset
 from idol_core.evaluation.curves import Confusion, PRCurve, ScoredResults, confusion, pr_curves, scored_results
 from idol_core.evaluation.groups import Group, by_length, by_number
@@ -61,17 +62,19 @@ class Analysis:
     faults: Sequence[TrackError | ImageError] = ()
 
 
-def analyze_tracks(annotations: Path, results: Path, *, names: Mapping[int, str], stats: Figures) -> Analysis:
+def analyze_tracks(
+    index: AnnotationIndex, results: Path, *, where: str, names: Mapping[int, str], stats: Figures
+) -> Analysis:
     """Tracks of videos. `names` are those of clips by id, `stats` the scores of the whole (for AP by size)."""
-    scenes = read_scenes(annotations, results)
+    scenes = read_scenes(index, results, where=where)
     matches = match_scenes(scenes)
     faults = track_errors(matches)
     threshold = shown_from([entry.score for scene in scenes.videos for entry in scene.entries])
-    comparison = compare(annotations, results)
+    comparison = compare(index, results, where=where)
     groups = {"size": _sizes(stats)}
     groups["frames in which the object is seen"] = [_group(g, "frame") for g in by_length(comparison)]
     if any(truth.occlusion for scene in scenes.videos for truth in scene.truths):
-        found = occlusion_scores(comparison, where=str(annotations))
+        found = occlusion_scores(comparison, where=where)
         groups["occlusion"] = [(name, None, _percent(figures)) for name, figures in found.items()]
     groups["objects in the video"] = [_group(g, "object") for g in by_number(comparison)]
     matchings = [one.matching for one in matches]
@@ -92,10 +95,11 @@ def analyze_tracks(annotations: Path, results: Path, *, names: Mapping[int, str]
 
 
 def analyze_images(
-    truth: Path | dict[str, Any], results: Path, *, categories: dict[int, str], names: Mapping[int, str], stats: Figures
+    index: AnnotationIndex, results: Path, *, where: str, names: Mapping[int, str], stats: Figures
 ) -> Analysis:
     """Instances of images."""
-    matches = match_images(truth, results)
+    matches = match_images(index, results, where=where)
+    categories = dict(zip(index.category_ids.tolist(), index.category_names, strict=True))
     faults = image_errors(matches)
     matchings = [one.matching for one in matches]
     threshold = shown_from([float(s) for one in matchings for s in one.scores])

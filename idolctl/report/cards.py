@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from idol_core.errors import IdolError
-from idol_core.evaluation.faults import load_json
+from idol_core.evaluation.coco_files import image_objects, read_image_results
 from idolctl.report import charts
 from idolctl.report.analyze import ClipFacts, shown_from
 from idolctl.report.clips import (
     ClipView,
     by_interest,
-    image_truth,
     rows_by_id,
     view_image,
     view_tracks,
@@ -80,10 +79,12 @@ def _views(subject: Subject, clips: list[ClipFacts]) -> Iterator[tuple[int, Clip
     elif subject.video:
         for clip in clips:
             yield clip.id, view_video(subject.analysis, clip.id)
-    else:
-        truth, results = image_truth(subject.truth or {}), load_json(subject.results)
+    elif subject.truth is not None:
+        index = subject.truth.index
+        objects = {one.id: one for one in image_objects(index)}
+        results = {one.place: one for one in read_image_results(subject.results, index)}
         for clip in clips:
-            yield clip.id, view_image(subject.analysis, clip.id, truth, results)
+            yield clip.id, view_image(subject.analysis, clip.id, objects, results)
 
 
 def _without_truth(subject: Subject) -> Iterator[tuple[int, ClipView]]:

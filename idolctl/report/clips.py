@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from idol_core.data.annotations.rle import RLE, from_annotation
+from idol_core.data.annotations.rle import RLE
+from idol_core.data.annotations.segmentation import read_segmentation
 from idol_core.data.dataset import Dataset
 from idol_core.drawing.frame import track_color
+from idol_core.evaluation.coco_files import ImageObject, ImageResult
 from idol_core.evaluation.scenes import best_classes
 from idol_core.evaluation.track_errors import SceneMatches
 from idolctl.report.analyze import Analysis, ClipFacts
@@ -91,12 +93,13 @@ def view_video(analysis: Analysis, number: int) -> ClipView:
     return ClipView(truth, found, lanes, notes)
 
 
-def view_image(analysis: Analysis, number: int, truth: Mapping[str, Any], results: Sequence[Any]) -> ClipView:
-    """Objects, instances and errors of an image; `truth` has the annotations by id under "annotations"."""
+def view_image(
+    analysis: Analysis, number: int, objects: Mapping[int, ImageObject], results: Mapping[int, ImageResult]
+) -> ClipView:
+    """Objects (by id), instances (by place in the results file) and errors of an image."""
     one = analysis.images[number]
-    names, annotations = analysis.categories, truth["annotations"]
-    height, width = (int(v) for v in truth["sizes"][number])
-    letters = {key: f"{names[annotations[key]['category_id']]} {_letter(g)}" for g, key in enumerate(one.truths)}
+    names = analysis.categories
+    letters = {key: f"{names[objects[key].category]} {_letter(g)}" for g, key in enumerate(one.truths)}
     order = np.argsort(-one.matching.scores, kind="stable").tolist()
     rows = [r for r in order if one.matching.scores[r] >= analysis.threshold]
     places = {one.places[one.matching.results[r]]: r for r in rows}
@@ -119,19 +122,18 @@ def view_image(analysis: Analysis, number: int, truth: Mapping[str, Any], result
         Shown(
             letters[key],
             colors[key],
-            [from_annotation(annotations[key]["segmentation"], height, width)],
+            [objects[key].mask],
             _at_0(lost.get(key)),
         )
         for key in one.truths
-        if not annotations[key].get("iscrowd", 0)
+        if not objects[key].crowd
     ]
     right = []
     for number_, r in enumerate(rows):
-        entry = results[one.places[one.matching.results[r]]]
         g = int(one.matching.ious[r].argmax()) if one.matching.ious.shape[1] else -1
         color = g if g >= 0 and one.matching.ious[r, g] >= 0.5 else len(letters) + number_
         title = f"{names[int(one.matching.categories[r])]} {one.matching.scores[r]:.2f}"
-        mask = from_annotation(entry["segmentation"], height, width)
+        mask = results[one.places[one.matching.results[r]]].mask
         right.append(Shown(title, color, [mask], _at_0(wrong.get(r))))
     return ClipView(left, right, [], notes)
 
@@ -147,19 +149,11 @@ def view_tracks(entries: Sequence[Any], names: Mapping[int, str], size: tuple[in
         Shown(
             f"{names.get(entry['category_id'], entry['category_id'])} {place + 1}",
             place,
-            [from_annotation(s, *size) for s in entry["segmentations"]],
+            [read_segmentation(s, *size).rle for s in entry["segmentations"]],
         )
         for place, entry in enumerate(best.values())
     ]
     return ClipView([], found, _track_lanes(found), [])
-
-
-def image_truth(truth: Mapping[str, Any]) -> dict[str, Any]:
-    """Annotations and sizes of a COCO document by id."""
-    return {
-        "annotations": {one["id"]: one for one in truth["annotations"]},
-        "sizes": {image["id"]: (image["height"], image["width"]) for image in truth["images"]},
-    }
 
 
 def rows_by_id(dataset: Dataset) -> dict[int, int]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from idol_core.config import DataSource
 from idol_core.data.annotations.kind import annotation_kind
 from idol_core.data.dataset import Dataset, open_dataset
-from idol_core.data.images import coco_truth
+from idol_core.data.images import as_images
 from idol_core.errors import InvalidInput, Missing
 from idolctl.evaluation.evaluate import EvalRequest, EvalResult, evaluate
 from idolctl.evaluation.scores import Figures, Scores, score_files
@@ -27,7 +26,7 @@ class Subject:
     published: dict[str, Figures] = field(default_factory=dict)
     analysis: Analysis | None = None
     dataset: Dataset | None = None  # None: there are no frames to show
-    truth: dict[str, Any] | None = None  # of images, a COCO document
+    truth: Dataset | None = None  # the annotations, whether there are frames or not
     video: bool = True
 
 
@@ -41,16 +40,12 @@ def of_run(name: str, request: EvalRequest) -> Subject:
 
 def of_result(found: EvalResult) -> Subject:
     """What `evaluate` found, looked into."""
-    dataset, analysis, truth = found.dataset, None, None
-    if found.scores is not None and found.video:
-        names = clip_names(dataset)
-        analysis = analyze_tracks(found.annotations, found.results, names=names, stats=found.scores.stats)
-    elif found.scores is not None:
-        truth = coco_truth(dataset)
-        analysis = _images(truth, found.results, found.scores, clip_names(dataset) if dataset.kind == "coco" else {})
-    frames = dataset if found.video or dataset.kind == "coco" else None
+    dataset = found.dataset if found.video else as_images(found.dataset)
+    analysis = None
+    if found.scores is not None:
+        analysis = _analyze(dataset, found.results, found.scores, where=str(found.annotations), video=found.video)
     return Subject(
-        found.name, found.data, found.results, found.scores, found.published, analysis, frames, truth, found.video
+        found.name, found.data, found.results, found.scores, found.published, analysis, dataset, dataset, found.video
     )
 
 
@@ -60,25 +55,18 @@ def of_files(results: Path, annotations: Path, frames: Path | None) -> Subject:
         raise Missing("no such folder of frames", where=str(frames), fix="--frames DIR, or leave it out")
     kind = annotation_kind(annotations)
     scores = score_files(annotations, results)
-    dataset = None
+    dataset = open_dataset(DataSource("", kind=kind, frames=str(frames or "."), annotations=str(annotations)))
     if frames is not None:
-        dataset = open_dataset(DataSource("", kind=kind, frames=str(frames), annotations=str(annotations)))
         _check_frames(dataset, frames)
-    names = clip_names(dataset) if dataset else {}
-    if kind == "coco":
-        import json
-
-        truth = json.loads(annotations.read_text(encoding="utf-8"))
-        names = names or {image["id"]: str(image.get("file_name", image["id"])) for image in truth["images"]}
-        analysis = _images(truth, results, scores, names)
-        return Subject(results.name, annotations.name, results, scores, {}, analysis, dataset, truth, video=False)
-    analysis = analyze_tracks(annotations, results, names=names, stats=scores.stats)
-    return Subject(results.name, annotations.name, results, scores, {}, analysis, dataset)
+    video = kind == "vis"
+    analysis = _analyze(dataset, results, scores, where=str(annotations), video=video)
+    shown = dataset if frames is not None else None
+    return Subject(results.name, annotations.name, results, scores, {}, analysis, shown, dataset, video)
 
 
-def _images(truth: dict[str, Any], results: Path, scores: Scores, names: dict[int, str]) -> Analysis:
-    categories = {int(c["id"]): str(c.get("name", c["id"])) for c in truth["categories"]}
-    return analyze_images(truth, results, categories=categories, names=names, stats=scores.stats)
+def _analyze(dataset: Dataset, results: Path, scores: Scores, *, where: str, video: bool) -> Analysis:
+    analyze = analyze_tracks if video else analyze_images
+    return analyze(dataset.index, results, where=where, names=clip_names(dataset), stats=scores.stats)
 
 
 def _check_frames(dataset: Dataset, frames: Path) -> None:

@@ -187,7 +187,7 @@ def test_a_run_ends_well_where_its_page_cannot_be_made(home, tmp_path, capsys):
     (run / "3" / "results.json").write_text("[{]")
     (run / "3" / "state.json").touch()
     assert with_page(run, weights) == weights
-    assert "warning: the page could not be made: not readable as JSON" in capsys.readouterr().err
+    assert "warning: the page could not be made: not JSON" in capsys.readouterr().err
     assert not (run / "report.html").exists()
 
 
