@@ -17,7 +17,7 @@ from idolctl.datasets.add import Part, add_set, example_recipe
 from idolctl.datasets.check import Line, PartReport, check_part, describe, parts_of, remarks
 from idolctl.datasets.root import data_root, make_toy_data
 from idolctl.errors import raise_all
-from idolctl.terminal.progress import counter
+from idolctl.terminal.progress import ProgressLine
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -53,7 +53,7 @@ def check(
         make_toy_data(place)
     reports, errors = [], list[IdolError]()
     for part in parts_of(name, place):
-        report = check_part(part, place, on_progress=counter(part) if deep else None)
+        report = check_part(part, place, on_progress=ProgressLine(part).update if deep else None)
         reports.append(report)
         errors += report.errors
     if as_json:

@@ -12,7 +12,7 @@ from idol_core.errors import IdolError, InvalidInput
 from idol_core.system.cache import cache_folder
 from idolctl.commands import complete, options
 from idolctl.errors import raise_all
-from idolctl.terminal.progress import Transfer
+from idolctl.terminal.progress import transfer
 from idolctl.zoo.entries import Zoo, ZooEntry, ZooFolder, load_zoo
 from idolctl.zoo.fetch import Fetched, fetch, original, verify
 from idolctl.zoo.fetch_folder import fetch_folder, verify_folder
@@ -44,14 +44,14 @@ def fetch_command(
     done: list[Fetched] = []
     failed: list[IdolError] = []
     for entry in entries:
-        with Transfer(entry.name) as transfer:
+        with transfer(entry.name) as line:
             try:
                 if check:
                     fetched = verify(entry) if isinstance(entry, ZooEntry) else verify_folder(entry)
                 elif isinstance(entry, ZooEntry):
-                    fetched = fetch(entry, mirrors, offline=offline, timeout=timeout, progress=transfer.update)
+                    fetched = fetch(entry, mirrors, offline=offline, timeout=timeout, progress=line.update)
                 else:
-                    fetched = fetch_folder(entry, mirrors, offline=offline, timeout=timeout, progress=transfer.update)
+                    fetched = fetch_folder(entry, mirrors, offline=offline, timeout=timeout, progress=line.update)
             except IdolError as error:
                 failed.append(error)
                 continue

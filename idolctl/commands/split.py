@@ -99,7 +99,7 @@ def fetch(
     root: options.ROOT = None,
 ) -> None:
     """Fetch the published oracle split of OVIS and put its annotation files where ovis@oracle finds them."""
-    from idolctl.terminal.progress import Transfer
+    from idolctl.terminal.progress import transfer
     from idolctl.zoo.entries import ZooFolder, load_zoo
     from idolctl.zoo.fetch_folder import fetch_folder
     from idolctl.zoo.sources import mirrors
@@ -108,8 +108,8 @@ def fetch(
         raise InvalidInput(f"no published split '{name}'", where="command line", fix="idolctl split fetch oracle")
     entry = load_zoo().find("oracle_split")
     assert isinstance(entry, ZooFolder)
-    with Transfer(entry.name) as transfer:
-        fetched = fetch_folder(entry, mirrors(mirror or []), offline=offline, timeout=timeout, progress=transfer.update)
+    with transfer(entry.name) as line:
+        fetched = fetch_folder(entry, mirrors(mirror or []), offline=offline, timeout=timeout, progress=line.update)
     place = data_root(root)
     for side in ("train", "val"):
         target = place / LAYOUTS[f"ovis@oracle_{side}"].annotations[0]

@@ -20,7 +20,7 @@ from idolctl.runs.find import RUNS, FoundStage, find_run, run_folders, stages_of
 from idolctl.submission.pack import Package, check_target, pack
 from idolctl.submission.results import read_videos
 from idolctl.submission.servers import Server, find_server
-from idolctl.terminal.progress import Transfer, say
+from idolctl.terminal.progress import say, transfer
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -71,9 +71,9 @@ def submit(
     limit = int(limit_mb * 1e6) if limit_mb is not None else server.limit if server else None
     target = out or beside / "submission.zip"
     check_target(target, truth)
-    with Transfer(f"checking and packing {results.name}") as transfer:
+    with transfer(f"checking and packing {results.name}") as line:
         selection: Any = {"limit": limit, "top_k": top_k, "min_score": min_score, "fit": fit}
-        package = pack(results, videos, target, **selection, progress=transfer.update)
+        package = pack(results, videos, target, **selection, progress=line.update)
     _tell(package, dataset, results, server, as_json)
 
 

@@ -17,7 +17,7 @@ from idol_core.data.frames import missing_frame
 from idol_core.data.names import similar_file
 from idol_core.errors import Integrity, InvalidInput, Missing
 from idol_core.system.files import write_aside
-from idolctl.terminal.progress import Transfer
+from idolctl.terminal.progress import transfer
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _open(part: Part, kind: str) -> Dataset:
     if not part.annotations.is_file():
         raise Missing("there is no such annotation file", where=str(part.annotations), fix="check the path")
     source = DataSource(kind=kind, frames=str(part.frames), annotations=str(part.annotations))  # type: ignore[arg-type]
-    with Transfer(f"reading {part.annotations.name}") as reading:
+    with transfer(f"reading {part.annotations.name}") as reading:
         dataset = open_dataset(source, on_read=reading.update)
     first = Path(dataset.videos[0].file_names[0]) if len(dataset.videos) else None
     if first is None:

@@ -14,7 +14,7 @@ from idol_core.data.deep_check import Broken, check_deeply, missing_frames
 from idol_core.data.frames import missing_frame
 from idol_core.errors import IdolError, Integrity, InvalidInput, Missing
 from idolctl.errors import suggestion
-from idolctl.terminal.progress import Transfer
+from idolctl.terminal.progress import transfer
 
 # Videos (images) of train and val, and classes, as published.
 KNOWN_SIZES = {
@@ -97,7 +97,7 @@ def check_part(name: str, root: Path, *, on_progress: Callable[[int, int], None]
         return PartReport(name, tuple(lines), tuple(errors))
     source = DataSource(name, layout.kind, str(frames or root / layout.frames[0]), str(annotations))
     try:
-        with Transfer(f"reading {annotations.name}") as reading:
+        with transfer(f"reading {annotations.name}") as reading:
             dataset = open_dataset(source, on_read=reading.update)
     except IdolError as error:
         lines.append(Line(False, "content", error.what))

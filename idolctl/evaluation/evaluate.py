@@ -20,7 +20,7 @@ from idolctl.evaluation.scores import NOTHING_MORE, Extras, Figures, Scores, mea
 from idolctl.evaluation.targets import Target, find_target, published_scores
 from idolctl.evaluation.variants import Variant, variants
 from idolctl.runs.state import read_stage
-from idolctl.terminal.progress import Transfer
+from idolctl.terminal.progress import transfer
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _subject(name: str, asked: EvalRequest) -> _Subject:
     source = find_data(asked.data, root) if asked.data else target.config.data.val
     if is_toy(source):
         make_toy_data(root)
-    with Transfer(f"reading annotations of {source.name or name}") as reading:
+    with transfer(f"reading annotations of {source.name or name}") as reading:
         dataset = open_dataset(resolve_source(source, root), on_read=reading.update)
     step = target.config.step
     video = dataset.kind == "vis" and (step == 3 or (step == 2 and asked.data is not None))

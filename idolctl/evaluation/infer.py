@@ -18,7 +18,7 @@ from idol_core.system.cpu import configure_threads
 from idol_core.system.files import write_json
 from idolctl.evaluation.targets import Target
 from idolctl.runs.fingerprint import FileHashes
-from idolctl.terminal.progress import counter, say
+from idolctl.terminal.progress import ProgressLine, say
 
 Results = list[dict[str, Any]]
 
@@ -92,7 +92,7 @@ def images(target: Target, dataset: Dataset, config: StageConfig, device: str | 
 
     return infer_images(
         _model(target, config), as_images(dataset), input=config.input, device=device or _device(),
-        precision=precision, on_progress=counter("images"),
+        precision=precision, on_progress=ProgressLine("images").update,
     )  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def _records(
             device=device or _device(), precision=precision,
         )  # fmt: skip
 
-    return video_records(make, dataset, folder, on_progress=counter("videos"), say=say)
+    return video_records(make, dataset, folder, on_progress=ProgressLine("videos").update, say=say)
 
 
 def _model(target: Target, config: StageConfig) -> Any:

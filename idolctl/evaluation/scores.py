@@ -23,7 +23,7 @@ from idol_core.evaluation.overlaps import compare
 from idol_core.evaluation.scenes import Scenes, read_scenes
 from idol_core.evaluation.track_errors import match_scenes, track_error_table
 from idol_core.evaluation.video_ap import score as vis_scores
-from idolctl.terminal.progress import Transfer
+from idolctl.terminal.progress import transfer
 
 Figures = dict[str, float | None]  # 0..100; None where no ground truth defines one
 Results = Path | list[dict[str, Any]]
@@ -103,7 +103,7 @@ def score_files(annotations: Path, results: Results, extras: Extras = NOTHING_MO
     kind, where = annotation_kind(annotations), str(annotations)
     if kind == "coco":
         _refuse_of_images(extras, where)
-    with Transfer(f"reading {annotations.name}") as reading:
+    with transfer(f"reading {annotations.name}") as reading:
         index = open_annotations(annotations, kind, on_read=reading.update)
     score = score_images if kind == "coco" else score_videos
     return score(index, results, extras, where=where)

@@ -29,7 +29,7 @@ from idol_core.video.writer import video_file
 from idolctl.errors import Mistakes
 from idolctl.prediction.files import results_file, write_tables
 from idolctl.prediction.sources import Sources
-from idolctl.terminal.progress import FrameCount, say
+from idolctl.terminal.progress import ProgressLine, say
 
 _SHOWN = 10  # numbers of damaged frames in a warning
 _OF_THE_SOURCE = (Integrity, InvalidInput, Missing)  # errors that the other clips of a command outlive
@@ -136,7 +136,7 @@ def _track(segmenter: VideoSegmenter, clip: Clip, writing: Background, *, live: 
     times: list[float] = []
     damage: list[Damage] = []
     with (
-        FrameCount(f"{clip.name}: tracking", clip.length) as count,
+        ProgressLine(f"{clip.name}: tracking", clip.length, unit="frames") as count,
         prefetched(clip.read(damage.append)) as frames,
         contextlib.closing(segmenter.stream(_pixels(frames, times), video=video, batch=batch, overlap=True)) as tracked,
     ):
@@ -178,7 +178,7 @@ def _write(
         return
     sheet = Sheet(tracks.frames)
     with contextlib.ExitStack() as stack:
-        count = stack.enter_context(FrameCount(f"{clip.name}: drawing", tracks.frames, shown=shown))
+        count = stack.enter_context(ProgressLine(f"{clip.name}: drawing", tracks.frames, unit="frames", shown=shown))
         pixels = (frame.pixels for frame in clip.read(unheard))
         drawn = sheet.watch(draw_clip(pixels, found, tracks.size))
         overlay = stack.enter_context(video_file(folder / "overlay.mp4", rate=clip.rate)) if Save.mp4 in save else None

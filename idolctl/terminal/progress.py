@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 
 from idolctl.terminal.text import printable, unescaped
 
@@ -32,75 +31,36 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-class Transfer:
-    """The progress of one download: bytes, rate and ETA; a bar on a terminal, a line every few seconds elsewhere."""
+class ProgressLine:
+    """How far something is: amount, rate and time left on one line.
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._started = self._printed = time.monotonic()
-        self._first: int | None = None
-        self._last: tuple[int, int | None] | None = None
+    On a terminal the line changes in place; elsewhere one is printed every ten seconds, and one at the end.
 
-    def __enter__(self) -> Transfer:
-        return self
+    Args:
+        label: what is being done.
+        total: the amount in all, where it is known at the start.
+        unit: what is counted (frames, MB); '' leaves out the rate.
+        scale: how many of what is counted make a unit: 1e6 for bytes shown as MB.
+        shown: False counts in silence.
+    """
 
-    def __exit__(self, *_: object) -> None:
-        if sys.stderr.isatty() and self._first is not None:
-            print(file=sys.stderr)
-
-    def update(self, done: int, total: int | None) -> None:
-        """Take the bytes that are there now, and the size of the whole if it is known."""
-        now = time.monotonic()
-        if (done, total) == self._last:
-            return
-        self._last = (done, total)
-        if self._first is None or done < self._first:
-            self._first, self._started = done, now
-        live = sys.stderr.isatty()
-        if now - self._printed < (0.2 if live else LINE_SECONDS) and done != total:
-            return
-        self._printed = now
-        rate = (done - self._first) / max(now - self._started, 1e-3)
-        text = f"{self._name}  {done / 1e6:.1f}" + (f"/{total / 1e6:.1f} MB" if total else " MB")
-        text += f"  {rate / 1e6:.1f} MB/s"
-        if total and rate:
-            text += f"  ETA {clock((total - done) / rate)}"
-        _show(text, live=live, end="" if live else "\n")
-
-
-def counter(what: str) -> Callable[[int, int], None]:
-    """A callback for (done, total)."""
-    started = time.monotonic()
-    printed = 0.0
-
-    def report(done: int, total: int) -> None:
-        nonlocal printed
-        live, now = sys.stderr.isatty(), time.monotonic()
-        if done < total and now - max(printed, started) < (0.2 if live else LINE_SECONDS):
-            return
-        printed = now
-        left = f"  ETA {clock((now - started) / done * (total - done))}" if 0 < done < total else ""
-        text = f"{what}  {done}/{total}{left}"
-        _show(text, live=live, end="\n" if not live or done == total else "")
-
-    return report
-
-
-class FrameCount:
-    """Counts the frames of one clip, in silence if not `shown`. Outside a terminal the last line comes at the end."""
-
-    def __init__(self, label: str, total: int | None, *, shown: bool = True) -> None:
-        self._label, self._total, self._shown, self._done = label, total, shown, 0
-        self._started = self._printed = time.monotonic()
+    def __init__(
+        self, label: str, total: int | None = None, *, unit: str = "", scale: float = 1, shown: bool = True
+    ) -> None:
+        self._label, self._total, self._unit, self._scale, self._shown = label, total, unit, scale, shown
         self._live = sys.stderr.isatty()
+        self._started = self._printed_at = time.monotonic()
+        self._first, self._done = 0, 0
+        self._printed: tuple[int, int | None] | None = None  # amount and total of the last line
 
-    def __enter__(self) -> FrameCount:
+    def __enter__(self) -> ProgressLine:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self._print(final=True)
-        if self._live and self._shown and self._done:
+        if kind is None and self._done:
+            self._total = self._done
+            self._print()
+        elif self._live and self._printed is not None and self._printed[0] != self._printed[1]:
             print(file=sys.stderr)
 
     @property
@@ -109,18 +69,38 @@ class FrameCount:
         return time.monotonic() - self._started
 
     def advance(self) -> None:
-        """Another frame is done."""
-        self._done += 1
-        if time.monotonic() - self._printed > (_LIVE_SECONDS if self._live else LINE_SECONDS):
+        """One more is done."""
+        self.update(self._done + 1, self._total)
+
+    def update(self, done: int, total: int | None = None) -> None:
+        """Take the amount that is done now, and the whole where it is known. Less than before: a new attempt began."""
+        if (self._printed is None and not self._done) or done < self._done:
+            self._first, self._started = (done if self._scale != 1 else 0), time.monotonic()
+        self._done, self._total = done, total
+        if time.monotonic() - self._printed_at >= (_LIVE_SECONDS if self._live else LINE_SECONDS) or done == total:
             self._print()
 
-    def _print(self, *, final: bool = False) -> None:
-        if not self._shown:
+    def _print(self) -> None:
+        if not self._shown or self._printed == (self._done, self._total):
             return
-        self._printed = time.monotonic()
-        speed = self._done / max(self.seconds, 1e-6)
-        of = f"/{self._total}" if self._total and not final else ""
-        text = f"{self._label} {self._done}{of} frames  {speed:.1f} frames/s"
-        if self._total and not final and self._done:
-            text += f"  ETA {clock(max(self._total - self._done, 0) / speed)}"
-        _show(text, live=self._live, end="" if self._live else "\n")
+        self._printed, self._printed_at = (self._done, self._total), time.monotonic()
+        ended = self._done == self._total
+        _show(self._text(), live=self._live, end="" if self._live and not ended else "\n")
+
+    def _text(self) -> str:
+        done, total = self._amount(self._done), "" if self._total is None else f"/{self._amount(self._total)}"
+        rate = (self._done - self._first) / max(self.seconds, 1e-3)
+        text = f"{self._label}  {done}{total}"
+        if self._unit:
+            text += f" {self._unit}  {rate / self._scale:.1f} {self._unit}/s"
+        if self._total and rate > 0 and self._done < self._total:
+            text += f"  ETA {clock((self._total - self._done) / rate)}"
+        return text
+
+    def _amount(self, number: int) -> str:
+        return str(number) if self._scale == 1 else f"{number / self._scale:.1f}"
+
+
+def transfer(label: str) -> ProgressLine:
+    """The progress of bytes that are read, written or downloaded."""
+    return ProgressLine(label, unit="MB", scale=1e6)

@@ -11,7 +11,7 @@ import sys
 
 from idol_core.errors import Integrity
 from idolctl.errors import Mistakes, report
-from idolctl.terminal.progress import Transfer, say
+from idolctl.terminal.progress import say, transfer
 from idolctl.terminal.stage_display import PlainDisplay
 from idolctl.terminal.table import table
 from idolctl.terminal.text import escaped_output, printable
@@ -39,8 +39,8 @@ def test_errors_keep_three_lines(capsys):
 def test_tables_and_progress_are_escaped(capsys):
     assert table(("class", EVIL), [(EVIL, 1.0)]).splitlines()[1].startswith(SHOWN)
     say(EVIL)
-    with Transfer(EVIL) as transfer:
-        transfer.update(5, 5)
+    with transfer(EVIL) as line:
+        line.update(5, 5)
     display = PlainDisplay("step 1", start=0, iterations=2)
     display.report({"event": "warning", "text": EVIL})
     told = capsys.readouterr().err
