@@ -110,7 +110,7 @@ class StageOrder:
 
     folder: Path
     key: str
-    identity: dict[str, Any]  # {} where it is not known what the weights belong to
+    fingerprint: dict[str, Any]  # {} where it is not known what the weights belong to
     settings: dict[str, Any]
     parent: str | None  # the weights of the step before
     root: Path | None  # of the data sets
@@ -143,11 +143,11 @@ class StageOrder:
 def read_order(folder: Path) -> StageOrder:
     """The stage.json of a stage folder; an empty one where there is none that can be read."""
     found = read_object(folder / ORDER)
-    identity, root = _inner(found, "identity"), text(found.get("root"))
+    fingerprint, root = _inner(found, "identity"), text(found.get("root"))
     return StageOrder(
         folder=folder,
         key=text(found.get("key")),
-        identity=identity if isinstance(identity.get("settings"), dict) else {},
+        fingerprint=fingerprint if isinstance(fingerprint.get("settings"), dict) else {},
         settings=_inner(found, "config"),
         parent=text(found.get("parent")) or None,
         root=Path(root) if root and "\0" not in root else None,

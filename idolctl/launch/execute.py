@@ -131,11 +131,11 @@ def _run_stage(run: Run, action: Action) -> None:
 
 
 def _write_order(run: Run, action: Action) -> None:
-    stage, identity = action.stage, action.fingerprint
+    stage, fingerprint = action.stage, action.fingerprint
     folder = run.stage_folder(stage.chain)
     order: dict[str, Any] = {
-        "key": stage_key(identity),
-        "identity": identity,
+        "key": stage_key(fingerprint),
+        "identity": fingerprint,
         "config": stage_to_dict(stage.config),
         "parent": str((run.stage_folder(stage.parent) / WEIGHTS).resolve()) if stage.parent else None,
         "root": str(run.root.resolve()),

@@ -66,7 +66,7 @@ def collect_run(run: Path) -> RunFacts:
 def _step(stage: FoundStage, status: str) -> StepFacts:
     config = stage.order.config()
     history = read_history(stage.state.folder)
-    start, parent = stage.order.identity.get("start"), stage.order.parent
+    start, parent = stage.order.fingerprint.get("start"), stage.order.parent
     begins = config.init or ("scratch" if start == SCRATCH else history.start or "scratch")
     if parent:
         begins = f"step {Path(parent).parent.name.rsplit('-', 1)[-1]}"

@@ -33,7 +33,7 @@ _NOT_LEARNT = {
 _NAMES = {"start": "the weights it starts from", "train": "data.train's annotations", "val": "data.val's annotations"}
 
 
-def stage_identity(config: StageConfig, *, start: str | None, train: str | None, val: str | None) -> dict[str, Any]:
+def stage_fingerprint(config: StageConfig, *, start: str | None, train: str | None, val: str | None) -> dict[str, Any]:
     """Settings and content hashes. `start` is SCRATCH or the hash of weights; None stands for not known yet."""
     settings = flat_settings(stage_to_dict(config))
     if not config.data.classes_map:  # the same as in stages of before there was such a setting
@@ -41,9 +41,9 @@ def stage_identity(config: StageConfig, *, start: str | None, train: str | None,
     return {"settings": settings, "start": start, "train": train, "val": val}
 
 
-def stage_key(identity: dict[str, Any]) -> str:
-    """Hex digest over a known identity."""
-    text = json.dumps(identity, sort_keys=True, allow_nan=False)
+def stage_key(fingerprint: dict[str, Any]) -> str:
+    """Hex digest over a fingerprint whose parts are all known."""
+    text = json.dumps(fingerprint, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

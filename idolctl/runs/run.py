@@ -17,7 +17,7 @@ from idolctl.config.library import load_recipe
 from idolctl.datasets.root import DATASETS, TOY, data_root, is_toy
 from idolctl.errors import raise_all, suggestion
 from idolctl.runs.find import RUNS
-from idolctl.runs.fingerprint import SCRATCH, FileHashes, annotations_hash, stage_identity
+from idolctl.runs.fingerprint import SCRATCH, FileHashes, annotations_hash, stage_fingerprint
 from idolctl.runs.plan import Action, make_plan
 from idolctl.runs.processes import LaunchConfig, check_launch
 from idolctl.runs.stages import Stage, make_stages, parse_steps
@@ -89,10 +89,10 @@ class Run:
         """What is on disk of a stage now."""
         return read_stage(self.stage_folder(stage.chain))
 
-    def identity(self, stage: Stage) -> dict[str, Any]:
+    def fingerprint(self, stage: Stage) -> dict[str, Any]:
         """What the stage would be now; parts are None where the parent is not done or files are missing."""
         data = stage.config.data
-        return stage_identity(
+        return stage_fingerprint(
             stage.config,
             start=self._start(stage),
             train=annotations_hash(data.train, self.root, self.hashes),
@@ -109,7 +109,7 @@ class Run:
 
     def _plan(self, stages: Sequence[Stage], force_step: int | None) -> list[Action]:
         found = {s.chain: self.state(s) for s in stages}
-        wanted = {s.chain: self.identity(s) for s in stages}
+        wanted = {s.chain: self.fingerprint(s) for s in stages}
         return make_plan(stages, found, wanted, force_step=force_step)
 
     def _start(self, stage: Stage) -> str | None:

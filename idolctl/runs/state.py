@@ -63,7 +63,7 @@ def read_stage(folder: Path) -> StageState:
     status = read_status(folder)
     return StageState(
         folder=folder,
-        recorded=read_order(folder).identity,
+        recorded=read_order(folder).fingerprint,
         status=status.status,
         phase=status.phase,
         iteration=newest_iteration(folder / CHECKPOINTS),

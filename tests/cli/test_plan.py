@@ -40,7 +40,7 @@ def request_of(tmp_path, monkeypatch):
 def leave(run, chain, *, iteration=0, done=False, weights=b""):
     """Put a stage's files there as a worker leaves them."""
     stage = next(s for s in run.stages if s.chain == chain)
-    folder, identity = run.stage_folder(chain), run.identity(stage)
+    folder, identity = run.stage_folder(chain), run.fingerprint(stage)
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "stage.json").write_text(json.dumps({"key": "", "identity": identity}))
     if iteration:
@@ -142,13 +142,13 @@ def test_forcing_a_step_redoes_what_depends_on_it(request_of):
 
 def test_keys_are_of_content_not_of_places(request_of, tmp_path):
     run = request_of(steps="1")
-    identity = run.identity(run.stages[0])
+    identity = run.fingerprint(run.stages[0])
     assert None not in (identity["start"], identity["train"], identity["val"])
     run.root.rename(tmp_path / "moved")
     moved = request_of(steps="1", root=tmp_path / "moved", name="elsewhere")
-    assert stage_key(moved.identity(moved.stages[0])) == stage_key(identity)
+    assert stage_key(moved.fingerprint(moved.stages[0])) == stage_key(identity)
     other = request_of("solver.seed=1", steps="1", root=tmp_path / "moved")
-    assert stage_key(other.identity(other.stages[0])) != stage_key(identity)
+    assert stage_key(other.fingerprint(other.stages[0])) != stage_key(identity)
 
 
 def test_a_first_step_starts_from_named_weights(request_of, tmp_path):
@@ -167,8 +167,8 @@ def test_a_first_step_starts_from_named_weights(request_of, tmp_path):
     given = make_run(RunRequest("ytvis19", steps="3", init=str(own), root=tmp_path))
     assert given.stages[0].config.init == str(own)
     (cached / "r50-step12.safetensors").write_bytes(b"other weights")
-    before = run.identity(run.stages[0])["start"]
-    assert before not in (None, given.identity(given.stages[0])["start"])
+    before = run.fingerprint(run.stages[0])["start"]
+    assert before not in (None, given.fingerprint(given.stages[0])["start"])
 
 
 def test_random_layers_are_never_frozen(tmp_path):

@@ -58,7 +58,7 @@ def test_folders_pipes_and_endless_files_count_as_absent(tmp_path):
     (tmp_path / "stage.json").mkdir()
     os.mkfifo(tmp_path / "state.json")
     assert read_status(tmp_path) == StageStatus()
-    assert read_order(tmp_path).identity == {}
+    assert read_order(tmp_path).fingerprint == {}
     (tmp_path / "list.json").symlink_to("/dev/zero")
     assert read_array(tmp_path / "list.json") == []
     with open(tmp_path / "large.json", "wb") as file:
