@@ -99,7 +99,7 @@ class AnnotationIndex:
 
 _NO_BOX = (math.nan,) * 4
 _UNKNOWN = (-2,)  # as segment_occlusion
-_CHECKED = 2**20  # bytes of run lengths that are looked at together
+_CHECKED = 2**16  # bytes of run lengths that are looked at together: they stay in the cache of a core
 _MOST_LEVELS = 100
 _MOST_FRAMES = 2**26
 

@@ -255,7 +255,7 @@ def open_json(path: Path) -> IO[bytes]:
         refuse_stand_in(path)
         file = open(path, "rb")  # noqa: SIM115
     except FileNotFoundError:
-        raise Missing("no such file", where=str(path), fix="check the path") from None
+        raise Missing("file not found", where=str(path), fix="check the path") from None
     except OSError as error:
         raise Integrity(f"cannot be read: {error.strerror}", where=str(path), fix="check the file") from None
     return file
