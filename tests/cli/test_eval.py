@@ -451,7 +451,7 @@ def test_detections_are_those_of_weights_input_and_selection(run, tmp_path):
     dataset = open_dataset(resolve_source(target.config.data.val, target.root))
 
     def keys(*assignments):
-        return [infer._key(target, dataset, v.config) for v in variants(target.config, assignments)]
+        return [infer._key(target, dataset, v.config, "float32") for v in variants(target.config, assignments)]
 
     assert len(set(keys("tracker.new_threshold=.1,.2", "tracker.mask_nms=.1,.9"))) == 1
     assert len(set(keys("tracker.select_threshold=.1,.2", "input.test_short_side=96,112"))) == 4
