@@ -45,22 +45,13 @@ def mask_areas(rles: Sequence[RLE]) -> list[int]:
 def run_lengths(counts: bytes, size: Sequence[int]) -> NDArray[np.int64]:
     """Run lengths (zeros first, column-major) of a compressed RLE of a frame of `size` (height, width).
 
-    COCO's string holds numbers as groups of five bits, lowest first, each a character from "0" on: 32 is added where
-    the number goes on, 16 in its last group is the sign; from the fourth on they are differences to the last but one.
-
     Raises:
-        Integrity: the string is cut, or its runs don't fill the frame.
+        Integrity: the string is no compressed RLE, or its runs don't fill the frame.
     """
-    groups = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
-    last = np.flatnonzero(groups & 32 == 0)
-    runs = np.zeros(0, np.int64)
-    if len(last) and last[-1] == len(groups) - 1:
-        first = np.concatenate(([0], last[:-1] + 1))
-        place = np.arange(len(groups)) - np.repeat(first, last - first + 1)
-        runs = np.add.reduceat((groups & 31) << 5 * place, first)
-        runs -= ((groups[last] & 16) > 0) * (np.int64(1) << 5 * (last - first + 1))
-        runs[1::2] = np.cumsum(runs[1::2])
-        runs[2::2] = np.cumsum(runs[2::2])
+    try:
+        runs, _ = decode_counts([counts])
+    except ValueError:
+        runs = np.zeros(0, np.int64)
     if not len(runs) or runs.min() < 0 or runs.sum() != size[0] * size[1]:
         raise Integrity(f"a compressed RLE does not describe {size[0]} x {size[1]} pixels")
     return runs
