@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name == "VideoSegmenter":  # imports torch: only when asked for
+    if name == "VideoSegmenter":  # imported on first access, because it imports torch
         from idol_core.inference.streaming import VideoSegmenter
 
         return VideoSegmenter

@@ -1,4 +1,4 @@
-"""Build modules from configurations, and initialise them. No other code turns settings into modules."""
+"""Build the network from its configuration and initialise it. No other code turns settings into modules."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from idol_core.model.pyramid import PyramidProjection
 
 
 def build_model(config: ModelConfig, *, backbone: nn.Module | None = None) -> IDOL:
-    """The network of a configuration, float32 on the CPU, freshly initialised from torch's global generator.
+    """Build the network of a configuration: float32, on the CPU, freshly initialised from torch's global generator.
 
-    What a ResNet's `freeze_at` names does not require gradients. A `backbone` made elsewhere takes the place of the
-    configured one as it is: images -> maps of stride 8, 16 and 32, `channels` saying how many each has.
+    The ResNet stages frozen by `freeze_at` do not require gradients. A given `backbone` replaces the configured one and
+    is not initialised: it maps images to feature maps of stride 8, 16 and 32 and lists their channels in `channels`.
     """
     if backbone is not None:
         model = _around(backbone, config)
@@ -37,7 +37,7 @@ def build_model(config: ModelConfig, *, backbone: nn.Module | None = None) -> ID
 
 
 def assemble(config: ModelConfig) -> IDOL:
-    """The network of a configuration with arbitrary weights; on the meta device it costs nothing."""
+    """Build the network of a configuration without initialising its weights; free on the meta device."""
     body, checkpoint = config.backbone, config.checkpoint
     backbone = _resnet(body, checkpoint) if isinstance(body, ResNetConfig) else _swin(body, checkpoint)
     return _around(backbone, config)
@@ -103,7 +103,7 @@ def _decoder(config: ModelConfig) -> Decoder:
         for _ in range(count)
     ]
     class_head = nn.Linear(dim, config.num_classes)
-    nn.init.constant_(class_head.bias, -math.log(99))  # a prior of .01
+    nn.init.constant_(class_head.bias, -math.log(99))  # so that initial probabilities are about .01 (focal loss prior)
     class_heads = [copy.deepcopy(class_head) for _ in range(count)]  # the copies start equal
     box_head = MLP(dim, dim, 4, layers=3)
     nn.init.zeros_(box_head.get_parameter("layers.2.weight"))
@@ -137,7 +137,7 @@ def _initialise_backbone(backbone: nn.Module) -> None:
 
 @torch.no_grad()
 def _initialise(model: IDOL) -> None:
-    """Initialise everything but the backbone and the decoder's heads; what is not named keeps torch's defaults."""
+    """Initialise all but the backbone and the decoder's heads; modules not handled here keep torch's defaults."""
     for module in model.pyramid.modules():
         if isinstance(module, nn.Conv2d):
             _xavier(module)
@@ -160,7 +160,7 @@ def _initialise(model: IDOL) -> None:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_uniform_(module.weight, a=1)
             _zero_bias(module)
-        elif isinstance(module, nn.Linear):  # of the controller
+        elif isinstance(module, nn.Linear):  # the controller, which predicts the dynamic filters
             _xavier(module)
 
 
@@ -175,7 +175,7 @@ def _zero_bias(layer: nn.Linear | nn.Conv2d) -> None:
 
 
 def _init_deformable(attention: DeformableAttention) -> None:
-    """Each head looks in a direction of its own, point p at p + 1 cells; all points count the same."""
+    """Initialise: each head samples in its own direction, point p at a distance of p + 1 cells, with equal weights."""
     nn.init.zeros_(attention.offsets.weight)
     angles = torch.arange(attention.heads) * (2 * math.pi / attention.heads)
     directions = torch.stack((angles.cos(), angles.sin()), dim=-1)

@@ -1,6 +1,6 @@
-"""Classes go by their names: which class of a data set is which class of the weights.
+"""Match the classes of weights and data sets by name.
 
-Weights and data sets number the same classes in orders of their own, so indices and ids are never compared.
+Weights and data sets may number the same classes differently, so indices and ids are never compared.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _SHOWN = 8
 
 
 def numbered(count: int) -> tuple[str, ...]:
-    """What classes are called that have no names: their indices."""
+    """Names for `count` classes without names: their indices as text."""
     return tuple(map(str, range(count)))
 
 
 def labels(names: Mapping[int, str]) -> dict[int, str]:
-    """What tables call each class, by id: its name, with the id where several have that name."""
+    """Display name of each class, by id: its name, followed by its id if several classes share the name."""
     often = Counter(names.values())
     called = {number: name if often[name] == 1 else f"{name} (id {number})" for number, name in names.items()}
     if len(set(called.values())) < len(called):  # a name looks like another's label
@@ -30,9 +30,9 @@ def labels(names: Mapping[int, str]) -> dict[int, str]:
 
 
 def parse_same(pairs: Sequence[str]) -> dict[str, str]:
-    """`["person=human"]` -> {"person": "human"}: names of the weights' classes and those that the data set gives them.
+    """`["person=human"]` -> {"person": "human"}: class name in the weights -> class name in the data set.
 
-    Raises InvalidInput for a text that is no pair, and for a name that stands for two.
+    Raises InvalidInput for a text that is not a pair, and for a name mapped to two different names.
     """
     same: dict[str, str] = {}
     for pair in pairs:
@@ -53,18 +53,18 @@ def match_classes(
     same: Mapping[str, str] | None = None,
     fix: str = "--classes-map {pairs}",
 ) -> tuple[int, ...]:
-    """For each class of `known` (names by index), its place in `wanted`: a permutation.
+    """Index in `wanted` of each class of `known` (both are names by index): a permutation.
 
-    Names are equal that are the same text, in whichever Unicode form; upper and lower case differ.
+    Names are compared after Unicode normalization (NFC), ignoring surrounding spaces; case matters.
 
     Args:
-        where: what an error is about, such as the annotation file.
-        sides: what an error calls the two.
-        same: names in `known` -> those that stand for them in `wanted`.
-        fix: how to say which stand for which; `{pairs}` is replaced by an example.
+        where: `where:` line of an error, such as the annotation file.
+        sides: what an error calls `known` and `wanted`.
+        same: names in `known` -> names of the same classes in `wanted`, for those that differ.
+        fix: the option that an error suggests for giving such pairs; `{pairs}` is replaced by an example.
 
     Raises:
-        InvalidInput: naming what only one of them has, or names that several classes have.
+        InvalidInput: naming the classes that only one side has, or the names that several classes share.
     """
     if tuple(known) == tuple(wanted) and not same:
         return tuple(range(len(wanted)))
@@ -91,7 +91,7 @@ def match_classes(
 
 
 def check_same_classes(first: Sequence[str], second: Sequence[str], *, sides: tuple[str, str], where: str) -> None:
-    """Raise InvalidInput, naming those that differ, unless both have the same classes, in whichever order."""
+    """Raise InvalidInput, naming the differing classes, unless both have the same classes in any order."""
     if sorted(map(_text, first)) != sorted(map(_text, second)):
         match_classes(first, second, where=where, sides=sides, fix="compare what has the same classes")
 
@@ -106,7 +106,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _how(only: Sequence[str], lacking: Sequence[str], fix: str) -> str:
-    """The fix, quoted for a shell, with names that differ in case only (else the first ones) as an example of pairs."""
+    """The suggested fix, quoted for a shell: pairs of names that differ only in case, else an example of a pair."""
     if "{pairs}" not in fix:
         return fix
     if len(only) != len(lacking):

@@ -1,7 +1,7 @@
 """Every setting of a training stage, as frozen dataclasses: the one definition that recipes are checked against.
 
 Imports neither torch nor pydantic, so that the command line can read it at no cost. Sizes are in pixels, learning
-rates and probabilities are plain numbers; the published value of each field is its default or stands in `recipes/`.
+rates and probabilities are plain numbers; the published value of each field is its default or is set in `recipes/`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class ModelConfig:
     queries: int = 300
     mask_channels: int = 8  # of the mask feature map and of the dynamic convolutions
     embedding: bool = True  # False in step 1: no embedding head
-    checkpoint: bool = False  # backbone and encoder keep less for the backward pass and compute it again there
+    checkpoint: bool = False  # gradient checkpointing in backbone and encoder: less memory, more time
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class LossConfig:
     mask: float = 2.0
     dice: float = 5.0
     contrastive: float = 2.0
-    auxiliary: float = 3.0  # 1.5 x contrastive
+    auxiliary: float = 3.0  # the auxiliary contrastive loss; 1.5 x contrastive
     focal_alpha: float = 0.25
     deep_supervision: bool = True
 
@@ -82,14 +82,14 @@ class TrackerConfig:
     select_threshold: float = 0.1  # queries at or below it are dropped before tracking
     box_nms: float = 0.9
     mask_nms: float = 0.5  # NMS_PRE; .3 for OVIS
-    init_threshold: float = 0.2  # starts a track while the memory is empty
-    new_threshold: float = 0.2  # ADD_NEW_SCORE; starts a track otherwise; .3 for OVIS
+    init_threshold: float = 0.2  # a new track needs a higher score, while the memory is empty
+    new_threshold: float = 0.2  # ADD_NEW_SCORE; the same while it is not empty; .3 for OVIS
     match_threshold: float = 0.5
     memory_length: int = 3
     max_missed: int = 10  # frames unseen before a track leaves the memory
     frame_weighting: bool = True
     temporal_weighting: bool = True
-    class_score: float = 0.05  # APPLY_CLS_THRES: classes of a track reported above it
+    class_score: float = 0.05  # APPLY_CLS_THRES: a track's classes scoring above it are reported
     multi_class: bool = True
     score: Literal["mean", "max"] = "mean"
     batch_frames: int = 10  # frames sent through the network at once
@@ -106,10 +106,10 @@ class CropConfig:
 
 @dataclass(frozen=True)
 class ColorConfig:
-    """Random colors in training, one draw for all frames of an item; the published runs have none.
+    """Color jitter in training, one draw for all frames of an item; the published runs have none.
 
-    As torchvision's ColorJitter takes them: factors within 1 +- `brightness`, `contrast`, `saturation`; `hue` within
-    +- so many turns of the color wheel.
+    Ranges as in torchvision's ColorJitter: factors within 1 +- `brightness`, `contrast`, `saturation`; hue shift within
+    +- `hue`, in turns of the color wheel.
     """
 
     probability: float = 0.0
@@ -130,7 +130,7 @@ class InputConfig:
     flip: float = 0.5
     color: ColorConfig = field(default_factory=ColorConfig)
     crop: CropConfig = field(default_factory=CropConfig)
-    frame_range: int = 10  # the other frame of a pair lies within so many frames
+    frame_range: int = 10  # largest distance in frames between key and reference frame
     test_short_side: int = 480
     test_max_size: int = 1333
 
@@ -143,18 +143,18 @@ class DataSource:
     """
 
     name: str = ""
-    kind: Literal["coco", "vis"] | None = None  # None: as the name says
+    kind: Literal["coco", "vis"] | None = None  # None: the kind of the set called `name`
     frames: str | None = None
     annotations: str | None = None
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What a stage learns from and is scored on."""
+    """Training set and validation set of a stage, and how they are read."""
 
     train: DataSource = field(default_factory=DataSource)
     val: DataSource = field(default_factory=DataSource)
-    # "person=human": what the weights that a stage starts from (or train) call person is train's (val's) human.
+    # "person=human": class person of the initial weights is human in train; class person of train is human in val.
     classes_map: tuple[str, ...] = ()
     skip_empty: bool = False  # FILTER_EMPTY_ANNOTATIONS: leave out images without a usable instance
     workers: int = 4  # loader processes per rank
@@ -166,7 +166,7 @@ class SolverConfig:
 
     iterations: int = 12000
     batch_size: int = 32
-    optimizer: Literal["adamw", "muon"] = "adamw"  # muon learns faster from scratch; at the learning rates of adamw
+    optimizer: Literal["adamw", "muon"] = "adamw"  # muon learns faster from scratch, with adamw's learning rates
     lr: float = 1e-4
     backbone_lr_factor: float = 0.1
     weight_decay: float = 1e-4
@@ -176,10 +176,10 @@ class SolverConfig:
     warmup_iterations: int = 10
     warmup_factor: float = 1.0
     clip_norm: float = 0.01
-    normalize: Literal["micro", "global"] = "micro"  # losses: by the matches of each micro-batch, or of the batch
-    micro_batches: int = 8  # the published runs' processes
+    normalize: Literal["micro", "global"] = "micro"  # divide losses by the matches in a micro-batch or the batch
+    micro_batches: int = 8  # 8 as in the published runs, which had 8 processes
     precision: Precision = "float32"
-    evaluation_precision: Precision = "float32"  # of the stage's own evaluation
+    evaluation_precision: Precision = "float32"  # of evaluations that are part of the stage
     seed: int = 0
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2
@@ -189,7 +189,7 @@ class SolverConfig:
 
 @dataclass(frozen=True)
 class StageConfig:
-    """One step of one recipe with one backbone, fully resolved: all that a worker needs to know."""
+    """One step of one recipe with one backbone, fully resolved: all settings that a worker needs."""
 
     recipe: str
     backbone: str
@@ -200,7 +200,7 @@ class StageConfig:
     input: InputConfig = field(default_factory=InputConfig)
     data: DataConfig = field(default_factory=DataConfig)
     solver: SolverConfig = field(default_factory=SolverConfig)
-    init: str | None = None  # weights of a stage without a parent: a zoo name or a file; None: from scratch
+    init: str | None = None  # initial weights where no step came before: a zoo name or a file; None: random
 
 
 def stage_to_dict(config: StageConfig) -> dict[str, Any]:
@@ -216,7 +216,7 @@ def stage_to_dict(config: StageConfig) -> dict[str, Any]:
 
 
 def read_stage(values: Any) -> tuple[StageConfig, list[TypeMistake]]:
-    """A stage from its JSON form (`stage_to_dict`), every type checked strictly: see `read_dataclass`."""
+    """Read a stage from its JSON form (`stage_to_dict`), with all type mistakes: see `read_dataclass`."""
     return read_dataclass(StageConfig, values)
 
 

@@ -1,4 +1,4 @@
-"""What types can't say about a stage: ranges, divisibility, order. Each finding names the settings it is about."""
+"""Check the values of a stage beyond their types: ranges, divisibility, order. Findings name the settings involved."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from idol_core.errors import InvalidInput
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: dotted names of the settings involved, the one to blame first."""
+    """One mistake: `about` holds the dotted names of the settings involved, the main culprit first."""
 
     about: tuple[str, ...]
     what: str
@@ -23,7 +23,7 @@ class Finding:
 
 
 def findings(config: StageConfig) -> Iterator[Finding]:
-    """All that can't work in a stage whose types are right."""
+    """Yield all mistakes of a stage whose types are right."""
     yield from _ranges(stage_to_dict(config))
     yield from _model(config.model, config.step)
     yield from _solver(config.solver)
@@ -34,21 +34,21 @@ def findings(config: StageConfig) -> Iterator[Finding]:
 
 
 def model_ranges(model: ModelConfig) -> Iterator[Finding]:
-    """Numbers of a model that are out of range."""
+    """Yield the numbers of a model that are out of range."""
     yield from _ranges({"model": dataclasses.asdict(model)})
 
 
-# What every number of these settings must lie within; a tuple's numbers are looked at one by one.
+# Allowed range of each setting (prefix, names, lowest, highest); of a tuple, every number is checked.
 _MODEL = "num_classes hidden_dim heads encoder_layers decoder_layers feedforward_dim mask_channels"
 _POINTS = "encoder_points decoder_points"
 _BACKBONE = "blocks stem_channels bottleneck_channels out_channels embed_dim depths heads"
 _RANGES: list[tuple[str, str, float, float]] = [
     ("model.", f"{_MODEL} {_POINTS}", 1, math.inf),
-    ("model.", "levels", 3, math.inf),  # the mask head reads three
-    ("model.", "queries", 10, math.inf),  # the assignment looks at the ten best overlaps
+    ("model.", "levels", 3, math.inf),  # the mask head uses three
+    ("model.", "queries", 10, math.inf),  # the assignment uses the ten largest overlaps
     ("model.", "dropout", 0, 1),
     ("model.backbone.", _BACKBONE, 1, math.inf),
-    ("model.backbone.", "window", 1, 64),  # its table of positions has window ** 4 entries
+    ("model.backbone.", "window", 1, 64),  # relative_position_index has window ** 4 entries
     ("model.backbone.", "freeze_at", 0, 2),
     ("model.backbone.", "drop_path", 0, 1),
     ("loss.", "classification l1 giou mask dice contrastive auxiliary", 0, math.inf),
@@ -121,7 +121,7 @@ def _solver(solver: SolverConfig) -> Iterator[Finding]:
         about = ("solver.batch_size", "solver.micro_batches", "solver.normalize")
         yield Finding(about, what, "make batch a multiple of micro_batches, or --set solver.normalize=global")
 
-    if solver.optimizer == "muon" and solver.precision == "fp16":  # each optimizer would skip an overflow by itself
+    if solver.optimizer == "muon" and solver.precision == "fp16":  # its two optimizers would skip overflows separately
         what = "solver.optimizer muon does not go with solver.precision fp16"
         yield Finding(("solver.optimizer", "solver.precision"), what, "--set solver.precision=bf16")
 

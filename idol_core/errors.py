@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class IdolError(Exception):
-    """What is wrong, where (file, line or field) and the one command or change that mends it."""
+    """An error with its place (file, line or field) and the one command or change that fixes it."""
 
     exit_code = 1
 
@@ -14,30 +14,30 @@ class IdolError(Exception):
 
 
 class InvalidInput(IdolError):
-    """Usage, an invalid recipe, or a recipe that changed under existing weights."""
+    """Wrong usage, an invalid recipe, or a recipe that was changed after weights were trained with it."""
 
     exit_code = 2
 
 
 class Missing(IdolError):
-    """A prerequisite (data, weights) is not there."""
+    """A prerequisite (data, weights) is missing."""
 
     exit_code = 3
 
 
 class Integrity(IdolError):
-    """A file that is there but is not what it should be: unreadable, corrupt, hostile, leaking or malformed."""
+    """A file exists but can't be used: unreadable, corrupt, hostile, leaking or malformed."""
 
     exit_code = 4
 
 
 class NetworkError(IdolError):
-    """A download that did not come through."""
+    """A download failed."""
 
     exit_code = 5
 
 
 class Preempted(IdolError):
-    """Stopped by a signal after a checkpoint; the same command resumes."""
+    """A signal stopped the run, a checkpoint was written; the same command resumes it."""
 
     exit_code = 75

@@ -1,7 +1,7 @@
-"""What a weights file says of itself beside its tensors: the recipe that it was trained with, the names of its classes.
+"""Metadata of a weights file: the recipe that the weights were trained with and the names of their classes.
 
 Metadata of safetensors is {text: text}: "recipe" holds a StageConfig as JSON, "classes" a JSON list of names by class
-index. It may come from anywhere, so it is checked as a recipe in YAML is.
+index. Files may come from anywhere, so the recipe is checked as strictly as one in YAML.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ _FIX = "fetch or train the weights again"
 
 
 class Carried(NamedTuple):
-    """What metadata says; None where it says nothing."""
+    """Contents of the metadata; None for a part that is missing."""
 
     recipe: StageConfig | None
     classes: tuple[str, ...] | None  # names by class index
 
 
 def to_metadata(config: StageConfig, classes: Sequence[str] | None) -> dict[str, str]:
-    """Metadata of weights trained as `config` says; `classes` are the names of their classes, if they are known."""
+    """Make the metadata of weights trained with `config`; `classes` are the names of their classes, None if unknown."""
     named = {} if classes is None else {"classes": json.dumps(list(classes))}
     return {"recipe": json.dumps(stage_to_dict(config)), **named}
 
 
 def file_metadata(path: Path) -> Carried:
-    """What a weights file says, without reading its tensors; nothing for other files than safetensors.
+    """Read the metadata of a weights file, without its tensors; both parts None if it is not a safetensors file.
 
-    Raises Integrity as `read_metadata` does, and where the file can't be read.
+    Raises Integrity as `read_metadata` does, and if the file can't be read.
     """
     if path.suffix != ".safetensors":
         return Carried(None, None)
@@ -51,10 +51,10 @@ def file_metadata(path: Path) -> Carried:
 
 
 def read_metadata(metadata: Mapping[str, str], *, where: str) -> Carried:
-    """The recipe and the class names in a file's metadata.
+    """Parse and check the recipe and the class names in a file's metadata.
 
-    Raises Integrity, naming the file `where`, for what is no such JSON, settings that are unknown, of the wrong type or
-    out of range, and names that are not as many as the recipe's classes.
+    Raises Integrity, naming the file `where`, for malformed JSON, settings that are unknown, of the wrong type or out
+    of range, and a number of names other than the recipe's `num_classes`.
     """
     recipe = _recipe(metadata["recipe"], where) if "recipe" in metadata else None
     classes = _classes(metadata["classes"], where) if "classes" in metadata else None
@@ -70,7 +70,7 @@ def _recipe(text: str, where: str) -> StageConfig:
         config = stage_from_dict(_json(text))
     except ValueError as error:
         raise Integrity(f"the recipe in the file can't be understood: {error}", where=place, fix=_FIX) from error
-    # Which data sets there are is no matter of the weights: they may be somewhere else by now.
+    # Ignore mistakes about the data sets: the weights are usable without them.
     wrong = next((f for f in findings(config) if not f.about[0].startswith(("data.train", "data.val"))), None)
     if wrong is not None:
         raise Integrity(f"the recipe in the file can't work: {wrong.what}", where=place, fix=_FIX)

@@ -1,4 +1,4 @@
-"""Tensors that modules of the core pass to each other.
+"""Groups of tensors that the modules of idol_core pass to each other.
 
 B frames, N instances (padded), Q queries, K classes, C channels, L decoder layers.
 
@@ -19,7 +19,7 @@ class FrameBatch(NamedTuple):
     images: Tensor  # [B, 3, H, W] float32
     padding: Tensor  # [B, H, W] bool, True on padding
     sizes: Tensor  # [B, 2] int64, (height, width) without padding
-    known_sizes: tuple[tuple[int, int], ...] | None = None  # the same as plain numbers, which no device has to be asked
+    known_sizes: tuple[tuple[int, int], ...] | None = None  # the same as integers: no wait for the device
 
     def to(self, device: object, *, non_blocking: bool = True) -> FrameBatch:
         images, padding, sizes = (t.to(device, non_blocking=non_blocking) for t in self[:3])  # type: ignore[call-overload]
@@ -27,7 +27,7 @@ class FrameBatch(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """Instances of B frames, padded to the largest number N. Rows where `valid` is False carry zeros."""
+    """Instances of B frames, padded to the largest number N. Rows where `valid` is False are zero."""
 
     labels: Tensor  # [B, N] int64, 0..K-1
     boxes: Tensor  # [B, N, 4] float32, cxcywh normalized
@@ -59,7 +59,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Decoded:
-    """What the network says of B frames, before masks and embeddings are asked for."""
+    """Output of the network for B frames, from which masks and embeddings of chosen queries are computed on demand."""
 
     queries: Tensor  # [L, B, Q, C] decoder output of every layer
     logits: Tensor  # [L, B, Q, K] before sigmoid
@@ -70,7 +70,7 @@ class Decoded:
     sizes: Tensor  # [B, 2] int64, (height, width) without padding
 
     def frames(self, rows: slice) -> Decoded:
-        """The same for a part of the batch, e.g. slice(0, None, 2) for the key frames."""
+        """Select some frames of the batch, e.g. slice(0, None, 2) for the key frames."""
         return Decoded(
             self.queries[:, rows], self.logits[:, rows], self.boxes[:, rows], self.references[:, rows],
             self.memory[rows], self.level_shapes, self.sizes[rows],
@@ -78,7 +78,7 @@ class Decoded:
 
 
 class Detections(NamedTuple):
-    """The n queries of one frame that go to the tracker, by falling score (unless a caller says otherwise)."""
+    """The n queries of one frame that go to the tracker, by descending score (unless stated otherwise)."""
 
     scores: Tensor  # [n] best class probability
     labels: Tensor  # [n] int64

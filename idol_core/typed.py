@@ -1,4 +1,4 @@
-"""Read a frozen dataclass from JSON values, its types checked strictly: the fields' hints are the only schema."""
+"""Read a frozen dataclass from JSON values with strict type checks; the fields' type hints are the schema."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PLAIN = {int: "a valid integer", bool: "a valid boolean", str: "a valid string"
 
 
 class TypeMistake(NamedTuple):
-    """A value of the wrong kind: the keys that lead to it, the value, and what is expected in its place."""
+    """A value of the wrong type: the path of keys to it, the value, and what was expected."""
 
     path: tuple[str, ...]
     value: Any
@@ -27,11 +27,11 @@ class TypeMistake(NamedTuple):
 
 
 def read_dataclass(kind: type[T], values: Any) -> tuple[T, list[TypeMistake]]:
-    """A `kind` with the values of a mapping, and what is wrong with them: true is no number, 1.5 no integer.
+    """Make a dataclass `kind` from a mapping; also return all mistakes (true is not a number, 1.5 not an integer).
 
-    Fields may be numbers, texts, Literals, tuples, None, dataclasses, or one of several dataclasses that a field `kind`
-    tells apart. What is wrong (unknown keys, too) has its default in the result; what is left out has it without a
-    mistake.
+    Fields may be booleans, numbers, texts, Literals, tuples, None, dataclasses, or one of several dataclasses told
+    apart by their field `kind`. Fields with a wrong value get their default and a mistake, unknown keys a mistake.
+    Fields left out get their default; only those without a default are a mistake.
     """
     mistakes: list[TypeMistake] = []
     found = _read(kind, values, (), mistakes)
@@ -39,7 +39,7 @@ def read_dataclass(kind: type[T], values: Any) -> tuple[T, list[TypeMistake]]:
 
 
 def _read(kind: Any, value: Any, path: tuple[str, ...], mistakes: list[TypeMistake]) -> Any:
-    """`value` as a `kind`, or _WRONG once the mistake is noted."""
+    """Convert `value` to `kind`; if it does not fit, append a mistake and return _WRONG."""
     origin, args = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return None if value is None and type(None) in args else _read_union(args, value, path, mistakes)
@@ -60,7 +60,7 @@ def _read(kind: Any, value: Any, path: tuple[str, ...], mistakes: list[TypeMista
 
 
 def _read_union(args: tuple[Any, ...], value: Any, path: tuple[str, ...], mistakes: list[TypeMistake]) -> Any:
-    """The option that the value's `kind` names, where there are several."""
+    """Read `value` as the option whose `kind` it names; as the first option if it names none."""
     options = [a for a in args if a is not type(None)]
     if len(options) > 1 and isinstance(value, Mapping) and "kind" in value:
         named = [a for a in options if a.kind == value["kind"]]
@@ -88,7 +88,7 @@ def _read_fields(kind: Any, value: Any, path: tuple[str, ...], mistakes: list[Ty
             if one.name not in value:
                 _wrong((*path, one.name), None, "a value", mistakes)
             choices = get_args(hints[one.name])
-            found[one.name] = choices[0] if choices else hints[one.name]()  # only so that the rest can be judged
+            found[one.name] = choices[0] if choices else hints[one.name]()  # a placeholder; the rest is checked too
     return kind(**found)
 
 

@@ -1,11 +1,11 @@
 """The process that runs one stage: `python -m idol_core.worker STAGE_DIR`, alone or under torchrun.
 
-STAGE_DIR/stage.json says what to do; state.json, metrics.jsonl, logs/, checkpoints/ and the results are its answers.
-SIGTERM, SIGINT and SIGUSR1 checkpoint and exit 75; an error's exit code is that of its class.
+Its input is STAGE_DIR/stage.json; it writes state.json, metrics.jsonl, logs/, checkpoints/ and the results.
+On SIGTERM, SIGINT or SIGUSR1 it writes a checkpoint and exits with 75; an error's class determines its exit code.
 
-torchrun starts a group again whose processes end with any other code than 0. So under torchrun a process that stopped
-with its checkpoint exits 0, and state.json says `stopped`; and one that is started again after an error that would only
-come again ends at once.
+torchrun restarts all processes when one exits with another code than 0. So under torchrun a process that stopped after
+writing a checkpoint exits with 0 and state.json says `stopped`. A process that is restarted after an error that would
+only recur exits at once with that error's code.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 def main(argv: list[str]) -> int:
-    """Run the stage in the folder that `argv` names; returns the exit code."""
+    """Run the stage in the folder `argv[0]`; return the exit code."""
     if len(argv) != 1:
         print("usage: python -m idol_core.worker STAGE_DIR", file=sys.stderr)
         return 2
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
         signal.signal(number, on_signal)
     _log_to(folder / "logs" / f"rank{os.environ.get('RANK', '0')}.log")
 
-    from idol_core.engine.failure import report_failure  # imports torch: only once the threads are set
+    from idol_core.engine.failure import report_failure  # imports torch, so only after the threads are configured
     from idol_core.engine.stage import run_stage
 
     code = 0
@@ -53,15 +53,13 @@ def main(argv: list[str]) -> int:
         known = report_failure(folder, error)
         print(f"{type(known).__name__}: {known.what}", file=sys.stderr, flush=True)
         code = 0 if under_torchrun and isinstance(known, Preempted) else known.exit_code
-    for (
-        number
-    ) in SIGNALS:  # Python gives its own handlers back before it ends, and another signal would change the code
+    for number in SIGNALS:  # Python restores the default handlers at exit; a signal then would change the code
         signal.signal(number, signal.SIG_IGN)
     return code
 
 
 def _final_code(folder: Path) -> int | None:
-    """The exit code of the error that ended the group before, if another start can't mend it."""
+    """Exit code of the error that ended the previous attempt, if a restart can't fix it; else None."""
     state = read_status(folder)
     return state.error.exit_code if state.status == "failed" and state.error and state.error.final else None
 

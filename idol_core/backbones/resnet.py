@@ -29,14 +29,14 @@ class FrozenBatchNorm(nn.Module):
     running_var: Tensor
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """[C] each, so that y = x * scale + shift."""
+        """Scale and shift, [C] each, so that y = x * scale + shift."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         return scale, self.bias - self.running_mean * scale
 
 
 class NormedConv(nn.Module):
-    """Convolution without bias, then frozen batch norm. The norm is folded into the weight, which costs less than a
-    pass over the activations; `folded` does it once and for all."""
+    """Convolution without bias, then frozen batch norm. The norm is folded into the weight at every call, which costs
+    less than a pass over the activations; `folded` returns a convolution with the norm folded in for good."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
@@ -50,10 +50,10 @@ class NormedConv(nn.Module):
 
     @torch.no_grad()
     def folded(self) -> nn.Conv2d:
-        """The convolution with bias that computes the same, bit for bit, with weights of its own."""
+        """Return a plain convolution with bias and its own weights that computes the same, bit for bit."""
         weight, bias = self._fold()
         outputs, inputs, kernel, _ = weight.shape
-        with torch.device("meta"):  # its weights come from here
+        with torch.device("meta"):  # no memory: its weights are assigned below
             conv = nn.Conv2d(inputs, outputs, kernel, self.stride, self.padding)
         conv.weight, conv.bias = nn.Parameter(weight, requires_grad=False), nn.Parameter(bias, requires_grad=False)
         return conv
@@ -64,7 +64,7 @@ class NormedConv(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions around a shortcut, which is projected where the shape changes."""
+    """1x1, 3x3, 1x1 convolutions with a shortcut, which is projected where the shape changes."""
 
     def __init__(self, inputs: int, width: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -81,14 +81,14 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """[B, 3, H, W] -> feature maps of stride 8, 16 and 32 (of res3, res4, res5); `channels` are theirs.
+    """[B, 3, H, W] -> feature maps of stride 8, 16 and 32 (res3, res4, res5); `channels` lists their channels.
 
     Args:
         blocks: bottlenecks in res2..res5.
         stem: channels after the 7x7 convolution.
         width: channels of the 3x3 convolutions in res2; doubles at every stage.
-        outputs: channels that leave res2; doubles at every stage.
-        checkpoint: every bottleneck is computed again in the backward pass.
+        outputs: output channels of res2; doubles at every stage.
+        checkpoint: recompute every bottleneck in the backward pass to save memory.
     """
 
     def __init__(self, *, blocks: Sequence[int], stem: int, width: int, outputs: int, checkpoint: bool = False) -> None:
@@ -116,6 +116,6 @@ class ResNet(nn.Module):
         return features[1:]
 
     def freeze(self, stages: int) -> None:
-        """Stop training the first so many of stem, res2, res3, res4, res5 (detectron2's FREEZE_AT)."""
+        """Freeze the first `stages` of stem, res2, res3, res4, res5 (detectron2's FREEZE_AT)."""
         for module in (self.stem, self.res2, self.res3, self.res4, self.res5)[:stages]:
             module.requires_grad_(False)

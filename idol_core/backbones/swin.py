@@ -1,6 +1,6 @@
-"""Swin transformer (Liu et al. 2021) as a feature pyramid for frames of any size.
+"""Swin transformer (Liu et al. 2021): feature maps of frames of any size.
 
-Maps are [B, H, W, C]. A map is padded to whole windows after its norm, then rolled; padded cells take part as keys.
+Maps are [B, H, W, C]. After its norm, a map is padded to whole windows, then rolled; padded cells are keys, too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from idol_core.ops.constants import constant
 from idol_core.ops.recompute import recomputed
 
-MASKED = -100.0  # added to the attention between cells that only the roll made neighbours
+MASKED = -100.0  # added to attention logits between cells that are neighbours only because of the roll
 
 
 class WindowAttention(nn.Module):
@@ -55,7 +55,7 @@ class FeedForward(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """Window attention, then the feed-forward part; each normalized before, dropped as a whole at random, and added."""
+    """Window attention, then feed-forward; each a residual branch with norm first and stochastic depth."""
 
     def __init__(self, *, dim: int, heads: int, window: int, shift: int, drop_path: float) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class SwinBlock(nn.Module):
         return x[:, :h, :w]
 
     def _drop(self, x: Tensor) -> Tensor:
-        """Stochastic depth: zero whole samples, scale the others up."""
+        """Stochastic depth: zero `x` for random samples, scale it up for the others."""
         if not self.training or self.drop_path == 0.0:
             return x
         keep = 1.0 - self.drop_path
@@ -91,7 +91,7 @@ class SwinBlock(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """[B, 3, H, W] -> [B, H/4, W/4, C], normalized."""
+    """Embed 4x4 patches: [B, 3, H, W] -> [B, H/4, W/4, C], layer-normalized."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class PatchEmbedding(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """[B, H, W, C] -> [B, ceil(H/2), ceil(W/2), 2C] from the cells (0,0), (1,0), (0,1), (1,1) of every 2x2 block."""
+    """Halve a map: [B, H, W, C] -> [B, ceil(H/2), ceil(W/2), 2C]; cells of a 2x2 block in order 00, 10, 01, 11."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class PatchMerging(nn.Module):
 
 
 class SwinStage(nn.Module):
-    """Blocks of one resolution, every second one shifted, and the way down to the next (None after the last)."""
+    """Blocks of one resolution, every second one shifted, then downsampling (None in the last stage)."""
 
     def __init__(self, blocks: Sequence[SwinBlock], downsample: PatchMerging | None, *, checkpoint: bool) -> None:
         super().__init__()
@@ -126,21 +126,21 @@ class SwinStage(nn.Module):
         self.downsample = downsample
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """[B, H, W, C] -> the stage's map and, halved, the next one's input."""
+        """[B, H, W, C] -> the stage's map and the downsampled input of the next stage (None after the last)."""
         for block in self.blocks:
             x = recomputed(block, x, enabled=self.checkpoint)
         return x, None if self.downsample is None else self.downsample(x)
 
 
 class Swin(nn.Module):
-    """[B, 3, H, W] -> maps of stride 8, 16 and 32, each through a layer norm of its own; `channels` are theirs.
+    """[B, 3, H, W] -> maps of stride 8, 16 and 32, each with its own layer norm; `channels` lists their channels.
 
     Args:
         dim: channels at stride 4; doubles at every stage.
         depths, heads: blocks and attention heads of the four stages.
         window: side of a window in cells; shifted blocks roll by half of it.
-        drop_path: stochastic depth of the last block; grows linearly from 0.
-        checkpoint: every block is computed again in the backward pass.
+        drop_path: drop probability (stochastic depth) of the last block; grows linearly from 0 at the first.
+        checkpoint: recompute every block in the backward pass to save memory.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class Swin(nn.Module):
             stages.append(SwinStage(blocks, merging, checkpoint=checkpoint))
         self.layers = nn.ModuleList(stages)
         self.norms = nn.ModuleList(nn.LayerNorm(dim << i) for i in range(len(depths)))
-        self.norms[0].requires_grad_(False)  # of stride 4: published with the others, used by nobody
+        self.norms[0].requires_grad_(False)  # of stride 4: in the published weights, but unused
         self.channels = (dim << 1, dim << 2, dim << 3)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -186,7 +186,7 @@ class Swin(nn.Module):
 
 
 def split_windows(x: Tensor, window: int) -> Tensor:
-    """[B, H, W, C] of whole windows -> [B, windows, window * window, C]."""
+    """Split a map of whole windows: [B, H, W, C] -> [B, windows, window * window, C]."""
     b, h, w, c = x.shape
     x = x.view(b, h // window, window, w // window, window, c).transpose(2, 3)
     return x.reshape(b, -1, window * window, c)
@@ -200,7 +200,7 @@ def join_windows(windows: Tensor, size: tuple[int, int], window: int) -> Tensor:
 
 
 def relative_position_index(window: int) -> Tensor:
-    """[N, N] int64, N = window * window: the row of the bias table for each pair of cells."""
+    """Row of the bias table for each pair of cells: [N, N] int64, N = window * window."""
     y, x = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
     places = torch.stack((y.flatten(), x.flatten()))
     dy, dx = places[:, :, None] - places[:, None, :] + (window - 1)
@@ -209,7 +209,7 @@ def relative_position_index(window: int) -> Tensor:
 
 @constant(keep=32)
 def shift_mask(size: tuple[int, int], window: int, shift: int, device: torch.device) -> Tensor:
-    """[windows, N, N] float32: 0 between cells that were neighbours before the roll, else MASKED."""
+    """Attention mask [windows, N, N] float32: 0 between cells that were neighbours before the roll, else MASKED."""
 
     def region(length: int) -> Tensor:
         ends = torch.tensor([length - window, length - shift])

@@ -1,1 +1,1 @@
-"""What training minimises: SimOTA assignment, detection, mask and contrastive losses."""
+"""Training losses: SimOTA assignment, detection, mask and contrastive losses."""

@@ -1,7 +1,7 @@
 """Contrastive losses between key and reference frame (paper section 4.1, equations 3 to 5).
 
 B pairs, N instances (padded), Q queries of the reference frame, C channels. An instance's anchor is the embedding of
-its best query in the key frame; the embeddings of the reference frame are its positives, its negatives or left out.
+its best query in the key frame; each embedding of the reference frame is a positive, a negative or ignored.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from idol_core.losses.simota import Costs, assign, pair_costs
 from idol_core.structures import Targets
 
 POSITIVE_CANDIDATES, NEGATIVE_CANDIDATES = 10, 100
-NEGATIVES_PER_POSITIVE = 10  # of the auxiliary loss; as many in all where there is no positive
+NEGATIVES_PER_POSITIVE = 10  # of the auxiliary loss; also the number without a positive
 
 
 class Samples(NamedTuple):
-    """What each query of the reference frame is to each instance; both False where it is neither, and for instances not
-    in that frame. In crowds a query may be a positive and a negative at once."""
+    """Positive and negative queries of the reference frame for each instance; both False where a query is ignored, and
+    for instances not in that frame. In crowded frames a query may be both at once."""
 
     positive: Tensor  # [B, N, Q] bool
     negative: Tensor  # [B, N, Q] bool
@@ -32,8 +32,8 @@ class Samples(NamedTuple):
 def select_samples(probs: Tensor, boxes: Tensor, targets: Targets) -> Samples:
     """Choose samples on the reference frame by its class probabilities [B, Q, K] and boxes [B, Q, 4].
 
-    The assignment with 10 candidates gives the positives, what one with 100 leaves over the negatives. The second works
-    on the costs as the first left them, penalties included.
+    Positives are the queries that an assignment with 10 candidates gives an instance, negatives those that one with 100
+    does not. The second assignment starts from the first one's costs, with the penalties added there.
     """
     costs = pair_costs(probs, boxes, targets)
     positive, penalised = assign(costs, targets.valid, candidates=POSITIVE_CANDIDATES)
@@ -45,8 +45,8 @@ def contrastive_loss(anchors: Tensor, embeddings: Tensor, samples: Samples) -> T
     """log(1 + sum over positives k+ and negatives k- of exp(v.k- - v.k+)): anchors v [B, N, C], embeddings k [B, Q, C]
     -> [B, N], >= 0; 0 for an instance without positives or without negatives.
 
-    The double sum is the product of a sum over negatives and one over positives. An empty side makes it exp(-inf), and
-    the masks keep every gradient 0 there.
+    The double sum is the product of a sum over negatives and one over positives. If either is empty, the product is
+    exp(-inf) = 0, and the masks keep all gradients 0.
     """
     similarity = _products(anchors, embeddings)
     repelled = similarity.masked_fill(~samples.negative, -torch.inf).logsumexp(-1)
@@ -57,8 +57,8 @@ def contrastive_loss(anchors: Tensor, embeddings: Tensor, samples: Samples) -> T
 def auxiliary_loss(anchors: Tensor, embeddings: Tensor, samples: Samples, *, order: Tensor) -> Tensor:
     """Mean squared error of the cosine similarity against 1 for positives and 0 for negatives: [B, N], in 0..4.
 
-    All positives count, and for each of them ten negatives (ten in all without a positive), as far as there are so
-    many: those of lowest `order` [B, N, Q]. Instances without samples give 0.
+    The mean is over all positives and up to ten negatives per positive (up to ten in all without a positive): those of
+    lowest `order` [B, N, Q]. Instances without samples give 0.
     """
     cosine = _products(F.normalize(anchors, dim=-1), F.normalize(embeddings, dim=-1))
     negative = _first_negatives(samples, order)
@@ -70,9 +70,9 @@ def auxiliary_loss(anchors: Tensor, embeddings: Tensor, samples: Samples, *, ord
 def draw_order(
     shape: torch.Size, generator: torch.Generator | Sequence[torch.Generator] | None, device: torch.device
 ) -> Tensor:
-    """The order [B, N, Q] in which negatives are taken: random by one generator or by one a pair; None: by query index.
+    """Draw the order [B, N, Q] in which negatives are taken, from one generator or one per pair; None: by query index.
 
-    The numbers are drawn where the generator lives, so a CPU generator gives the same ones for every device.
+    The numbers are drawn on the generator's device, so a CPU generator gives the same ones for every `device`.
     """
     if generator is None:
         return torch.arange(shape[-1], dtype=torch.float32, device=device).expand(shape)
@@ -82,7 +82,7 @@ def draw_order(
 
 
 def _products(anchors: Tensor, embeddings: Tensor) -> Tensor:
-    """Dot products [B, N, C] x [B, Q, C] -> [B, N, Q], in full precision under autocast too."""
+    """Dot products [B, N, C] x [B, Q, C] -> [B, N, Q], in full precision even under autocast."""
     with torch.autocast(anchors.device.type, enabled=False):
         return anchors @ embeddings.transpose(1, 2)
 

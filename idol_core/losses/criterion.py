@@ -1,4 +1,4 @@
-"""The training objective (paper section 4.1): matching, losses of every layer, contrastive losses of the last."""
+"""The training objective (paper section 4.1): assignment, losses of all layers, contrastive losses of the last."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Draws = torch.Generator | Sequence[torch.Generator] | None
 
 
 class Heads(Protocol):
-    """The part of the model that the losses call on demand: masks and embeddings of chosen queries only."""
+    """The methods of the model that the losses call, for masks and embeddings of chosen queries."""
 
     def mask_features(self, decoded: Decoded) -> Tensor: ...
 
@@ -33,17 +33,17 @@ class Matched(NamedTuple):
     """The n matched queries of all layers, sorted by layer. All are int64 [n]."""
 
     layer: Tensor
-    row: Tensor  # key frame
+    row: Tensor  # index of the key frame
     query: Tensor
     instance: Tensor
 
     def per_layer(self, values: Tensor, layers: int) -> Tensor:
-        """Sums of `values` [n] over the matches of every layer: [layers]."""
+        """Sum `values` [n] over the matches of each layer: [layers]."""
         return (values[:, None] * (self.layer[:, None] == torch.arange(layers, device=values.device))).sum(0)
 
 
 class Criterion:
-    """The training losses of a batch, weighted. Holds no parameters and no state."""
+    """Compute the weighted training losses of a batch. Has no parameters and no state."""
 
     def __init__(self, config: LossConfig) -> None:
         self.config = config
@@ -57,21 +57,21 @@ class Criterion:
         generator: Draws = None,
         total_matches: Callable[[Tensor], Tensor] = lambda counts: counts,
     ) -> dict[str, Tensor]:
-        """Weighted losses by their published names; their sum is the objective.
+        """Return the weighted losses by their published names; their sum is the objective.
 
         `decoded` holds all frames of `batch`. Names without a suffix belong to the last decoder layer, `_0`, `_1`, ...
         to those before it; `loss_reid` and `loss_reid_aux` exist only where the batch has reference frames.
 
-        `generator` (or one a pair, so that the draws don't depend on how pairs are spread over batches) draws the
+        `generator` (or one per pair, so that the draws don't depend on how pairs are spread over batches) draws the
         auxiliary negatives; None takes the first ones in query order. `total_matches` is called once, with the number
-        of matched queries of every layer and, for pairs, the number of contrastive instances at the end: float [L] or
-        [L + 1]. What it returns divides the losses; 1 stands for 0.
+        of matched queries of every layer and, for pairs, also the number of contrastive instances: float [L] or
+        [L + 1]. The losses are divided by what it returns (by 1 where that is 0).
         """
         # Assign the queries of the key frames to instances, in every decoder layer.
         keys = decoded if batch.ref is None else decoded.frames(slice(0, None, 2))
         assignment = match(keys.logits, keys.boxes, batch.key)
 
-        # Count the matches that the losses are divided by: of every layer, then of the contrastive loss.
+        # Count the matches that divide the losses: per layer, then the instances in both frames (contrastive losses).
         counts = (assignment.gt >= 0).sum((1, 2))
         if batch.ref is not None:
             counts = torch.cat((counts, batch.ref.valid.sum()[None]))
@@ -89,7 +89,7 @@ class Criterion:
         return losses
 
     def _detection(self, model: Heads, keys: Decoded, targets: Targets, assignment: Assignment) -> dict[str, Tensor]:
-        """Weighted sums of the losses of every layer: [L] each."""
+        """Weighted sums of the detection and mask losses, per layer: [L] each."""
         weights, alpha, layers = self.config, self.config.focal_alpha, len(keys.logits)
         layer, row, query = (assignment.gt >= 0).nonzero(as_tuple=True)
         matched = Matched(layer, row, query, assignment.gt[layer, row, query])
@@ -111,8 +111,8 @@ class Criterion:
         }
 
     def _masks(self, model: Heads, keys: Decoded, targets: Targets, matched: Matched) -> tuple[Tensor, Tensor]:
-        """Mask and dice loss of every match: [n] each. Without a match the mask branch keeps zero gradients and the
-        dynamic filters none at all."""
+        """Mask (focal) and Dice loss of every match: [n] each. Without a match, the mask branch gets zero gradients and
+        the dynamic filters none at all."""
         features = model.mask_features(keys)
         if len(matched.row) == 0:
             return features.sum((1, 2, 3))[:0].float(), features.sum((1, 2, 3))[:0].float()
@@ -132,7 +132,7 @@ class Criterion:
     ) -> dict[str, Tensor]:
         """Weighted sums over the instances present in both frames. queries [B, Q, C] of the key frames, anchor [B, N].
 
-        Where there is none, the embedding head gets no gradient."""
+        Without such an instance the embedding head gets no gradient."""
         if not in_both:
             zero = 0.0 * queries.sum()
             return {"loss_reid": zero, "loss_reid_aux": zero}
@@ -146,7 +146,7 @@ class Criterion:
         }
 
     def _named(self, losses: dict[str, Tensor], normalizer: Tensor) -> dict[str, Tensor]:
-        """One entry a loss and layer, divided by the layer's normalizer [L]."""
+        """One entry per loss and layer, divided by the layer's normalizer [L]."""
         last = len(normalizer) - 1
         chosen = range(last + 1) if self.config.deep_supervision else [last]
         return {

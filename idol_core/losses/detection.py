@@ -1,4 +1,4 @@
-"""Losses of classification and boxes, element by element: callers sum and divide."""
+"""Classification and box losses per element, without reduction: callers sum and divide."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def focal_loss(logits: Tensor, targets: Tensor, *, alpha: float) -> Tensor:
     `alpha` weighs the positive elements, 1 - alpha the others.
     """
     positive = targets.to(logits.dtype)
-    wrong = logits * (1 - 2 * positive)  # the logit of the wrong answer
+    wrong = logits * (1 - 2 * positive)  # logit of the wrong answer: its sigmoid is |probability - target|
     error = wrong.sigmoid()
     return ((1 - alpha) + (2 * alpha - 1) * positive) * (error * error * F.softplus(wrong))
 
@@ -28,7 +28,7 @@ def l1_loss(boxes: Tensor, targets: Tensor) -> Tensor:
 def giou_loss(boxes_xyxy: Tensor, targets_xyxy: Tensor, *, eps: float = 1e-7) -> Tensor:
     """1 - generalised IoU (Rezatofighi et al. 2019) of corresponding xyxy boxes: [..., 4], [..., 4] -> [...], in 0..2.
 
-    `eps` stands in both denominators, so boxes without area give finite values and gradients.
+    `eps` is added to both denominators, so boxes without area give finite values and gradients.
     """
     inner = torch.cat(
         (

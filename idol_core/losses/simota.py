@@ -1,7 +1,7 @@
-"""SimOTA label assignment (Ge et al. 2021, YOLOX) as in IDOL (paper section 4.1): an instance takes several queries.
+"""SimOTA label assignment (Ge et al. 2021, YOLOX) as in IDOL (paper section 4.1): several queries per instance.
 
-All functions take any leading dimensions `...` (frames, or layers and frames), pad instances to N and say with `valid`
-which rows are real; Q queries, K classes. Costs and decisions are float32, without gradient.
+All functions take any leading dimensions `...` (frames, or layers and frames). N instances, padded: `valid` marks the
+real ones; Q queries, K classes. Costs are float32, without gradient.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from torch import Tensor
 from idol_core.ops.boxes import cxcywh_to_xyxy, pairwise_giou, pairwise_iou
 from idol_core.structures import Targets
 
-CANDIDATES = 10  # overlaps whose sum is the number of queries an instance takes
+CANDIDATES = 10  # an instance takes as many queries as the sum of that many largest IoUs, rounded down
 CENTRE_RADIUS = 2.5 / 32  # half side of the centre zone, in normalized coordinates
 OFF_CENTRE_COST, OUTSIDE_COST, TAKEN_COST = 1e2, 1e4, 1e5
-MAX_ROUNDS = 200  # of repair; by then the penalties exceed 2^24 and float32 costs below 1 have long stopped to count
+MAX_ROUNDS = 200  # of `_serve_empty`; by then penalties exceed 2^24, where float32 can't resolve costs below 1
 
 
 class Assignment(NamedTuple):
-    """Which instance every query learns from, and the best query of every instance."""
+    """Target instance of every query, and the best query (anchor) of every instance."""
 
     gt: Tensor  # [..., Q] int64, index of the instance; -1 = unassigned
     anchor: Tensor  # [..., N] int64, index of the query; 0 where the instance is not valid
 
 
 class Costs(NamedTuple):
-    """Cost and overlap of every pair of instance and query."""
+    """Cost and IoU of every pair of instance and query."""
 
     cost: Tensor  # [..., N, Q] float32; inf in rows that are not valid
     iou: Tensor  # [..., N, Q] float32; 0 in rows that are not valid
@@ -49,7 +49,7 @@ def match(logits: Tensor, boxes: Tensor, targets: Targets) -> Assignment:
         return Assignment(logits.new_full(boxes.shape[:-1], -1, dtype=torch.long), valid.long())
     lowest = torch.where(matched, instances[:, None], len(instances)).amin(-2)
     gt = lowest.masked_fill(lowest == len(instances), -1)
-    # An instance that the bounded repair left without a query has the cheapest one as its anchor all the same.
+    # An instance that still has no query after MAX_ROUNDS rounds has the cheapest query as its anchor.
     eligible = matched | ~matched.any(-1, keepdim=True)
     anchor = cost.masked_fill(~eligible, torch.inf).argmin(-1)
     return Assignment(gt, anchor.masked_fill(~valid, 0))
@@ -57,7 +57,7 @@ def match(logits: Tensor, boxes: Tensor, targets: Targets) -> Assignment:
 
 @torch.no_grad()
 def pair_costs(probs: Tensor, boxes: Tensor, targets: Targets) -> Costs:
-    """Costs of every (instance, query): focal class cost, 3 x negative GIoU, penalties off centre and outside.
+    """Compute the cost of every (instance, query): focal class cost - 3 x GIoU + penalties off centre and outside.
 
     probs [..., B, Q, K] after sigmoid, boxes [..., B, Q, 4].
     """
@@ -69,15 +69,15 @@ def pair_costs(probs: Tensor, boxes: Tensor, targets: Targets) -> Costs:
     # Overlap: minus GIoU, weight 3.
     overlap_cost = 3.0 * -pairwise_giou(ours, theirs)
 
-    # Class: focal loss of the instance's class as a positive, less the same as a negative.
+    # Class: focal loss of the instance's class as a positive, minus its focal loss as a negative.
     labels = targets.labels[..., None].expand(*iou.shape)
     prob = probs.transpose(-1, -2).gather(-2, labels)
     negative = 0.75 * prob**2 * -(1 - prob + 1e-8).log()
     positive = 0.25 * (1 - prob) ** 2 * -(prob + 1e-8).log()
     class_cost = positive - negative
 
-    # Place: 100 unless the query's centre lies in the box and near its centre; 10,000 more for a query whose centre is
-    # in no instance's box or centre zone.
+    # Position: 100 unless the query's centre lies in the box and near its centre; 10,000 more for a query whose centre
+    # is in no instance's box or centre zone.
     x, y = boxes[..., None, :, 0], boxes[..., None, :, 1]
     in_box = _strictly_within(x, y, ours)
     centre = targets.boxes[..., :2]
@@ -90,12 +90,12 @@ def pair_costs(probs: Tensor, boxes: Tensor, targets: Targets) -> Costs:
 
 @torch.no_grad()
 def assign(costs: Costs, valid: Tensor, *, candidates: int) -> tuple[Tensor, Tensor]:
-    """Queries of every instance: `matched` [..., N, Q] bool, and the costs with the penalties that the repair added.
+    """Assign queries to instances: `matched` [..., N, Q] bool, and the costs with the penalties of `_serve_empty`.
 
-    valid [..., N]. An instance takes as many of its cheapest queries as the sum of its `candidates` largest overlaps
-    says; a contested query goes to the instance it is cheapest for, claimant or not. Instances left empty are then
-    served in rounds (see `_serve_empty`). Every valid instance ends with a query, except where all queries are taken
-    and MAX_ROUNDS rounds could not settle it.
+    valid [..., N]. The number of queries of an instance is the sum of its `candidates` largest IoUs, rounded down, at
+    least 1; it takes the cheapest ones. A query taken by several instances goes to the one it is cheapest for, of all
+    instances. Those left without a query then get one in rounds (see `_serve_empty`). Every valid instance ends with a
+    query, except where all queries are taken and MAX_ROUNDS rounds were not enough.
     """
     cost, iou = costs
     if cost.numel() == 0:
@@ -113,12 +113,12 @@ def assign(costs: Costs, valid: Tensor, *, candidates: int) -> tuple[Tensor, Ten
 
 
 def _serve_empty(matched: Tensor, cost: Tensor, contested: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Give every empty instance a query, round by round.
+    """Give every instance without a query (an empty one) a query, round by round.
 
-    In a frame with empty instances, all assigned queries become dearer for good, each empty instance takes the cheapest
-    query on its own, and if any query of the frame is now shared, the queries contested at first (only those: the set
-    is never refreshed) go back to the instance they are cheapest for. So two instances may end up sharing a query.
-    The loop's condition is the one host synchronisation a round.
+    In a frame with empty instances, TAKEN_COST is added to all assigned queries for good and each empty instance takes
+    its cheapest query. If any query of the frame is now shared, the queries that were `contested` before the first
+    round (the set is never updated) go back to the instance they are cheapest for. So two instances may end up sharing
+    a query. The loop's condition is the only host synchronisation per round.
     """
     for _ in range(MAX_ROUNDS):
         empty = valid & ~matched.any(-1)
@@ -134,12 +134,12 @@ def _serve_empty(matched: Tensor, cost: Tensor, contested: Tensor, valid: Tensor
 
 
 def _keep_cheapest(matched: Tensor, cost: Tensor, queries: Tensor) -> Tensor:
-    """`matched` [..., N, Q] with each of the marked `queries` [..., Q] given to the one instance it is cheapest for."""
+    """Return `matched` [..., N, Q] with each query marked in `queries` [..., Q] given only to its cheapest instance."""
     alone = torch.zeros_like(matched).scatter_(-2, cost.argmin(-2, keepdim=True), True)
     return torch.where(queries[..., None, :], alone, matched)
 
 
 def _strictly_within(x: Tensor, y: Tensor, zones_xyxy: Tensor) -> Tensor:
-    """Points x, y [..., 1, Q] inside zones [..., N, 4]: [..., N, Q] bool."""
+    """True where points x, y [..., 1, Q] lie inside zones [..., N, 4], border excluded: [..., N, Q] bool."""
     left, top, right, bottom = zones_xyxy[..., None].unbind(-2)
     return (x > left) & (x < right) & (y > top) & (y < bottom)

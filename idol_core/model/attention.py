@@ -1,4 +1,4 @@
-"""The two attentions of the transformer's layers."""
+"""Attention modules of the transformer: deformable attention and self-attention among queries."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from idol_core.ops.deform_attn import LevelShapes, deformable_attention
 
 
 class Places(NamedTuple):
-    """Where queries look on every level, as long rows: all levels' points, x and y in turn."""
+    """Base positions and units of sampling offsets. The last axis runs over levels, points and (x, y), flattened."""
 
     starts: Tensor  # [B or 1, Q, 1, L * points * 2] at least float32, 0..1 across each padded level
-    steps: Tensor  # [..., L * points * 2]: what an offset of 1 is
+    steps: Tensor  # [..., L * points * 2]: size of an offset of 1, in the same coordinates
 
 
 def places_around(references: Tensor, level_shapes: LevelShapes, points: int) -> Places:
-    """Places for `points` offsets a level around references.
+    """Make the Places for `points` offsets per level around reference points or boxes.
 
-    references: [B, Q, L, 2] points or [B, Q, L, 4] boxes (cxcywh), 0..1 across each padded level. Offsets count cells
-    around a point, and (half extents / points) around the centre of a box.
+    references: [B, Q, L, 2] points or [B, Q, L, 4] boxes (cxcywh), 0..1 across each padded level. The unit of an offset
+    is one cell around a point, and half the box's width and height / `points` around the centre of a box.
     """
     repeated = references[:, :, :, None].expand(-1, -1, -1, points, -1)  # [B, Q, L, points, 2 or 4]
     starts = repeated[..., :2].flatten(2)[:, :, None]
@@ -33,7 +33,7 @@ def places_around(references: Tensor, level_shapes: LevelShapes, points: int) ->
 
 
 class DeformableAttention(nn.Module):
-    """Multi-scale deformable attention (Zhu et al. 2021): a query samples `points` places on each of `levels` maps."""
+    """Multi-scale deformable attention (Zhu et al. 2021): queries sample `points` places on each of `levels` maps."""
 
     def __init__(self, *, dim: int, heads: int, levels: int, points: int) -> None:
         super().__init__()
@@ -50,8 +50,8 @@ class DeformableAttention(nn.Module):
     ) -> Tensor:
         """
         Args:
-            query: [B, Q, C], position included.
-            places: what the offsets count from, and in.
+            query: [B, Q, C], position encoding added.
+            places: base positions and units of the offsets.
             memory: [B, S, C].
             level_shapes: (height, width) of each level.
             padding: [B or 1, S] bool, or None; padded cells are sampled as zero.
@@ -61,7 +61,7 @@ class DeformableAttention(nn.Module):
         if padding is not None:
             value = value.masked_fill(padding[..., None], 0.0)
         weights, offsets = self.weights(query), self.offsets(query)
-        with torch.autocast(query.device.type, enabled=False):  # it would cast what the operations take as it is
+        with torch.autocast(query.device.type, enabled=False):  # the operations take mixed dtypes without casts
             weights = weights.view(b, q, self.heads, self.levels * self.points).softmax(-1)
             locations = torch.addcmul(places.starts, offsets.view(b, q, self.heads, -1), places.steps)
             sampled = deformable_attention(
@@ -81,7 +81,7 @@ def _cell_sizes(level_shapes: LevelShapes, points: int, dtype: torch.dtype, devi
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention among the queries; position enters queries and keys, not values."""
+    """Multi-head attention among the queries; `position` is added to queries and keys, not to values."""
 
     def __init__(self, *, dim: int, heads: int, dropout: float) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from idol_core.ops.numeric import at_least_float32, autocast_once, inverse_sigmo
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention among the queries, deformable attention to the memory, feed-forward; each added and normalized."""
+    """Self-attention among the queries, deformable attention to the memory, feed-forward; a residual and norm each."""
 
     def __init__(
         self,
@@ -43,20 +43,20 @@ class DecoderLayer(nn.Module):
 
 
 class DecoderOutput(NamedTuple):
-    """Of every decoder layer, as in `Decoded`."""
+    """Outputs of all decoder layers, as in `Decoded`."""
 
     queries: Tensor  # [L, B, Q, C]
     logits: Tensor  # [L, B, Q, K]
     boxes: Tensor  # [L, B, Q, 4] cxcywh, 0..1
-    references: Tensor  # [L, B, Q, 2] what the layer's boxes started from
+    references: Tensor  # [L, B, Q, 2] (x, y) that the layer's box prediction started from
 
 
 class Decoder(nn.Module):
-    """Learned queries, each with a place and a content, refined layer by layer.
+    """Learned queries, each with a position and a content embedding, refined layer by layer.
 
     Args:
-        layers, class_heads, box_heads: one each a layer; class heads give K logits, box heads cxcywh before sigmoid,
-            relative to what they started from.
+        layers, class_heads, box_heads: one per layer; class heads give K logits, box heads cxcywh offsets from the
+            layer's reference, before sigmoid.
         queries: number of queries.
         dim: C.
     """
@@ -79,13 +79,13 @@ class Decoder(nn.Module):
         self.box_heads = nn.ModuleList(box_heads)
 
     def forward(self, memory: Tensor, pyramid: Pyramid) -> DecoderOutput:
-        """memory: [B, S, C], the encoder's. Later layers see their references detached; the first one's are learned."""
+        """memory: [B, S, C], encoder output. References: learned in layer 0, then the previous boxes, detached."""
         position, content = self.query_embedding.chunk(2, dim=1)
         b = memory.shape[0]
         initial = at_least_float32(self.reference_head(position)).sigmoid()
         position, x, reference = (t.expand(b, -1, -1) for t in (autocast_once(position), content, initial))
         memory = autocast_once(memory)
-        scales = (pyramid.valid_ratios[:, None], pyramid.valid_ratios.repeat(1, 1, 2)[:, None])  # of points, of boxes
+        scales = (pyramid.valid_ratios[:, None], pyramid.valid_ratios.repeat(1, 1, 2)[:, None])  # for points, for boxes
 
         queries, logits, boxes, references = [], [], [], []
         for layer, class_head, box_head in zip(self.layers, self.class_heads, self.box_heads, strict=True):
@@ -94,14 +94,14 @@ class Decoder(nn.Module):
             x = layer(x, position, places, memory, pyramid)
 
             start = inverse_sigmoid(reference)
-            with torch.autocast(x.device.type, enabled=False):  # scores and boxes need more digits than the layers
+            with torch.autocast(x.device.type, enabled=False):  # scores and boxes need float32 precision
                 exact = at_least_float32(x)
                 delta, logit = box_head(exact), class_head(exact)
-            if start.shape[-1] == 2:  # the first layer starts from points: width and height are free
+            if start.shape[-1] == 2:  # the first layer's references are points: no width, height to add to
                 box = torch.cat((delta[..., :2] + start, delta[..., 2:]), dim=-1).sigmoid()
             else:
                 box = (delta + start).sigmoid()
-            # In training the published model hands the mask head what survives the clamp of the inverse sigmoid.
+            # In training the published model gives the mask head references clamped by the inverse sigmoid.
             references.append(start[..., :2].sigmoid() if self.training else reference[..., :2])
             queries.append(x)
             logits.append(logit)

@@ -1,4 +1,4 @@
-"""The deformable encoder (Zhu et al. 2021): every cell attends to points around it on all levels."""
+"""The deformable encoder (Zhu et al. 2021): every pyramid cell attends to points around it on all levels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from idol_core.ops.recompute import recomputed
 
 
 class EncoderLayer(nn.Module):
-    """Deformable self-attention, then the feed-forward part; each added and normalized."""
+    """Deformable self-attention, then the feed-forward block; a residual and norm each."""
 
     def __init__(self, *, attention: DeformableAttention, feedforward: FeedForward, dim: int, dropout: float) -> None:
         super().__init__()
@@ -34,9 +34,9 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Pyramid -> memory [B, S, C]. Padded cells take part as queries.
+    """Encode a pyramid: Pyramid -> memory [B, S, C]. Padded cells are queries, too.
 
-    `checkpoint`: every layer is computed again in the backward pass.
+    `checkpoint`: recompute every layer in the backward pass to save memory.
     """
 
     def __init__(self, layers: Sequence[EncoderLayer], *, checkpoint: bool = False) -> None:

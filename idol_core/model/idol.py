@@ -15,7 +15,7 @@ from idol_core.structures import Decoded, FrameBatch
 
 
 class IDOL(nn.Module):
-    """Frames in, queries with classes and boxes out; masks and embeddings of chosen queries on request.
+    """The network: predicts queries with classes and boxes; masks and embeddings of chosen queries on demand.
 
         frames -> backbone -> pyramid -> encoder -> decoder -> Decoded
                                             memory -> mask_features -> mask_logits
@@ -43,8 +43,8 @@ class IDOL(nn.Module):
         self.embed_head = embed_head
 
     def forward(self, frames: FrameBatch) -> Decoded:
-        """Frames whose padded height and width are multiples of 32 -> what the decoder makes of each."""
-        images = frames.images.contiguous(memory_format=torch.channels_last)  # the convolutions' quickest layout
+        """Run backbone to decoder on frames; their padded height and width must be multiples of 32."""
+        images = frames.images.contiguous(memory_format=torch.channels_last)  # the fastest layout for convolutions
         pyramid = self.pyramid(self.backbone(images), frames.padding, frames.known_sizes)
         memory = self.encoder(pyramid)
         out = self.decoder(memory, pyramid)
@@ -53,11 +53,11 @@ class IDOL(nn.Module):
         )  # fmt: skip
 
     def mask_features(self, decoded: Decoded) -> Tensor:
-        """[B, M, H/8, W/8] float, not negative; once for all masks of these frames."""
+        """Compute the mask features [B, M, H/8, W/8], float, >= 0; needed once for all masks of these frames."""
         return self.mask_head.features(decoded.memory, decoded.level_shapes)
 
     def mask_logits(self, decoded: Decoded, features: Tensor, layer: Tensor, row: Tensor, query: Tensor) -> Tensor:
-        """Mask logits of n chosen queries, over the padded frame at stride 4.
+        """Compute mask logits of n chosen queries, over the padded frame at stride 4.
 
         Args:
             decoded, features: of the same B frames.
@@ -70,8 +70,8 @@ class IDOL(nn.Module):
         return self.mask_head(decoded.queries[layer, row, query], points, features, row)
 
     def embed(self, queries: Tensor) -> Tensor:
-        """[..., C] -> [..., C]. Raises ValueError on step 1's model."""
+        """Embed queries: [..., C] -> [..., C]. Raises ValueError on step 1's model, which has no embedding head."""
         if self.embed_head is None:
             raise ValueError("this model has no embedding head (step 1)")
-        with torch.autocast(queries.device.type, enabled=False):  # products of embeddings need all digits of float32
+        with torch.autocast(queries.device.type, enabled=False):  # dot products of embeddings need float32
             return self.embed_head(at_least_float32(queries))

@@ -1,4 +1,4 @@
-"""Mask head of CondInst (Tian et al. 2020): each query predicts the weights of the convolutions that draw its mask."""
+"""Mask head of CondInst (Tian et al. 2020): each query predicts the convolution weights that compute its mask."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from idol_core.ops.constants import constant
 from idol_core.ops.deform_attn import LevelShapes
 from idol_core.ops.numeric import at_least_float32
 
-STRIDE = 8  # of the maps that masks are drawn on
+STRIDE = 8  # of the mask features
 
 
 class MaskHead(nn.Module):
-    """Mask features of a frame, and mask logits of chosen queries.
+    """Compute mask features of frames, and mask logits of chosen queries.
 
     Args:
         dim: C of the memory and of the queries.
@@ -35,7 +35,7 @@ class MaskHead(nn.Module):
         self.controller = MLP(dim, dim, sum(self.parts), layers=3)
 
     def features(self, memory: Tensor, level_shapes: LevelShapes) -> Tensor:
-        """Memory [B, S, C] whose first three levels have stride 8, 16, 32 -> [B, M, H/8, W/8], not negative."""
+        """Mask features [B, M, H/8, W/8], >= 0, of memory [B, S, C]; its first three levels have stride 8, 16, 32."""
         sizes = [h * w for h, w in level_shapes]
         maps = [
             part.transpose(1, 2).unflatten(2, shape)
@@ -47,26 +47,27 @@ class MaskHead(nn.Module):
         return F.relu(self.final(F.relu(self.reduce(x))))
 
     def forward(self, queries: Tensor, points: Tensor, features: Tensor, row: Tensor) -> Tensor:
-        """Mask logits of n queries.
+        """Compute mask logits of n queries.
 
         Args:
             queries: [n, C].
-            points: [n, 2] (x, y) pixels; the networks see where each cell lies from there.
+            points: [n, 2] (x, y) in pixels, the queries' reference points; convolutions get each cell's position
+                relative to them.
             features: [B, M, h, w] of all frames.
-            row: [n] int64, the frame of each query.
+            row: [n] int64, index of each query's frame in the batch.
 
         Returns:
             [n, 2h, 2w] logits at stride 4.
         """
         n, m = queries.shape[0], self.channels
         h, w = features.shape[-2:]
-        with torch.autocast(queries.device.type, enabled=False):  # pixels times weights need all digits of float32
+        with torch.autocast(queries.device.type, enabled=False):  # products of pixel positions and weights need float32
             parts = self.controller(at_least_float32(queries)).split(self.parts, dim=1)
             w1, w2, w3 = parts[0].view(n, m, 2 + m), parts[1].view(n, m, m), parts[2].view(n, 1, m)
             b1, b2, b3 = parts[3].view(n, m, 1), parts[4].view(n, m, 1), parts[5].view(n, 1, 1)
 
-            # The first layer is linear in (point - cell): the cells' part is the same for all queries of a frame. Both
-            # are taken relative to the middle of the map, to keep the terms small.
+            # The first layer is linear in (point - cell), so the cells' part is shared by all queries of a frame. Both
+            # are measured from the middle of the map, to keep the terms small.
             cells = cell_centres(h, w, STRIDE, points.device).to(points.dtype)
             middle = cells.mean(1)
             b1 = torch.baddbmm(b1, w1[..., :2], (points - middle)[..., None])
@@ -81,13 +82,13 @@ class MaskHead(nn.Module):
 
 @constant()
 def cell_centres(h: int, w: int, stride: int, device: torch.device | None = None) -> Tensor:
-    """[2, h*w] float32 (x, y) in pixels of the cells of a map, row-major: stride * index + stride // 2."""
+    """Centres of a map's cells: [2, h*w] float32 (x, y) in pixels, row-major, stride * index + stride // 2."""
     y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
     return (torch.stack((x.flatten(), y.flatten())).float() * stride + stride // 2).to(device)
 
 
 def upsample_twice(x: Tensor) -> Tensor:
-    """[n, h, w] -> [n, 2h, 2w]: cell i lands on 2i + 1, the mean of cells i - 1 and i on 2i; the border repeats."""
+    """Upsample [n, h, w] -> [n, 2h, 2w]: cell i goes to 2i + 1, the mean of i - 1 and i to 2i; border repeated."""
     return _double(_double(x, 2), 1)
 
 

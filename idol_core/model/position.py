@@ -21,19 +21,19 @@ TEMPERATURE = 10000.0
 
 
 class Geometry(NamedTuple):
-    """What follows from the padding of B frames alone; 1 stands for B where all frames have the same."""
+    """Position tensors that depend only on the padding of B frames; the first axis is 1 if all frames share them."""
 
     encoding: Tensor  # [B or 1, S, C] sine encoding
     padding: Tensor  # [B or 1, S] bool
     valid_ratios: Tensor  # [B or 1, L, 2] (x, y)
-    references: Tensor  # [B or 1, S, L, 2]
+    references: Tensor  # [B or 1, S, L, 2], see `cell_references`
 
 
 def geometry(padding: Tensor, level_shapes: LevelShapes, mapped: int, channels: int) -> Geometry:
-    """Geometry of frames with `padding` [B, H, W] bool; C is `channels`.
+    """Compute the Geometry of frames with `padding` [B, H, W] bool; C is `channels`.
 
-    A cell is padding where its top left pixel is; beyond the first `mapped` levels, where its top left cell of the
-    first level is, as the published models have it.
+    A cell of the first `mapped` levels is padding if its top left pixel is. A cell of a later level is padding if the
+    top left cell of level 0 within it is, as in the published models.
     """
     paddings: list[Tensor] = []
     for i, shape in enumerate(level_shapes):
@@ -56,14 +56,14 @@ def geometry_of(
     channels: int,
     device: torch.device,
 ) -> Geometry:
-    """Geometry of frames that all have this `size`, padded to the size `padded`, on `device`."""
+    """Geometry of frames that all have this `size` (height, width), padded to the size `padded`; cached."""
     padding = torch.ones(1, *padded, dtype=torch.bool, device=device)
     padding[:, : size[0], : size[1]] = False
     return geometry(padding, level_shapes, mapped, channels)
 
 
 def _shrink(padding: Tensor, size: tuple[int, int]) -> Tensor:
-    """Nearest sampling of [B, H, W] bool at a size (h, w)."""
+    """Resize [B, H, W] bool to `size` (h, w) by nearest sampling."""
     return F.interpolate(padding[:, None].to(torch.uint8), size=size, mode="nearest")[:, 0].bool()
 
 
@@ -71,12 +71,12 @@ def sine_encoding(paddings: Sequence[Tensor], channels: int) -> Tensor:
     """Sine position encoding of every level's cells, normalized to 2 pi with half-pixel offset (DETR; Deformable DETR).
 
     Args:
-        paddings: [B, h, w] bool, one a level.
+        paddings: [B, h, w] bool, one per level.
         channels: divisible by 4; the first half encodes y, the second x.
 
     Returns:
-        [B, S, channels] float32. Where a whole row or column is padding, its angle is about -3e6, so that nothing less
-        than float32 will do.
+        [B, S, channels] float32; lower precision is not enough, because the angle is about -3e6 where a whole row or
+        column is padding.
     """
     angles = [torch.stack(_angles(~padding), dim=-1).flatten(1, 2) for padding in paddings]
     scaled = torch.cat(angles, dim=1)[..., None] / _periods(
@@ -86,7 +86,7 @@ def sine_encoding(paddings: Sequence[Tensor], channels: int) -> Tensor:
 
 
 def _angles(valid: Tensor) -> tuple[Tensor, Tensor]:
-    """[B, h, w] bool -> y and x angle, [B, h, w] float32 each; 0..2 pi on valid cells."""
+    """y and x angles of cells: [B, h, w] bool -> two [B, h, w] float32; 0..2 pi on valid cells."""
     y, x = valid.cumsum(1, dtype=torch.float32), valid.cumsum(2, dtype=torch.float32)
     return (y - 0.5) / (y[:, -1:, :] + 1e-6) * (2 * math.pi), (x - 0.5) / (x[:, :, -1:] + 1e-6) * (2 * math.pi)
 
@@ -98,17 +98,17 @@ def _periods(features: int, device: torch.device) -> Tensor:
 
 
 def valid_ratios(paddings: Sequence[Tensor]) -> Tensor:
-    """Unpadded share of each level's width and height, read off its first row and column: [B, L, 2] (x, y)."""
+    """Unpadded fraction of each level's width and height, from its first row and column: [B, L, 2] (x, y)."""
     wide = [(~p[:, 0, :]).sum(1) / p.shape[2] for p in paddings]
     high = [(~p[:, :, 0]).sum(1) / p.shape[1] for p in paddings]
     return torch.stack((torch.stack(wide, 1), torch.stack(high, 1)), dim=-1)
 
 
 def cell_references(level_shapes: LevelShapes, ratios: Tensor) -> Tensor:
-    """Centre of every cell as seen on every level: [B, S, L, 2] (x, y), 0..1 across the padded level.
+    """Centre of every cell in the coordinates of every level: [B, S, L, 2] (x, y), 0..1 across the padded level.
 
-    A centre is first expressed as a share of its own level's valid region, then scaled by the valid ratio of the level
-    that is sampled. `ratios` is [B, L, 2].
+    A centre is first expressed as a fraction of its own level's valid region, then multiplied by the valid ratio of the
+    level that is sampled. `ratios` is [B, L, 2].
     """
     centres, level = _cells(level_shapes, ratios.device)
     extents = _extents(level_shapes, ratios.device)
@@ -118,7 +118,7 @@ def cell_references(level_shapes: LevelShapes, ratios: Tensor) -> Tensor:
 
 @constant()
 def _cells(level_shapes: LevelShapes, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Centres in cells [S, 2] (x, y) and the level [S] of all cells."""
+    """Centres [S, 2] (x, y), in units of cells, and level indices [S] of all cells."""
     centres = []
     for h, w in level_shapes:
         y, x = torch.meshgrid(torch.arange(h) + 0.5, torch.arange(w) + 0.5, indexing="ij")
@@ -129,5 +129,5 @@ def _cells(level_shapes: LevelShapes, device: torch.device) -> tuple[Tensor, Ten
 
 @constant()
 def _extents(level_shapes: LevelShapes, device: torch.device) -> Tensor:
-    """[L, 2] float32 (width, height) in cells."""
+    """Size of every level: [L, 2] float32 (width, height) in cells."""
     return torch.tensor([(w, h) for h, w in level_shapes], dtype=torch.float32).to(device)

@@ -1,4 +1,4 @@
-"""From backbone maps to the sequence of cells that the transformer works on, aware of padding."""
+"""Project backbone maps to the sequence of cells that the transformer works on, with positions and padding."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from idol_core.ops.numeric import at_least_float32
 
 
 class Pyramid(NamedTuple):
-    """S cells of L levels. What is the same for all frames may have 1 instead of B rows."""
+    """S cells of L levels, as the encoder takes them. Tensors that all frames share may have 1 instead of B rows."""
 
     cells: Tensor  # [B, S, C]
     position: Tensor  # [B, S, C] sine encoding plus the level's embedding
     padding: Tensor | None  # [B, S] bool; None where nothing is padded
     valid_ratios: Tensor  # [B, L, 2] (x, y)
-    references: Tensor  # [B, S, L, 2] every cell's centre as seen on every level
+    references: Tensor  # [B, S, L, 2] every cell's centre on every level, see `cell_references`
     level_shapes: LevelShapes
 
 
 class Projection(nn.Module):
-    """Convolution with bias, then GroupNorm(32); no activation. In float32: from scratch, frozen batch norms let the
-    backbone's maps grow until their projections exceed float16."""
+    """Convolution with bias, then GroupNorm(32); no activation. Always float32: when training from scratch, frozen
+    batch norms let the backbone's maps grow until their projections overflow float16."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -39,13 +39,13 @@ class Projection(nn.Module):
 
 
 class PyramidProjection(nn.Module):
-    """Maps of stride 8, 16, 32 -> a pyramid; levels beyond the third are strided 3x3 convolutions.
+    """Make a Pyramid from maps of stride 8, 16, 32; levels beyond these come from strided 3x3 convolutions.
 
     Args:
         channels: of the backbone's maps.
         dim: C.
-        levels: L, at least len(channels). The first additional level is made of the last backbone map as it is, the
-            following ones of the level before.
+        levels: L, at least len(channels). The first additional level is made from the last backbone map itself
+            (unprojected), the following ones from the level before.
     """
 
     def __init__(self, *, channels: Sequence[int], dim: int, levels: int) -> None:
@@ -85,7 +85,7 @@ class PyramidProjection(nn.Module):
     def _geometry(
         self, padding: Tensor, known_sizes: tuple[tuple[int, int], ...] | None, shapes: LevelShapes, mapped: int
     ) -> Geometry:
-        """Of frames known to be of one size in evaluation it is kept; in training sizes change all the time."""
+        """Geometry of the frames; cached in evaluation for frames known to be of one size (in training sizes vary)."""
         channels = self.level_embedding.shape[1]
         if known_sizes is None or len(set(known_sizes)) > 1 or torch.is_grad_enabled():
             return geometry(padding, shapes, mapped, channels)
@@ -94,7 +94,7 @@ class PyramidProjection(nn.Module):
 
 
 def _empty(padding: Tensor, known_sizes: tuple[tuple[int, int], ...] | None) -> bool:
-    """Whether nothing is padded, where asking costs nothing: a device would have to be waited for."""
+    """True if it is known without waiting for a device that nothing is padded."""
     if known_sizes is not None:
         return all(size == tuple(padding.shape[1:]) for size in known_sizes)
     return padding.device.type == "cpu" and not torch.compiler.is_compiling() and not bool(padding.any())

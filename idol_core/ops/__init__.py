@@ -1,1 +1,1 @@
-"""Operators: boxes, deformable attention, careful arithmetic."""
+"""Operators: boxes, deformable attention, numerics and precision."""

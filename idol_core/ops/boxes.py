@@ -7,19 +7,19 @@ from torch import Tensor
 
 
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
-    """[..., 4] (centre x, centre y, width, height) -> [..., 4] (left, top, right, bottom)."""
+    """Convert [..., 4] (centre x, centre y, width, height) -> [..., 4] (left, top, right, bottom)."""
     cx, cy, w, h = boxes.unbind(-1)
     return torch.stack((cx - 0.5 * w, cy - 0.5 * h, cx + 0.5 * w, cy + 0.5 * h), dim=-1)
 
 
 def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
-    """[..., 4] (left, top, right, bottom) -> [..., 4] (centre x, centre y, width, height)."""
+    """Convert [..., 4] (left, top, right, bottom) -> [..., 4] (centre x, centre y, width, height)."""
     x0, y0, x1, y1 = boxes.unbind(-1)
     return torch.stack(((x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0), dim=-1)
 
 
 def area(boxes_xyxy: Tensor) -> Tensor:
-    """[..., 4] -> [...]; negative where a box is inside out on one axis."""
+    """Area of boxes: [..., 4] -> [...]; negative where right < left or bottom < top (not both)."""
     return (boxes_xyxy[..., 2] - boxes_xyxy[..., 0]) * (boxes_xyxy[..., 3] - boxes_xyxy[..., 1])
 
 

@@ -1,4 +1,4 @@
-"""Tensors that follow from sizes alone, made once and kept."""
+"""Cache for tensors that depend only on sizes and the like."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _T = TypeVar("_T")
 
 
 def constant(*, keep: int = 64) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
-    """Decorator for functions of hashable arguments: the `keep` results used last are not made again.
+    """Decorator that caches the `keep` most recently used results of a function with hashable arguments.
 
-    What is kept serves training too, so it is made outside of inference mode. Under torch.compile nothing is kept: the
-    tensors become part of its graph. Fake tensors are kept apart, for each fake tensor mode.
+    Results are computed outside of inference mode, so that training can use them, too. Under torch.compile nothing is
+    cached: the tensors become part of its graph. Each fake tensor mode has its own cache entries.
     """
 
     def decorate(make: Callable[_P, _T]) -> Callable[_P, _T]:

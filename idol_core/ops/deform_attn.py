@@ -1,9 +1,9 @@
-"""The sampling core of multi-scale deformable attention (Zhu et al. 2021, equation 3), as one operator of torch.
+"""The sampling core of multi-scale deformable attention (Zhu et al. 2021, equation 3), as one torch operator.
 
 `torch.ops.idol.deformable_attention` has an implementation for CPU tensors (C code) and one for CUDA tensors (Triton);
-both give way to grid_sample where they can't be built. Being an operator, it keeps for the backward pass its inputs
-alone, never the samples, and torch.compile sees one node, whatever the implementation does. Autocast leaves its inputs
-as they are: the arithmetic is in the locations' precision in any case.
+where these can't be built, both fall back to grid_sample. Being an operator, it saves only its inputs for the backward
+pass, never the samples, and torch.compile sees one node, whatever the implementation. Autocast does not cast its
+inputs: it always computes in the locations' precision.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def deformable_attention(value: Tensor, level_shapes: LevelShapes, locations: Te
         value: [N, S, M, D], M heads; the maps of all levels concatenated along S, each row-major.
         level_shapes: (height, width) of every level; sum of height * width is S.
         locations: [N, Q, M, L, P, 2] float32 or float64 (x, y), 0..1 across a level; the centre of column j lies at
-            (j + .5) / width. Outside of the map everything is zero.
+            (j + .5) / width. Values outside of the map are zero.
         weights: [N, Q, M, L, P].
 
     Returns:

@@ -16,12 +16,12 @@ SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 
 
 def available(locations: Tensor) -> bool:
-    """True where the C code can compute in the dtype of `locations` (float32 or float64) and is built."""
+    """True if the C code is built and supports the dtype of `locations` (float32 or float64)."""
     return locations.dtype in SUFFIX and load(SOURCE) is not None
 
 
 def forward(value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:
-    """[N, Q, M * D] in value's dtype, computed in the locations'. `shapes`: height, width of each level in turn."""
+    """Output [N, Q, M * D] in value's dtype, computed in the locations'. `shapes`: flat list of (height, width)."""
     inputs = _inputs(value, shapes, locations, weights)
     n, _, heads, dim = value.shape
     output = inputs[0].new_empty(n, locations.shape[1], heads * dim)
@@ -32,7 +32,7 @@ def forward(value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Te
 def backward(
     grad: Tensor, value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients by value, locations and weights, each in its input's dtype; `grad`: by the output [N, Q, M * D]."""
+    """Gradients of value, locations and weights, each in its input's dtype; `grad`: of the output [N, Q, M * D]."""
     inputs = _inputs(value, shapes, locations, weights)
     by_value, by_locations, by_weights = (torch.zeros_like(inputs[0]), *map(torch.empty_like, inputs[2:]))
     incoming = grad.to(locations.dtype).contiguous()
@@ -41,7 +41,7 @@ def backward(
 
 
 def _inputs(value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
-    """As the C code wants them: contiguous, of the locations' dtype; shapes as int64 [L, 2]."""
+    """Prepare inputs for the C code: contiguous, of the locations' dtype; shapes as int64 [L, 2]."""
     dtype = locations.dtype
     return (
         value.to(dtype).contiguous(),

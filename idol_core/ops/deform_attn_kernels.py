@@ -5,7 +5,7 @@ levels and points. Everything is computed and accumulated in float32. Arrays are
 
     value [N, S, M, D]   locations [N, Q, M, L, P, 2] float32   weights [N, Q, M, L, P]   output [N, Q, M, D]
 
-Importing this file needs Triton; nothing else in the package may import it unguarded.
+Importing this file needs Triton, so the rest of the package imports it only where a failure is handled.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from torch import Tensor
 
 from idol_core.ops.deform_attn_triton import MAX_LEVELS
 
-# Arguments whose value must not lead to another compilation: they change with the size of the image. The sizes of the
-# levels are among the arguments, not in a tensor, so that no launch waits for a copy to the device.
+# Arguments whose values must not trigger a recompilation: they change with the size of the image. The sizes of the
+# levels are arguments, not a tensor, so that no launch waits for a copy to the device.
 VARYING = ("cells", "queries", *(f"size{i}" for i in range(MAX_LEVELS)))
 
 
 @triton.jit
 def _level_size(level, size0, size1, size2, size3, size4, size5, size6, size7):
-    """(height, width) of one level, both int32, out of its size: height << 32 | width."""
+    """(height, width) of one level, both int32, unpacked from its size: height << 32 | width."""
     size = tl.where(level == 1, size1, size0)
     size = tl.where(level == 2, size2, size)
     size = tl.where(level == 3, size3, size)
@@ -39,7 +39,7 @@ def _level_size(level, size0, size1, size2, size3, size4, size5, size6, size7):
 
 @triton.jit
 def _corners(x, y, height, width):
-    """The upper left of the four cells around a location, and the position between them.
+    """Find the upper left of the four cells around a location, and the fractional position between the cells.
 
     Returns:
         column, row of that cell (-1 at the border); fx, fy in 0..1; and whether the left, right, upper and lower cells
@@ -61,7 +61,7 @@ def _corners(x, y, height, width):
 
 @triton.jit
 def _channels(offset, in_map, d, D: tl.constexpr, BLOCK_D: tl.constexpr):
-    """[rows, BLOCK_D] offsets and mask of the channels that start at `offset`, for the rows that are `in_map`."""
+    """Offsets and mask [rows, BLOCK_D] of the channels that start at `offset`; the mask is False outside of the map."""
     mask = in_map[:, None]
     if D != BLOCK_D:
         mask = mask & (d < D)[None, :]
@@ -117,7 +117,7 @@ def backward_kernel(
     M: tl.constexpr, D: tl.constexpr, L: tl.constexpr, P: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_D: tl.constexpr,
     ATOMIC: tl.constexpr,
 ):  # fmt: skip
-    """Gradients by locations and weights; with ATOMIC also by value, added into `grad_value` (float32, zero before)."""
+    """Gradients of locations and weights; with ATOMIC also of value, added to `grad_value` (float32, zero on entry)."""
     q = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
     m = tl.program_id(1)
     n = tl.program_id(2).to(tl.int64)
@@ -142,7 +142,7 @@ def backward_kernel(
             column, row, fx, fy, left, right, upper, lower = _corners(x, y, height, width)
             first = (start + row * width + column) * (M * D)
 
-            # Of each corner: its channels times the incoming gradient, and what its own gradient gains.
+            # For each corner: dot product of value and incoming gradient; ATOMIC: add to the corner's gradient.
             at, mask = _channels(first, upper & left, d, D, BLOCK_D)
             dot0 = tl.sum(tl.load(value + at, mask=mask, other=0.0).to(tl.float32) * grad, axis=1)
             if ATOMIC:
@@ -176,7 +176,10 @@ def corners_kernel(
     cells, queries, size0, size1, size2, size3, size4, size5, size6, size7,
     M: tl.constexpr, L: tl.constexpr, P: tl.constexpr, BLOCK_Q: tl.constexpr,
 ):  # fmt: skip
-    """Of one sample: keys and shares [Q, M, L, P, 4] of the corners; key = m * cells + cell, M * cells if outside."""
+    """Keys and shares (bilinear x attention weight) [Q, M, L, P, 4] of one sample's corners.
+
+    key = m * cells + cell, or M * cells outside of the map.
+    """
     q = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
     m = tl.program_id(1)
     there = q < queries
@@ -209,7 +212,7 @@ def gather_kernel(
     cells,
     M: tl.constexpr, D: tl.constexpr, L: tl.constexpr, P: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Of one sample: the gradient by one cell of one head, summed in the order of its corners' sorted numbers."""
+    """Gradient of value at one cell of one head, for one sample: sum over the cell's corners in ascending order."""
     cell = tl.program_id(0)
     m = tl.program_id(1)
     d = tl.arange(0, BLOCK_D)
@@ -227,12 +230,12 @@ def gather_kernel(
     tl.store(grad_value + (cell * M + m) * D + d, result.to(grad_value.dtype.element_ty), mask=d < D)
 
 
-# FP fusion (fused multiply-add) is Triton's default, which is about to change: said outright.
+# FP fusion (fused multiply-add) is Triton's default, which is about to change, so it is set explicitly.
 OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}
 
 
 def launch_forward(value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:
-    """[N, Q, M * D] in value's dtype. `shapes`: height, width of each level in turn."""
+    """Output [N, Q, M * D] in value's dtype. `shapes`: flat list of (height, width)."""
     value, locations, weights = value.contiguous(), locations.contiguous(), weights.contiguous()
     n, cells, heads, dim = value.shape
     queries, levels, points = locations.shape[1], locations.shape[3], locations.shape[4]
@@ -249,11 +252,11 @@ def launch_forward(value: Tensor, shapes: Sequence[int], locations: Tensor, weig
 def launch_backward(
     grad: Tensor, value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor, *, deterministic: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients by value, locations and weights, each in its input's dtype.
+    """Gradients of value, locations and weights, each in its input's dtype.
 
-    deterministic: equal bits on every run. The gradient by value is then summed cell by cell over the sorted corners
-    instead of by atomic additions. It costs, for one sample at a time, a sort of 4 * Q * M * L * P numbers and about 40
-    bytes of memory for each.
+    deterministic: bit-identical on every run. The gradient of value is then summed cell by cell over the sorted corners
+    instead of by atomic additions. This costs, for one sample at a time, a sort of 4 * Q * M * L * P numbers and about
+    40 bytes of memory for each.
     """
     grad, value = grad.contiguous(), value.contiguous()
     locations, weights = locations.contiguous(), weights.contiguous()
@@ -284,7 +287,7 @@ def launch_backward(
 
 
 def tile(dim: int) -> tuple[int, int]:
-    """(BLOCK_Q, BLOCK_D) for heads of `dim` channels: about a thousand numbers, 8 for each of 4 warps' threads."""
+    """(BLOCK_Q, BLOCK_D) for heads of `dim` channels: about a thousand numbers, 8 per thread with 4 warps."""
     block_d: int = triton.next_power_of_2(dim)
     return max(1, min(128, 1024 // block_d)), block_d
 

@@ -1,4 +1,4 @@
-"""Multi-scale deformable attention and its gradients by torch's own operators, on any device."""
+"""Multi-scale deformable attention and its gradients with torch's own operators (grid_sample), on any device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LevelShapes = tuple[tuple[int, int], ...]
 
 
 def sample_with_torch(value: Tensor, level_shapes: LevelShapes, locations: Tensor, weights: Tensor) -> Tensor:
-    """`deform_attn.deformable_attention` by grid_sample, for inputs of one dtype; autograd differentiates it."""
+    """`deform_attn.deformable_attention` with grid_sample, for inputs of one dtype; differentiable by autograd."""
     n, _, heads, dim = value.shape
     queries, levels, points = locations.shape[1], locations.shape[3], locations.shape[4]
     samples = [
@@ -25,7 +25,7 @@ def sample_with_torch(value: Tensor, level_shapes: LevelShapes, locations: Tenso
 
 
 def forward(value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:
-    """`sample_with_torch` in the locations' dtype; `shapes`: height, width of each level in turn. [N, Q, M * D]."""
+    """`sample_with_torch` in the locations' dtype -> [N, Q, M * D] in value's; `shapes`: flat (height, width) list."""
     dtype = locations.dtype
     output = sample_with_torch(value.to(dtype), pairs(shapes), locations, weights.to(dtype))
     return output.to(value.dtype).contiguous()
@@ -34,9 +34,9 @@ def forward(value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Te
 def backward(
     grad: Tensor, value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients by value, locations and weights, each in its input's dtype, given `grad` by the output [N, Q, M * D].
+    """Gradients of value, locations and weights, each in its input's dtype; `grad`: of the output [N, Q, M * D].
 
-    Samples anew instead of keeping samples. Needs no autograd: an operator's implementation runs beneath it.
+    Recomputes the samples instead of saving them. Does not use autograd, which is off inside an operator.
     """
     n, _, heads, dim = value.shape
     queries, dtype = locations.shape[1], locations.dtype
@@ -62,12 +62,12 @@ def backward(
 
 
 def pairs(shapes: Sequence[int]) -> LevelShapes:
-    """(height, width) of each level, of their flat list."""
+    """(height, width) of each level, from the flat list of them."""
     return tuple(zip(shapes[::2], shapes[1::2], strict=True))
 
 
 def _maps_and_grids(value: Tensor, level_shapes: LevelShapes, locations: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Of each level: [N*M, D, h, w] and grid_sample's [N*M, Q, P, 2]."""
+    """Yield the inputs of grid_sample for each level: map [N*M, D, h, w] and grid [N*M, Q, P, 2]."""
     n, _, heads, dim = value.shape
     queries, levels, points = locations.shape[1], locations.shape[3], locations.shape[4]
     maps = value.permute(0, 2, 3, 1).reshape(n * heads, dim, -1).split([h * w for h, w in level_shapes], dim=-1)

@@ -1,8 +1,8 @@
-"""Deformable attention on CUDA tensors: the Triton kernels once they have proved themselves, else grid_sample.
+"""Deformable attention on CUDA tensors: the Triton kernels where a self-test passes, else grid_sample.
 
-The first call in a process for a device, its dtypes and its numbers of heads, channels, levels and points runs the same
+The first call in a process for each device, dtypes and numbers of heads, channels, levels and points runs the same
 compiled kernel on a small input and compares it with grid_sample in float64 on the CPU. If it disagrees or doesn't
-compile, one line on stderr says so and grid_sample serves such calls from then on.
+compile, a line on stderr says so and such calls use grid_sample from then on.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from idol_core.ops import deform_attn_torch
 from idol_core.ops.deform_attn_torch import LevelShapes
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
-MAX_LEVELS = 8  # that the kernels' arguments have room for
-# Largest error, as a part of the largest expected number, of a kernel that is right.
+MAX_LEVELS = 8  # the kernels have that many size arguments
+# Largest error accepted in the self-test, relative to the largest expected number.
 TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 3e-3}
 
 
 class Variant(NamedTuple):
-    """What a kernel is compiled for."""
+    """A kernel and what it is compiled for; the self-test runs once per variant."""
 
     kernel: str  # "forward", "backward" or "deterministic backward"
     device: torch.device
@@ -42,7 +42,7 @@ _captured_unproven: set[Variant] = set()
 
 
 def serves(value: Tensor, level_shapes: LevelShapes, locations: Tensor, weights: Tensor) -> bool:
-    """True for CUDA tensors that the operator takes; it looks at dtypes and sizes only, so it can be traced."""
+    """True for CUDA tensors that the operator supports; checks dtypes and sizes only, so it can be traced."""
     return (
         HAS_TRITON
         and value.dtype in TOLERANCES
@@ -53,7 +53,7 @@ def serves(value: Tensor, level_shapes: LevelShapes, locations: Tensor, weights:
 
 
 def forward(value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:
-    """[N, Q, M * D] in value's dtype. `shapes`: height, width of each level in turn."""
+    """Output [N, Q, M * D] in value's dtype. `shapes`: flat list of (height, width)."""
     with torch.cuda.device_of(value):
         if not _usable("forward", value, locations, weights):
             return deform_attn_torch.forward(value, shapes, locations, weights)
@@ -65,10 +65,10 @@ def forward(value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Te
 def backward(
     grad: Tensor, value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients by value, locations and weights, each in its input's dtype.
+    """Gradients of value, locations and weights, each in its input's dtype.
 
-    Under `torch.use_deterministic_algorithms(True)` their bits are equal on every run (`launch_backward` says at what
-    cost); where grid_sample has to serve, torch then raises its error, for grid_sample's backward is not deterministic.
+    Under `torch.use_deterministic_algorithms(True)` they are bit-identical on every run (for the cost, see
+    `launch_backward`); where grid_sample is used, torch raises an error, as its backward pass is not deterministic.
     """
     deterministic = torch.are_deterministic_algorithms_enabled()
     kernel = "deterministic backward" if deterministic else "backward"
@@ -85,7 +85,7 @@ def _usable(kernel: str, value: Tensor, locations: Tensor, weights: Tensor) -> b
     levels, points = locations.shape[3:5]
     variant = Variant(kernel, value.device, value.dtype, weights.dtype, heads, dim, levels, points)
     if variant not in _proven:
-        if value.is_cuda and torch.cuda.is_current_stream_capturing():  # a graph admits neither comparing nor compiling
+        if value.is_cuda and torch.cuda.is_current_stream_capturing():  # the self-test can't run in a graph
             if variant not in _captured_unproven:
                 _captured_unproven.add(variant)
                 _warn(variant, "has not run before this CUDA graph was captured: warm up before you capture")
@@ -95,12 +95,12 @@ def _usable(kernel: str, value: Tensor, locations: Tensor, weights: Tensor) -> b
 
 
 def _offsets_fit(value: Tensor, locations: Tensor) -> bool:
-    """Inside one sample, the kernels count numbers of value and corners of samples in 32 bits."""
+    """True if offsets fit 32 bits, which the kernels use for the numbers of value and the corners within a sample."""
     return value[:1].numel() < 2**31 and 2 * locations[:1].numel() < 2**31
 
 
 def prove(variant: Variant) -> bool:
-    """Runs the kernel on a small input. True if it agrees with float64 on the CPU, else one line on stderr says why."""
+    """Run the kernel on a small input; True if it agrees with float64 on the CPU. If not, say why on stderr."""
     value, shapes, locations, weights, grad = _small_input(variant)
     exact = [x.double() for x in (value, locations, weights, grad)]
     given = [x.to(variant.device) for x in (value, locations, weights, grad)]
@@ -118,7 +118,7 @@ def prove(variant: Variant) -> bool:
         errors = [_error(a.cpu(), b) for a, b in zip(found, expected, strict=True)]
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # Triton's compiler, its C compiler, its driver: each raises its own
+    except Exception as error:  # Triton's compiler, C compiler and driver all raise different types
         _warn(variant, f"does not run ({type(error).__name__}: {str(error).strip().partition(chr(10))[0]})")
         return False
     agree = all(error <= max(TOLERANCES[x.dtype] for x in (value, weights)) for error in errors)  # False for NaN
@@ -128,10 +128,10 @@ def prove(variant: Variant) -> bool:
 
 
 def _small_input(variant: Variant) -> tuple[Tensor, list[int], Tensor, Tensor, Tensor]:
-    """Value, shapes, locations, weights and incoming gradient, on the CPU; equal for equal variants.
+    """Make value, shapes, locations, weights and incoming gradient, on the CPU; equal for equal variants.
 
-    Locations lie up to two cells outside of each map, and not near the lines between cells' centres, where the gradient
-    jumps: float32 and float64 might end on different sides.
+    Locations lie up to two cells outside of each map, but not near the lines between cells' centres: the gradient jumps
+    there, and float32 and float64 might end on different sides.
     """
     generator = torch.Generator().manual_seed(0)
     n, queries, (heads, dim, levels, points) = 2, 37, variant[4:]

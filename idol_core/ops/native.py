@@ -1,6 +1,6 @@
 """C code of this package, compiled with the system's C compiler on first use and kept in the cache folder.
 
-Nobody has to build anything: where there is no compiler, `load` says so with None and the caller stays with torch.
+No build step is needed: where there is no compiler, `load` returns None and the caller uses torch instead.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FLAGS = ("-O3", "-march=native", *MATH, "-std=c11", "-fPIC", "-shared")
 
 @cache
 def load(source: Path) -> ctypes.CDLL | None:
-    """The shared library made from one C file; None where it can't be built, or IDOL_NATIVE=0 says not to."""
+    """Load the shared library compiled from a C file; None if it can't be built, or if IDOL_NATIVE=0 is set."""
     if os.environ.get("IDOL_NATIVE") == "0":
         return None
     preferred = os.environ.get("CC") or (sysconfig.get_config_var("CC") or "cc").split()[0]
@@ -51,7 +51,7 @@ def _compile(compiler: str, source: Path, out: Path, extra: tuple[str, ...]) -> 
 
 
 def _processor() -> bytes:
-    """What `-march=native` depends on, so that machines sharing a home folder don't share libraries."""
+    """Describe the processor for the cache key: `-march=native` libraries must not be shared by different machines."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         known = {line for line in lines if line.startswith(("model name", "flags", "Features"))}

@@ -1,5 +1,4 @@
-"""Arithmetic that stays exact enough: an inverse sigmoid without infinities, and which numbers are kept in how many
-digits."""
+"""Numerics: an inverse sigmoid without infinities, and casts to float32 or to autocast's dtype."""
 
 from __future__ import annotations
 
@@ -14,14 +13,14 @@ def inverse_sigmoid(p: Tensor, eps: float = 1e-5) -> Tensor:
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """float16 and bfloat16 as float32; float32 and float64 as they are."""
+    """Cast float16 and bfloat16 to float32; return float32 and float64 unchanged."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def autocast_once(x: Tensor) -> Tensor:
-    """`x` as autocast would hand it to a matrix product; as it is without autocast.
+    """Cast `x` to the dtype that autocast uses for matrix products; unchanged without autocast.
 
-    For what goes into several products: autocast by itself would make, and keep for the backward pass, a copy for each.
+    For inputs of several products: autocast itself would make a copy for each and keep it for the backward pass.
     """
     kind = x.device.type
     if torch.is_autocast_enabled(kind) and x.dtype == torch.float32:

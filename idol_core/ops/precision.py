@@ -1,4 +1,4 @@
-"""The arithmetic of matrix products and convolutions: float32, TF32, or bfloat16 and float16 by autocast."""
+"""Precision of matrix products and convolutions: float32, TF32, or bfloat16 and float16 by autocast."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @contextmanager
 def arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
-    """Compute in `precision` in here; float32 is all of float32, on GPUs that would take TF32 for convolutions too.
+    """Context manager: compute in `precision`. float32 is full float32, even where torch defaults to TF32 convolutions.
 
-    TF32 rounds the factors of products to 10 bits of mantissa, on the GPUs that have it; elsewhere it is float32.
+    TF32 rounds the factors of products to 10 bits of mantissa, on GPUs that support it; elsewhere it is float32.
     """
     with (
         tf32(allowed=precision == "tf32"),
@@ -27,7 +27,7 @@ def arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
 
 @contextmanager
 def tf32(*, allowed: bool) -> Iterator[None]:
-    """Let CUDA's float32 products and convolutions be TF32, or not; as before afterwards."""
+    """Context manager: allow or forbid TF32 in CUDA's float32 products and convolutions; restored afterwards."""
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
     try:
@@ -37,5 +37,5 @@ def tf32(*, allowed: bool) -> Iterator[None]:
 
 
 def default_precision(device: torch.device) -> Precision:
-    """What is quickest at no cost in what one sees: bf16 on GPUs that compute in it, else float32."""
+    """The fastest precision without a visible loss of quality: bf16 on GPUs that support it, else float32."""
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"

@@ -1,4 +1,4 @@
-"""Gradient checkpointing (Chen et al. 2016): time for memory."""
+"""Gradient checkpointing (Chen et al. 2016): less memory for more time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recomputed(function: Callable[..., Tensor], *args: object, enabled: bool) -> Tensor:
-    """`function(*args)`. Where `enabled`, and gradients are wanted, the backward pass keeps the arguments alone and
-    calls the function again, with the same random numbers: gradients are the same to the last bit."""
+    """Call `function(*args)`. If `enabled` and gradients are needed, only the arguments are saved and the backward pass
+    calls the function again, with the same random numbers: gradients are bit-identical."""
     if not enabled or not torch.is_grad_enabled():
         return function(*args)
     result: Tensor = checkpoint(function, *args, use_reentrant=False)
