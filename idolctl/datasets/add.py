@@ -1,4 +1,4 @@
-"""A user's own data set: one small YAML file below the data root, so that its name works like a built-in one."""
+"""Register a user's own data set: a small YAML file below the data root makes its name work like a built-in one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from idolctl.terminal.progress import transfer
 
 @dataclass(frozen=True)
 class Part:
-    """Frames and annotations of the training or the validation part."""
+    """Paths of frames and annotations of the training or the validation part."""
 
     frames: Path
     annotations: Path
@@ -31,10 +31,10 @@ class Part:
 def add_set(
     name: str, root: Path, *, kind: str | None, train: Part, val: Part | None, force: bool
 ) -> tuple[Path, dict[str, Dataset]]:
-    """Open both parts, then write ROOT/NAME.yaml. `kind` is what the annotation file says where it is None.
+    """Open both parts to check them, then write ROOT/NAME.yaml. `kind` None: read it off the annotation file.
 
-    Raises InvalidInput for a name that is taken or no name, Missing and Integrity for what can't be opened, Integrity
-    where the parts differ in their classes.
+    Raises InvalidInput for a name that is taken or not valid, Missing and Integrity for files that can't be opened,
+    Integrity if the two parts have different classes.
     """
     if not name.replace("-", "").replace(".", "").isalnum() or name.startswith((".", "-")):
         what = f"'{name}' is no name of a data set (letters, digits, '-' and '.')"
@@ -60,7 +60,7 @@ def add_set(
 
 
 def example_recipe(name: str, kind: str, *, has_val: bool, classes: int) -> str:
-    """A recipe that trains on the set, as YAML."""
+    """YAML text of a recipe that trains on the data set."""
     val = f"{name}_val" if has_val else f"{name}@val20-seed0_val"
     train = f"{name}_train" if has_val else f"{name}@val20-seed0_train"
     lines = [
@@ -92,7 +92,7 @@ def _open(part: Part, kind: str) -> Dataset:
 
 
 def _check_classes(opened: dict[str, Dataset]) -> None:
-    """The parts may number their classes differently; training goes by their names."""
+    """Check that both parts have the same class names; their ids may differ, as training matches classes by name."""
     (first, known), *others = [(name, dataset.category_names) for name, dataset in opened.items()]
     where = " and ".join(str(d.source) for d in opened.values())
     for name, names in others:
@@ -104,7 +104,7 @@ def _check_classes(opened: dict[str, Dataset]) -> None:
 
 
 def _shown(path: Path, root: Path) -> str:
-    """Relative where it lies below the root, so that the root may move."""
+    """The path relative to the root if it is below it, so that the root can be moved; else unchanged."""
     try:
         return str(path.resolve().relative_to(root.resolve()))
     except ValueError:

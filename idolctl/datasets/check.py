@@ -1,4 +1,4 @@
-"""Data sets on disk: which there are, what belongs to each and whether it is all there."""
+"""List the data sets on disk and check that each is complete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from idol_core.errors import IdolError, Integrity, InvalidInput, Missing
 from idolctl.errors import suggestion
 from idolctl.terminal.progress import transfer
 
-# Videos (images) of train and val, and classes, as published.
+# Published sizes: ((train, val) videos, or images for coco), number of classes.
 KNOWN_SIZES = {
     "ytvis19": ((2238, 302), 40),
     "ytvis21": ((2985, 421), 40),
@@ -28,17 +28,17 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a report: whether it is as it should be, and what was found or expected."""
+    """One line of a report: whether the check passed, and what was found or expected."""
 
     ok: bool
     part: str  # frames, annotations, size, files, content, objects
     text: str
-    remark: bool = False  # neither right nor wrong, but worth knowing
+    remark: bool = False  # for information, neither passed nor failed
 
 
 @dataclass(frozen=True)
 class PartReport:
-    """What was found of NAME_train or NAME_val; `errors` tell what to do about crosses."""
+    """Check results of NAME_train or NAME_val; `errors` say how to fix the failed lines."""
 
     name: str
     lines: tuple[Line, ...]
@@ -57,7 +57,7 @@ class SetRow:
 
 
 def set_rows(root: Path) -> list[SetRow]:
-    """Every known part of every set, and whether its files are there."""
+    """Every known part (train, val) of every data set, and whether its files exist."""
     rows = []
     for name in known_names(root):
         layout = find_layout(name, root)
@@ -69,7 +69,10 @@ def set_rows(root: Path) -> list[SetRow]:
 
 
 def parts_of(name: str, root: Path) -> list[str]:
-    """`ovis` -> ovis_train, ovis_val; a full name stays alone. InvalidInput with the nearest name."""
+    """Full names of a data set's parts: `ovis` -> ovis_train, ovis_val; a full name gives itself.
+
+    Raises InvalidInput, suggesting the nearest name.
+    """
     known = known_names(root)
     found = [name] if name in known else [f"{name}_{side}" for side in SIDES if f"{name}_{side}" in known]
     if not found:
@@ -80,7 +83,7 @@ def parts_of(name: str, root: Path) -> list[str]:
 
 
 def check_part(name: str, root: Path, *, on_progress: Callable[[int, int], None] | None) -> PartReport:
-    """Look for the files of one part, read its annotations, count; with `on_progress` open every frame."""
+    """Find the files of one part, read its annotations and count; with `on_progress` also open every frame."""
     layout = find_layout(name, root)
     assert layout is not None
     frames, annotations = _existing(layout.frames, root), _existing(layout.annotations, root)
@@ -112,7 +115,7 @@ def check_part(name: str, root: Path, *, on_progress: Callable[[int, int], None]
 
 
 def remarks(dataset: Dataset) -> list[str]:
-    """What training gets of the objects, where that is not all of them, and what looks like a mistake."""
+    """Notes on objects that training leaves out and on annotations that look like mistakes."""
     found = contents_of(dataset)
     if not found.objects:
         return []

@@ -1,4 +1,4 @@
-"""Find data sets below the data root; the embedded toy set is made on first use."""
+"""Find data sets below the data root; generate the built-in toy set on first use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOY = "toy"
 
 
 def data_root(asked: Path | None) -> Path:
-    """The folder that data sets are looked for in: `asked` (--root), else $DETECTRON2_DATASETS, else datasets/."""
+    """The folder that holds the data sets: `asked` (--root), else $DETECTRON2_DATASETS, else datasets/."""
     if asked is not None:
         return asked
     if os.environ.get("DETECTRON2_DATASETS"):
@@ -25,13 +25,13 @@ def data_root(asked: Path | None) -> Path:
 
 
 def is_toy(source: DataSource) -> bool:
-    """Whether the source is part of the embedded set, which is made on first use."""
+    """Whether the source is part of the built-in toy set, which is generated on first use."""
     return source.name.startswith(f"{TOY}_")
 
 
 def make_toy_data(root: Path) -> None:
-    """Make the embedded set below `root` if it is not there."""
-    from idol_core.data.toy.make import is_made, make_toy  # brings numpy
+    """Generate the built-in toy set below `root` unless it is there."""
+    from idol_core.data.toy.make import is_made, make_toy  # imports numpy
 
     if not is_made(root / TOY):
         print(f"making the embedded data set in {root / TOY}", file=sys.stderr)
@@ -39,7 +39,10 @@ def make_toy_data(root: Path) -> None:
 
 
 def find_data(name: str, root: Path) -> DataSource:
-    """A data set by its full name (ovis_train), or by its short one, which means the validation part (ovis@oracle)."""
+    """Find a data set by its full name (ovis_train), or by a short one (ovis@oracle), which means its validation part.
+
+    Raises InvalidInput, suggesting the nearest name.
+    """
     for candidate in (name, f"{name}_val"):
         if find_layout(candidate, root) is not None:
             return DataSource(candidate)

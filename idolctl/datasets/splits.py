@@ -1,4 +1,4 @@
-"""Splits of a labelled set by video (of images by folder): made, written where the catalog finds them, checked."""
+"""Train/val splits of a labelled data set, by video (images: by folder): make, write and check them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LISTS = {"vis": ("videos", "video_id"), "coco": ("images", "image_id")}
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a split: videos (images), and in how many of them each class is."""
+    """Counts of one side of a split: videos (or images), tracks, and the number of videos that contain each class."""
 
     videos: int
     tracks: int
@@ -38,7 +38,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Split:
-    """A split as it is on disk. `digest` is over the ids of both sides."""
+    """A split on disk. `digest` is the SHA-256 of the video ids of both sides."""
 
     name: str
     train: Side
@@ -52,7 +52,7 @@ class Split:
 
 @dataclass(frozen=True)
 class SplitRow:
-    """One line of `idolctl ls splits`: numbers of videos where they are known without reading the files."""
+    """One line of `idolctl ls splits`; numbers of videos are None unless known without reading the annotations."""
 
     name: str
     made: str
@@ -63,7 +63,7 @@ class SplitRow:
 
 
 def split_rows(root: Path) -> list[SplitRow]:
-    """The published split and those made below `root`."""
+    """Rows for the published split and for those made below `root`."""
     place = Path(LAYOUTS["ovis@oracle_val"].annotations[0])
     there = all((root / LAYOUTS[f"ovis@oracle_{side}"].annotations[0]).is_file() for side in SIDES)
     made = "published" if there else "published, not there: idolctl split fetch oracle"
@@ -79,11 +79,11 @@ def split_rows(root: Path) -> list[SplitRow]:
 
 
 def make_split(base: str, split: str, root: Path, *, val_fraction: float, seed: int, group: str = FOLDER) -> Split:
-    """Divide BASE_train into BASE@SPLIT_train and BASE@SPLIT_val. Raises IdolError where BASE_train is not there.
+    """Divide BASE_train into BASE@SPLIT_train and BASE@SPLIT_val. Raises IdolError if BASE_train is not there.
 
-    Images that `group` keeps together go to one side: those of one FOLDER, each alone (NONE), or those in whose names
-    a regular expression finds the same text (its first group, if it has one). The same annotations, fraction, seed and
-    group give the same files.
+    For images, `group` says which of them stay on the same side: those of one folder (FOLDER), none (NONE), or those
+    in whose names a regular expression matches the same text (its first group, if it has one). The result is
+    deterministic: the same annotations, fraction, seed and group give the same files.
     """
     parent = _open(f"{base}_train", root)
     if not parent.has_ground_truth:
@@ -97,7 +97,7 @@ def make_split(base: str, split: str, root: Path, *, val_fraction: float, seed: 
             raise InvalidInput(
                 "all images are one group", where=f"--group {group}", fix="--group none, or an expression"
             )
-        groups, group = None, NONE  # one folder for all tells nothing
+        groups, group = None, NONE  # all images are in one folder: split them one by one
     val = stratify(dict(zip(ids, _classes(parent), strict=True)), val_fraction=val_fraction, seed=seed, groups=groups)
     name = f"{base}@{split}"
     folder = split_folder(root, name)
@@ -121,14 +121,14 @@ def make_split(base: str, split: str, root: Path, *, val_fraction: float, seed: 
 def read_split(name: str, root: Path, *, group: str | None = None) -> Split:
     """Read both sides of NAME (BASE@SPLIT, or any name with NAME_train and NAME_val) and compare them.
 
-    `group`: what the split keeps together, where that is not on disk yet.
+    `group`: how images are kept together (see `make_split`), if split.json is not written yet.
     """
     train, val = (_open(f"{name}_{side}", root) for side in SIDES)
     leaks = _leaks(train, val)
     faults: list[str] = []
     if "@" in name:
         parent = _open(f"{name.partition('@')[0]}_train", root)
-        # A published split may number its videos anew.
+        # A published split may give its videos new ids.
         faults = _strangers(train, val, parent, by_id=f"{name}_train" not in LAYOUTS)
     together, notes = _kept_together(group or _about(split_folder(root, name)).get("group"), train, val)
     leaks += together
@@ -138,7 +138,7 @@ def read_split(name: str, root: Path, *, group: str | None = None) -> Split:
 
 
 def refuse_leaks(split: Split) -> None:
-    """Raise Integrity (exit 4) where a video is on both sides, or a side holds what the whole set does not."""
+    """Raise Integrity (exit 4) if a video is on both sides, or a side has a video that the whole set lacks."""
     where = f"{split.files[0]} and {split.files[1]}"
     if split.leaks:
         what = f"{split.name} leaks: {_told(split.leaks, 'on both sides')}"
@@ -157,7 +157,7 @@ def _open(name: str, root: Path) -> Dataset:
 
 
 def _classes(dataset: Dataset) -> list[set[int]]:
-    """The class indices in each video, crowds left out."""
+    """The class indices in each video, without crowd annotations."""
     index = dataset.index
     found = []
     for first, stop in zip(index.first_track[:-1].tolist(), index.first_track[1:].tolist(), strict=True):
@@ -167,7 +167,7 @@ def _classes(dataset: Dataset) -> list[set[int]]:
 
 
 def _groups(dataset: Dataset, group: str) -> list[str]:
-    """Of each image, what keeps it together with others."""
+    """The group key of each image; images with equal keys stay on the same side."""
     names = [dataset.frame_name(row, 0).replace("\\", "/") for row in range(len(dataset.videos))]
     if group == FOLDER:
         return [name.rpartition("/")[0] for name in names]
@@ -187,7 +187,10 @@ def _groups(dataset: Dataset, group: str) -> list[str]:
 
 
 def _kept_together(group: str | None, train: Dataset, val: Dataset) -> tuple[list[str], list[str]]:
-    """Of images: leaks, groups that are on both sides though the split keeps them together; and notes, such folders."""
+    """Leaks and notes of a split of images.
+
+    A group on both sides is a leak if the split keeps groups together; otherwise folders on both sides are noted.
+    """
     if train.kind != "coco":
         return [], []
     by = FOLDER if group in (None, NONE) else str(group)
@@ -199,7 +202,7 @@ def _kept_together(group: str | None, train: Dataset, val: Dataset) -> tuple[lis
 
 
 def _about(folder: Path) -> dict[str, Any]:
-    """split.json of a split made here; empty where there is none or it can't be read."""
+    """Content of the split's split.json; empty if there is none or it can't be read."""
     try:
         content = json.loads((folder / "split.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -210,7 +213,7 @@ def _about(folder: Path) -> dict[str, Any]:
 def _write_sides(
     document: JsonStream, annotations: Iterator[Any], kind: str, val: set[int], files: tuple[Path, Path]
 ) -> None:
-    """Both annotation files, one annotation at a time."""
+    """Write both annotation files, one annotation at a time."""
     entries, key = _LISTS[kind]
     with open(files[0], "w", encoding="utf-8") as train_out, open(files[1], "w", encoding="utf-8") as val_out:
         outs, written = (train_out, val_out), [0, 0]
@@ -242,14 +245,14 @@ def _first_frame(dataset: Dataset, row: int) -> str:
 
 
 def _leaks(train: Dataset, val: Dataset) -> list[str]:
-    """Videos with a frame file that is on both sides."""
+    """Validation videos with a frame file that is in the training side too."""
     seen = {name for video in train.videos for name in video.file_names}
     leaking = [video for video in val.videos if not seen.isdisjoint(video.file_names)]
     return [f"video {video.id} ({Path(video.file_names[0]).parent.name})" for video in leaking]
 
 
 def _strangers(train: Dataset, val: Dataset, parent: Dataset, *, by_id: bool) -> list[str]:
-    """Videos of either side that the whole set lacks, by their frames and, if asked, by id too."""
+    """Videos of either side that the whole set lacks, compared by first frame and, with `by_id`, by id too."""
     known = {_first_frame(parent, row): video.id for row, video in enumerate(parent.videos)}
     found = []
     for side in (train, val):

@@ -1,1 +1,1 @@
-"""`idolctl eval`: what to score, on what, and the tables it prints."""
+"""`idolctl eval`: resolve weights and data, infer, score, print tables."""

@@ -1,4 +1,4 @@
-"""One evaluation from request to figures."""
+"""Run one evaluation: resolve weights and data, infer, score."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class EvalRequest:
     settings: tuple[str, ...]
     device: str | None
     extras: Extras = NOTHING_MORE
-    classes_map: tuple[str, ...] = ()  # "person=human": a class of the weights, and its name in the data set
-    precision: Precision | None = None  # None: that of the stage's own evaluation
+    classes_map: tuple[str, ...] = ()  # "person=human": class name in the weights = in the data set
+    precision: Precision | None = None  # None: the precision in the stage's settings (evaluation_precision)
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """One target on one data set; `scores` is None where that has no ground truth."""
+    """Result of one target on one data set; `scores` is None if the set has no ground truth."""
 
     name: str
     data: str
@@ -47,12 +47,12 @@ class EvalResult:
     results: Path
     scores: Scores | None
     dataset: Dataset
-    video: bool  # whether the results are tracks of videos, or instances of images
+    video: bool  # True: results are tracks of videos; False: instances of images
     published: dict[str, Figures] = field(default_factory=dict)
-    classes: tuple[str, ...] = ()  # of the data set
+    classes: tuple[str, ...] = ()  # class names of the data set
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready, the main figures first (null without ground truth)."""
+        """The result as JSON-serialisable data, main metrics first (null without ground truth)."""
         scores = self.scores.as_dict() if self.scores else dict.fromkeys(METRICS)
         names = {"name": self.name, "data": self.data, "results": str(self.results)}
         return {**scores, **names, "published": self.published}
@@ -60,7 +60,7 @@ class EvalResult:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Figures of each combination of settings, and which has the best AP."""
+    """Metrics of each combination of settings; `best` is the index of the one with the highest AP."""
 
     data: str
     settings: list[dict[str, str]]
@@ -70,7 +70,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class OracleRows:
-    """Figures under "normal", "clip" and "frame"."""
+    """Metrics of normal tracking and of the clip and frame oracles, under "normal", "clip" and "frame"."""
 
     data: str
     rows: dict[str, Figures]
@@ -82,7 +82,7 @@ class _Subject:
     source: DataSource
     dataset: Dataset
     variants: list[Variant]
-    video: bool  # tracks of videos, or instances of images
+    video: bool  # True: tracks of videos; False: instances of images
     precision: Precision
 
     @property
@@ -95,7 +95,7 @@ class _Subject:
 
 
 def evaluate(name: str, asked: EvalRequest) -> EvalResult:
-    """Infer (unless the run's own results answer the question) and score. Results stay on disk."""
+    """Infer, unless the run has already written these very results, and score. Results stay on disk."""
     subject = _subject(name, asked)
     if len(subject.variants) > 1:
         raise InvalidInput("several values of a setting go with one target", where="--set", fix=f"name only {name}")
@@ -123,7 +123,7 @@ def evaluate(name: str, asked: EvalRequest) -> EvalResult:
 
 
 def evaluate_sweep(name: str, asked: EvalRequest) -> Sweep | None:
-    """Figures of every combination of several values; None where no setting has several."""
+    """Metrics of every combination of settings with several values (KEY=A,B); None if no setting has several."""
     if not any("," in text for text in asked.settings):
         return None
     subject = _subject(name, asked)
@@ -139,7 +139,7 @@ def evaluate_sweep(name: str, asked: EvalRequest) -> Sweep | None:
 
 
 def evaluate_oracle(name: str, asked: EvalRequest, *, clip_length: int) -> OracleRows:
-    """Normal tracking and both oracles (paper section 3), from the same detections."""
+    """Score normal tracking and both oracles (paper section 3) on the same detections."""
     subject = _subject(name, asked)
     if len(subject.variants) > 1:
         raise InvalidInput("--oracle goes with one value of each setting", where="--set", fix="give one value")
@@ -153,7 +153,10 @@ def evaluate_oracle(name: str, asked: EvalRequest, *, clip_length: int) -> Oracl
 
 
 def mean_of(found: Sequence[EvalResult]) -> tuple[Figures, Figures]:
-    """Mean and standard deviation over targets that were scored on the same data."""
+    """Mean and standard deviation of each metric over several targets.
+
+    Raises InvalidInput if they were scored on different data or classes.
+    """
     data = {one.data for one in found}
     if len(data) > 1:
         what = f"the runs are scored on different data: {', '.join(sorted(data))}"
@@ -179,7 +182,7 @@ def _subject(name: str, asked: EvalRequest) -> _Subject:
 
 
 def _own_results(subject: _Subject, asked: EvalRequest) -> Path | None:
-    """The results that the run itself wrote, where they are what is asked for."""
+    """The results file that the run itself wrote, if it has the requested data, settings and precision; else None."""
     stage = subject.target.stage
     if stage is None or asked.settings or subject.source != subject.target.config.data.val:
         return None
@@ -190,7 +193,7 @@ def _own_results(subject: _Subject, asked: EvalRequest) -> Path | None:
 
 
 def _by_name(subject: _Subject, asked: EvalRequest) -> _Subject:
-    """The subject with the data set's classes in the order of the weights'."""
+    """The subject with the data set's classes reordered to match the weights."""
     return replace(subject, dataset=infer.in_order_of(subject.target, subject.dataset, asked.classes_map))
 
 

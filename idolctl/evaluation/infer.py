@@ -1,4 +1,4 @@
-"""Results of weights on a data set: from kept detections where there are any, else from the network. Brings torch."""
+"""Run weights on a data set, or reuse detections saved on disk by an earlier evaluation. Imports torch."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Results = list[dict[str, Any]]
 
 
 def in_order_of(target: Target, dataset: Dataset, pairs: Sequence[str]) -> Dataset:
-    """The data set with its classes in the order of the weights', matched by name.
+    """The data set with its classes reordered to match the weights, by name.
 
-    `pairs` (`person=human`) say which names stand for each other, besides those of the settings that the weights were
-    trained with. Weights without names are taken to be in the data set's order, with a warning. Raises InvalidInput
-    where the classes are not the same.
+    `pairs` (`person=human`) name classes that are the same, in addition to `classes_map` in the settings that the
+    weights were trained with. Weights without class names are assumed to use the data set's order, with a warning.
+    Raises InvalidInput if the classes differ, Integrity if the weights name another number of classes than they have.
     """
     known, where = target.config.model.num_classes, str(dataset.source)
     same = parse_same(target.config.data.classes_map) | parse_same(pairs)
@@ -50,7 +50,7 @@ def in_order_of(target: Target, dataset: Dataset, pairs: Sequence[str]) -> Datas
 def track(
     target: Target, dataset: Dataset, configs: Sequence[StageConfig], device: str | None, precision: Precision
 ) -> list[Results]:
-    """Whole-video results under each of the configurations; the network runs once for all that see the same."""
+    """Whole-video results for each configuration; those that differ in tracking alone share one run of the network."""
     configure_threads()
     from idol_core.tracking.records import track_record
 
@@ -76,7 +76,7 @@ def oracles(
     *,
     clip_length: int,
 ) -> dict[str, Results]:
-    """Results under "normal", "clip" and "frame"."""
+    """Results of normal tracking and of the clip and frame oracles, under "normal", "clip" and "frame"."""
     configure_threads()
     from idol_core.inference.oracle import oracle_results
 
@@ -85,7 +85,7 @@ def oracles(
 
 
 def images(target: Target, dataset: Dataset, config: StageConfig, device: str | None, precision: Precision) -> Results:
-    """Instances of every image (of a video set: of every frame)."""
+    """Predict the instances of every image (of a video set: of every frame)."""
     configure_threads()
     from idol_core.data.images import as_images
     from idol_core.inference.datasets import infer_images
@@ -105,7 +105,7 @@ def _records(
     folder = target.folder / "detections" / _key(target, dataset, config, precision)
 
     def make() -> VideoSegmenter:
-        with contextlib.suppress(OSError):  # a full disk is told where the detections themselves are written
+        with contextlib.suppress(OSError):  # a full disk is reported when the detections are written
             write_json(folder / "about.json", _made_from(target, dataset, config, precision))
         return VideoSegmenter(
             _model(target, config), tracker=config.tracker, input=config.input, classes=dataset.category_names,
@@ -120,8 +120,8 @@ def _model(target: Target, config: StageConfig) -> Any:
     from idol_core.weights import load_weights
 
     try:
-        state = load_weights(target.weights, config.model)  # checks them before anything of that size is built
-    except InvalidInput as error:  # nobody gave these sizes: the file itself says so, or its run does
+        state = load_weights(target.weights, config.model)  # checks sizes before the model is allocated
+    except InvalidInput as error:  # the sizes come from the file or its run, not from user input
         raise Integrity(error.what, where=error.where, fix="fetch or train the weights again") from error
     model = build_model(config.model)
     model.load_state_dict(state)
@@ -135,7 +135,7 @@ def _device() -> str:
 
 
 def _made_from(target: Target, dataset: Dataset, config: StageConfig, precision: Precision) -> dict[str, Any]:
-    """What detections depend on: all that comes before tracking."""
+    """Everything that detections depend on (all inputs before tracking); hashed, it is the key of saved detections."""
     hashes = FileHashes()
     return {
         "weights": hashes.of(target.weights),
@@ -154,5 +154,5 @@ def _key(target: Target, dataset: Dataset, config: StageConfig, precision: Preci
 
 
 def results_folder(target: Target, data: str) -> Path:
-    """Where the files of an evaluation go."""
+    """The folder that an evaluation writes its files to."""
     return target.folder / "eval" / (data.replace("/", "_") or "data")

@@ -1,4 +1,4 @@
-"""Scores as people read them."""
+"""Format scores as text tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SIZES = ("APs", "APm", "APl")
 
 
 def score_report(scores: Scores, name: str, published: Mapping[str, Figures]) -> str:
-    """Main figures with the published ones below, sizes, classes, and what else was asked for."""
+    """Table of the main metrics with published ones below, then AP by size, by class, and any extras requested."""
     rows = [(name, *_cells(scores.stats, (*METRICS, *_SIZES)))]
     rows += [(f"{entry} (published)", *_cells(figures, (*METRICS, *_SIZES))) for entry, figures in published.items()]
     parts = [table(("", *METRICS, *_SIZES), rows)]
@@ -33,25 +33,25 @@ def score_report(scores: Scores, name: str, published: Mapping[str, Figures]) ->
 
 
 def rows_report(first: str, rows: Sequence[tuple[str, Figures]]) -> str:
-    """A line for each set of figures."""
+    """Table with one line per set of metrics; `first` is the header of its names."""
     return table((first, *METRICS), [(name, *_cells(figures, METRICS)) for name, figures in rows])
 
 
 def identity_rows(rows: Sequence[tuple[str, Mapping[str, float | None]]]) -> str:
-    """A line for each set of identity metrics."""
+    """Table with one line per set of identity metrics."""
     cells = [(name, *_cells(figures, IDENTITY_METRICS)) for name, figures in rows]
     return table(("identity", *IDENTITY_METRICS), cells)
 
 
 def error_rows(found: Sequence[tuple[str, ErrorTable]]) -> str:
-    """What mending each kind of error would give in AP, a column for each of several results."""
+    """Table of the AP gained if each kind of error were fixed, one column per result."""
     names, tables = zip(*found, strict=True)
     cells = [(kind, *(gain(one.kinds[kind].ap, one.ap) for one in tables)) for kind in tables[0].kinds]
     return table(("AP gained by mending", *names), cells) + f"\n{ERRORS_OVERLAP}"
 
 
 def sweep_report(settings: Sequence[Mapping[str, str]], figures: Sequence[Figures], best: int) -> str:
-    """A line for each combination of settings, the best one marked."""
+    """Table with one line per combination of settings, the best one marked."""
     names = list(settings[0])
     rows = [
         (*chosen.values(), *_cells(found, METRICS), "best" if place == best else "")

@@ -1,4 +1,4 @@
-"""Results against ground truth, as figures on 0..100. No torch."""
+"""Score results against ground truth; metrics are in 0..100. Doesn't import torch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from idol_core.evaluation.track_errors import match_scenes, track_error_table
 from idol_core.evaluation.video_ap import score as vis_scores
 from idolctl.terminal.progress import transfer
 
-Figures = dict[str, float | None]  # 0..100; None where no ground truth defines one
+Figures = dict[str, float | None]  # metric -> 0..100; None if no ground truth defines it
 Results = Path | list[dict[str, Any]]
 ERRORS_OVERLAP = (
     "Kinds of errors overlap: mending one changes what the others cost, so the gains don't add up to what is missing."
@@ -34,7 +34,7 @@ ERRORS_OVERLAP = (
 
 @dataclass(frozen=True)
 class VideoRow:
-    """One video: its scores, how often an object changed its track, in how many of its frames it had one."""
+    """One video: scores, identity switches, object frames (`visible`) and those with a track (`covered`)."""
 
     id: int
     AP: float | None
@@ -47,13 +47,13 @@ class VideoRow:
 
 @dataclass(frozen=True)
 class Extras:
-    """What is computed besides AP."""
+    """What to compute besides AP."""
 
     occlusion: bool = False  # AP of OVIS's occlusion groups
     per_video: bool = False  # AP and identity switches of every video
-    errors: bool = False  # why AP is lost
+    errors: bool = False  # AP lost to each kind of error
     identity: bool = False  # HOTA, IDF1, MOTA
-    threshold: float = 0.0  # lowest score of tracks, for identity; 0: all
+    threshold: float = 0.0  # identity metrics use tracks with at least this score; 0: all
 
 
 NOTHING_MORE = Extras()
@@ -61,7 +61,7 @@ NOTHING_MORE = Extras()
 
 @dataclass(frozen=True)
 class Identity:
-    """Identity metrics (IDENTITY_METRICS) of tracks that score `threshold` and more."""
+    """Identity metrics (IDENTITY_METRICS) of tracks with a score of at least `threshold`."""
 
     threshold: float
     combined: dict[str, float]  # over all detections, whatever their class
@@ -69,14 +69,14 @@ class Identity:
     per_class: dict[str, dict[str, float]]
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready, the combined figures first."""
+        """The metrics as JSON-serialisable data, the combined ones first."""
         rest = {"class_average": self.class_average, "per_class": self.per_class}
         return {**self.combined, "threshold": self.threshold, **rest}
 
 
 @dataclass(frozen=True)
 class Scores:
-    """All that is known of one set of results."""
+    """All scores of one set of results."""
 
     stats: Figures
     per_class: dict[str, Figures]
@@ -87,7 +87,7 @@ class Scores:
     empty: bool = False  # there were no results to score
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready, the main figures first."""
+        """The scores as JSON-serialisable data, the main metrics first."""
         rest: dict[str, Any] = {"occlusion": self.occlusion} if self.occlusion else {}
         rest |= {"per_video": [asdict(row) for row in self.per_video]} if self.per_video else {}
         rest |= {"errors": errors_as_dict(self.errors)} if self.errors else {}
@@ -98,7 +98,7 @@ class Scores:
 def score_files(annotations: Path, results: Results, extras: Extras = NOTHING_MORE) -> Scores:
     """Score results in YouTube-VIS or COCO format, whichever the annotation file is in.
 
-    Raises Missing and Integrity as `evaluate_vis`; InvalidInput where images are asked for what only videos have.
+    Raises Missing and Integrity as `evaluate_vis`; InvalidInput for extras that only videos have, on images.
     """
     kind, where = annotation_kind(annotations), str(annotations)
     if kind == "coco":
@@ -110,7 +110,7 @@ def score_files(annotations: Path, results: Results, extras: Extras = NOTHING_MO
 
 
 def score_dataset(dataset: Dataset, results: Results, extras: Extras = NOTHING_MORE, *, video: bool) -> Scores:
-    """Score results of a data set; of a video set, `video` tells tracks from instances of its single frames."""
+    """Score results on a data set. `video` False: the results are instances of images, or of a video set's frames."""
     where = str(dataset.source)
     if video:
         return score_videos(dataset.index, results, extras, where=where)
@@ -118,7 +118,7 @@ def score_dataset(dataset: Dataset, results: Results, extras: Extras = NOTHING_M
 
 
 def score_videos(index: AnnotationIndex, results: Results, extras: Extras, *, where: str) -> Scores:
-    """Video AP, and what else is asked for. `where` names the annotations in errors."""
+    """Compute video AP and the extras. `where` names the annotations in errors."""
     comparison = compare(index, results, where=where)
     found = vis_scores(comparison)
     groups = occlusion_scores(comparison, where=where) if extras.occlusion else {}
@@ -139,7 +139,7 @@ def score_videos(index: AnnotationIndex, results: Results, extras: Extras, *, wh
 
 
 def score_images(index: AnnotationIndex, results: Results, extras: Extras, *, where: str) -> Scores:
-    """Mask AP of images. Raises InvalidInput where they are asked for what only videos have."""
+    """Compute mask AP of images. Raises InvalidInput for extras that only videos have."""
     _refuse_of_images(extras, where)
     found = evaluate_coco(index, results, where=where)
     errors = evaluate_image_errors(index, results, where=where) if extras.errors else None
@@ -153,7 +153,7 @@ def _refuse_of_images(extras: Extras, where: str) -> None:
 
 
 def mean_and_spread(rows: Sequence[Figures]) -> tuple[Figures, Figures]:
-    """Mean and sample standard deviation of each figure that all rows have."""
+    """Mean and sample standard deviation of each metric that all rows have."""
     mean: Figures = {}
     spread: Figures = {}
     for name in rows[0]:
@@ -165,7 +165,7 @@ def mean_and_spread(rows: Sequence[Figures]) -> tuple[Figures, Figures]:
 
 
 def errors_as_dict(errors: ErrorTable) -> dict[str, Any]:
-    """JSON-ready: AP as it is, and of each kind its count, AP with it mended and the gain."""
+    """The table as JSON-serialisable data: AP, and per kind of error its count, the AP with it fixed and the gain."""
 
     def mended(kind: Mended) -> dict[str, Any]:
         gains = {"dAP": gain(kind.ap, errors.ap), "dAP50": gain(kind.ap50, errors.ap50)}
@@ -176,14 +176,14 @@ def errors_as_dict(errors: ErrorTable) -> dict[str, Any]:
 
 
 def gain(after: float | None, before: float | None) -> float | None:
-    """The difference, where both are defined."""
+    """`after` - `before`; None if either is None."""
     return None if after is None or before is None else after - before
 
 
 def _errors_and_identity(
     index: AnnotationIndex, results: Results, extras: Extras, *, where: str
 ) -> tuple[ErrorTable | None, Identity | None]:
-    """Of tracks, where they are asked for."""
+    """Error table and identity metrics of tracks; None for what `extras` does not request."""
     if not (extras.errors or extras.identity):
         return None, None
     scenes = read_scenes(index, results, where=where)
@@ -194,7 +194,7 @@ def _errors_and_identity(
 
 
 def identity_of(scenes: Scenes, threshold: float) -> Identity:
-    """Identity metrics of tracks that score `threshold` and more."""
+    """Compute the identity metrics of tracks with a score of at least `threshold`."""
     from idol_core.evaluation.identity import identity_scores  # scipy
 
     found = identity_scores(scenes, threshold=threshold)

@@ -22,8 +22,11 @@ from idolctl.zoo.metadata import class_names_of
 
 @dataclass(frozen=True)
 class Target:
-    """Weights and the settings they are used with. `stage` is the folder they were trained in, `folder` takes files;
-    `classes` are the names of their classes by index, None where they do not say."""
+    """Weights to evaluate, with their settings.
+
+    `stage` is the folder of the stage whose final weights these are (None for others), `folder` the one for new files;
+    `classes` are class names by class index, None if unknown.
+    """
 
     name: str
     weights: Path
@@ -35,17 +38,17 @@ class Target:
 
 
 def find_target(name: str, runs: Path, *, data: str | None) -> Target:
-    """Look for a run of that name or folder, then for a checkpoint or weights file, then in the zoo.
+    """Look for a run (or stage) of that name or folder, then for a checkpoint or weights file, then in the zoo.
 
-    Weights that don't say how they were made take the settings of the recipe that `data` names.
+    For weights without a recipe in their metadata, the settings are those of the recipe that `data` names.
 
-    Raises InvalidInput for an unknown name, Missing where weights are not there or a run has no finished stage.
+    Raises InvalidInput for an unknown name, Missing if the weights are not there or no stage of a run has any.
     """
     path = Path(name)
     if (path / "stage.json").is_file():
         return _of_stage(name, stage_in(path))
     if any((runs / name).glob("*/stage.json")) or any(path.glob("*/stage.json")):
-        if any(entry.name == name for entry in load_zoo().weights):  # RECIPE-BACKBONE is a name of both
+        if any(entry.name == name for entry in load_zoo().weights):  # RECIPE-BACKBONE can name a run and zoo weights
             files = f"{cache_folder()}/weights/{name}.*"
             say(f"{name} is the run {find_run(name, runs)} here; the zoo's weights of that name are {files}")
         return _of_run(name, find_run(name, runs))
@@ -63,7 +66,7 @@ def find_target(name: str, runs: Path, *, data: str | None) -> Target:
 
 
 def published_scores(target: Target, data: str) -> dict[str, dict[str, float]]:
-    """Published figures that may stand beside those of `target`, by name in the zoo: same data, recipe and backbone."""
+    """Published metrics that are comparable with `target` (same data, recipe and backbone), by name in the zoo."""
     config = target.config
     found = {}
     for entry in load_zoo().weights:
@@ -74,7 +77,7 @@ def published_scores(target: Target, data: str) -> dict[str, dict[str, float]]:
 
 
 def _of_run(name: str, run: Path) -> Target:
-    """The newest finished stage of the highest step."""
+    """Target of a run: the newest stage with weights of the highest step that has any."""
     stages = stages_of(run)
     ready = [s for s in stages if s.state.has_weights]
     if not ready:
@@ -94,7 +97,7 @@ def _of_stage(name: str, stage: FoundStage) -> Target:
 
 
 def _of_checkpoint(name: str, path: Path) -> Target:
-    """Weights in the middle of a stage, under its settings. The results of the stage are not theirs."""
+    """Target of a checkpoint from the middle of a stage, with the stage's settings but not its results."""
     folder = path.parents[1]
     order, into = stage_in(folder).order, folder / "eval" / path.stem
     return Target(name, path, order.config(), into, None, order.root, stage_classes(folder))
@@ -129,8 +132,8 @@ def _of_zoo(entry: ZooEntry, runs: Path) -> Target:
 
 
 def _fitted(recipe: str, path: Path) -> StageConfig:
-    """The recipe's settings around the network that the tensors show."""
-    from idol_core.weights import open_weights  # brings torch
+    """The recipe's settings, with the network's sizes read from the tensors."""
+    from idol_core.weights import open_weights  # imports torch
     from idol_core.weights.infer_config import infer_config
     from idol_core.weights.published import is_published, rename_published
 

@@ -1,4 +1,4 @@
-"""Settings that `idolctl eval` tries: one configuration for each combination of `--set KEY=A,B`."""
+"""Expand `--set KEY=A,B` of `idolctl eval`: one configuration per combination of values."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from idolctl.config.overrides import settings_document
 from idolctl.config.schema import Path, Value, overlay, validated
 from idolctl.errors import raise_all
 
-ALLOWED = ("tracker.", "input.test_")  # what acts after training
+ALLOWED = ("tracker.", "input.test_")  # settings that act after training
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One configuration, and the values that tell it from the others."""
+    """One configuration, and the settings that were set in it."""
 
     settings: dict[str, str]
     config: StageConfig
 
 
 def variants(config: StageConfig, assignments: Sequence[str]) -> list[Variant]:
-    """All combinations of the values given; one variant without any. Raises Mistakes (exit 2)."""
+    """All combinations of the given values; without any, the one configuration as it is. Raises Mistakes (exit 2)."""
     mistakes: list[IdolError] = []
     choices: dict[str, list[str]] = {}
     for text in assignments:

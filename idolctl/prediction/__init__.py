@@ -1,1 +1,1 @@
-"""`idolctl predict`: sources of frames in, files of tracks out."""
+"""`idolctl predict`: read clips, track objects, write results, tables and pictures."""

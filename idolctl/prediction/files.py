@@ -1,4 +1,4 @@
-"""Write the tracks of a clip: a results file and a CSV table per track."""
+"""Write the tracks of a clip to a results file and to one CSV table per track."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Frame = NDArray[np.uint8]
 class ResultsFile:
     """A YouTube-VIS results file being written, one track at a time.
 
-    Beside the format's own fields an entry has `track` (the id) and `category` (the class's name).
+    Besides the fields of the format, an entry has `track` (the id) and `category` (the class name).
     """
 
     def __init__(self, file: IO[str]) -> None:
@@ -32,7 +32,7 @@ class ResultsFile:
     def add(
         self, found: Iterable[ReportedTrack], tracks: VideoTracks, *, video_id: int, category_ids: Sequence[int]
     ) -> None:
-        """Write the tracks of a video; `category_ids` has the data set's id of each class index."""
+        """Write the tracks of a video; `category_ids` maps class index to the data set's category id."""
         for one in found:
             entry = {
                 "video_id": video_id,
@@ -51,7 +51,7 @@ class ResultsFile:
 
 @contextmanager
 def results_file(path: Path) -> Iterator[ResultsFile]:
-    """A results file that appears when all is written, or not at all."""
+    """Open a results file for writing; it appears only once all is written."""
     with write_aside(path) as aside, open(aside, "w", encoding="utf-8") as file:
         results = ResultsFile(file)
         yield results
@@ -59,7 +59,7 @@ def results_file(path: Path) -> Iterator[ResultsFile]:
 
 
 def write_tables(folder: Path, found: Iterable[ReportedTrack], tracks: VideoTracks, *, times: Sequence[float]) -> int:
-    """Write `track-ID-CLASS.csv` for every track, and remove those of an earlier time; returns how many there are.
+    """Write `track-ID-CLASS.csv` for every track and remove those of an earlier run; return the number of tracks.
 
     A row is a frame in which the track is present: its index from 0, its time, the track's class and score, the tight
     box of the mask (x0, y0, x1, y1 in pixels, half-open) and the mask's area in pixels.

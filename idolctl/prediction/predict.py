@@ -1,8 +1,8 @@
-"""Clips in, files out. Frames are read twice: to find the tracks, then, their classes known, to draw them.
+"""Track clips and write the results. Frames are read twice: to track, then, once the classes are known, to draw.
 
-Reading, the network, tracking with the encoding of masks, drawing and the encoding of video have a thread each: a frame
-is read, the one before it in the network, and that before it encoded; a clip's files are written while the next clip
-is tracked.
+Reading, the network, tracking (with mask encoding), drawing and video encoding run in a thread each, as a pipeline:
+while one frame is read, the one before it is in the network and the one before that is encoded. A clip's files are
+written while the next clip is tracked.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from idolctl.prediction.files import results_file, write_tables
 from idolctl.prediction.sources import Sources
 from idolctl.terminal.progress import ProgressLine, say
 
-_SHOWN = 10  # numbers of damaged frames in a warning
-_OF_THE_SOURCE = (Integrity, InvalidInput, Missing)  # errors that the other clips of a command outlive
+_SHOWN = 10  # most frame numbers in a warning about damaged frames
+_OF_THE_SOURCE = (Integrity, InvalidInput, Missing)  # errors of one clip, after which the other clips go on
 
 
 class Save(StrEnum):
-    """What can be written."""
+    """Kinds of output: overlay video, results.json, contact sheet, CSV tables."""
 
     mp4 = "mp4"
     json = "json"
@@ -46,23 +46,23 @@ class Save(StrEnum):
 
 @dataclass
 class Predicted:
-    """What came of it."""
+    """Summary of a prediction: counts, time, files, damaged frames, errors."""
 
     frames: int = 0
     tracks: int = 0
-    seconds: float = 0.0  # of reading and tracking, without drawing
+    seconds: float = 0.0  # for reading and tracking, without drawing
     files: list[Path] = field(default_factory=list)
-    damage: dict[str, list[Damage]] = field(default_factory=dict)  # by name of the clip
-    failed: list[IdolError] = field(default_factory=list)  # of clips of which nothing, or not all, was written
+    damage: dict[str, list[Damage]] = field(default_factory=dict)  # by clip name
+    failed: list[IdolError] = field(default_factory=list)  # errors of clips that were not, or not completely, written
 
 
 class _Seen(NamedTuple):
-    """What was found out about a clip while its frames were tracked."""
+    """Result of tracking one clip."""
 
     tracks: VideoTracks
     times: list[float]  # of every frame, seconds since the first
     damage: list[Damage]
-    seconds: float  # that it took
+    seconds: float  # for reading and tracking
 
 
 def predict(
@@ -74,13 +74,14 @@ def predict(
     threshold: float,
     classes_map: Sequence[str] = (),
 ) -> Predicted:
-    """Track every clip and write what is asked for into `out`, for several clips the pictures in a folder of each.
+    """Track every clip and write the outputs in `save` to `out`.
 
-    Results of a data set have its category ids, found by the names of the classes; `classes_map` (`person=human`) says
-    which names of the weights stand for which of the set. Results of other clips number the classes from 1.
+    With several clips, each has a folder of its own in `out`; results.json covers all of them. On a data set,
+    results.json has the set's category ids, matched by class name; `classes_map` (`person=human`) maps names of the
+    weights to those of the set. For other clips, classes are numbered from 1.
 
-    Every file appears whole or not at all; results.json, which is of all clips, appears last. Of several clips one that
-    can't be read is left out and its error kept; what was wrong with the only one, or with all, is raised.
+    Files appear complete or not at all, results.json last. If one of several clips can't be read, it is skipped and
+    its error kept in the summary; if all fail (or the only one), the errors are raised.
     """
     done = Predicted(failed=list(sources.failed))
     ids: Sequence[int] = range(1, len(segmenter.classes) + 1)
@@ -116,7 +117,7 @@ def predict(
 
 
 def _ids_of(classes: Sequence[str], dataset: Dataset, pairs: Sequence[str]) -> list[int]:
-    """The data set's category id of each class of the weights. Raises InvalidInput where they are not the same."""
+    """The data set's category id of each class of the weights. Raises InvalidInput if their classes differ."""
     where = str(dataset.source)
     if not pairs and tuple(classes) == numbered(len(dataset.category_ids)) != tuple(dataset.category_names):
         say("warning: the weights do not name their classes; they are taken to be in the order of the data set")
@@ -130,7 +131,7 @@ def _ids_of(classes: Sequence[str], dataset: Dataset, pairs: Sequence[str]) -> l
 
 
 def _track(segmenter: VideoSegmenter, clip: Clip, writing: Background, *, live: bool) -> _Seen:
-    """The tracks of a clip. Raises what `writing` raised meanwhile."""
+    """Track a clip. Errors of the background job `writing` are raised here too."""
     video = segmenter.start(keep=True)
     batch = 1 if live else segmenter.tracker.batch_frames
     times: list[float] = []
@@ -150,14 +151,14 @@ def _track(segmenter: VideoSegmenter, clip: Clip, writing: Background, *, live: 
 
 
 def _pixels(frames: Iterator[TimedFrame], times: list[float]) -> Iterator[Frame]:
-    """The frames without their times, which are appended to `times`."""
+    """Yield the pixels of each frame and append its time to `times`."""
     for frame in frames:
         times.append(frame.seconds)
         yield frame.pixels
 
 
 def _warn(clip: Clip, seen: _Seen) -> None:
-    """A line on stderr for each kind of damage, with the numbers of the frames."""
+    """Print a warning to stderr for each kind of damage, with the frame numbers."""
     by_kind: dict[str, list[Damage]] = {}
     for damage in seen.damage:
         by_kind.setdefault(damage.what.partition(":")[0], []).append(damage)
@@ -170,7 +171,7 @@ def _warn(clip: Clip, seen: _Seen) -> None:
 def _write(
     clip: Clip, found: Sequence[ReportedTrack], seen: _Seen, folder: Path, save: frozenset[Save], *, shown: bool
 ) -> Task:
-    """Write the tables, the overlay video and the contact sheet; both pictures come from one reading of the frames."""
+    """Write the tables, the overlay video and the contact sheet; one pass over the frames serves both."""
     tracks, times = seen.tracks, seen.times
     if Save.csv in save:
         write_tables(folder / "tracks", found, tracks, times=times)
@@ -192,7 +193,7 @@ def _write(
 
 
 def _outlived(work: Task, failed: list[IdolError]) -> Task:
-    """The same work; an error of its frames ends it alone and is appended to `failed`."""
+    """Run `work`; an error in its clip ends only this job and is appended to `failed`."""
     try:
         yield from work
     except _OF_THE_SOURCE as error:

@@ -1,4 +1,4 @@
-"""What SOURCE names: a video, image files, the videos of a data set, a camera."""
+"""Resolve SOURCE of `idolctl predict`: a video, image files, a data set of videos or a camera."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ CAMERA = "camera:"
 
 @dataclass(frozen=True)
 class Sources:
-    """Clips under one name, the data set that they are of if there is one, and errors of clips that can't be opened."""
+    """The clips that SOURCE names, their data set if they have one, and errors of clips that can't be opened."""
 
     name: str
     clips: Sequence[Clip]
     dataset: Dataset | None = None
-    live: bool = False  # a camera: the clip has no end of its own
+    live: bool = False  # a camera: a clip of unknown length
     failed: Sequence[IdolError] = ()
 
     @property
     def single(self) -> bool:
-        """Whether no more than one clip was asked for."""
+        """Whether SOURCE names exactly one clip, readable or not."""
         return len(self.clips) + len(self.failed) == 1
 
 
@@ -50,12 +50,12 @@ def find_sources(
     """Look for a file, a folder, a camera, a glob and a data set of that name, in this order.
 
     Args:
-        recording: where a camera's frames are kept while they are needed.
-        stop: asked after each of a camera's frames.
-        rate: frames a second of image files.
+        recording: where a camera's frames are stored while they are needed.
+        stop: called after each camera frame; True ends the clip.
+        rate: frames per second of image files.
 
-    Raises InvalidInput for a camera without a number and for a rate of what has times of its own, Missing where there
-    is no such thing, Integrity for a file that can't be read.
+    Raises InvalidInput for a camera without a number and for a `rate` with a video or camera (they have their own
+    timing), Missing if nothing of that name exists, Integrity for a file that can't be read.
     """
     path = Path(source).expanduser()
     if path.is_file():
@@ -107,7 +107,7 @@ def _folder(path: Path, rate: float | None) -> Clip:
 
 
 def _glob(pattern: str, rate: float | None) -> Sources:
-    """Image files are the frames of one clip, other files clips of their own."""
+    """Clips that match a pattern: image files are the frames of one clip, any other file is a clip."""
     matches = map(Path, glob.glob(str(Path(pattern).expanduser()), recursive=True))  # noqa: PTH207  (absolute ones too)
     found = in_order(path for path in matches if path.is_file())
     if not found:
@@ -133,7 +133,7 @@ def _glob(pattern: str, rate: float | None) -> Sources:
 
 
 def _named_apart(clips: Sequence[Clip]) -> list[Clip]:
-    """The clips, the number added to a name that several have."""
+    """The clips with unique names: the clip's id is appended to a name that several have."""
     often = Counter(clip.name for clip in clips)
     taken = {name for name, times in often.items() if times == 1}
     apart = []

@@ -1,4 +1,4 @@
-"""The weights that a prediction is made with."""
+"""Find the weights for `idolctl predict` and build the network from them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def check_weights(name: str) -> Path:
-    """Where the weights lie. Torch is not needed to find that out.
+    """Path of a weights file or of zoo weights in the cache. Doesn't import torch.
 
-    Raises InvalidInput (with the nearest name) for a name that the zoo doesn't know either or a backbone's, Missing
-    with the fetch command for one that is not in the cache, Missing for a path that leads nowhere, Integrity for a file
-    whose recipe can't work.
+    Raises InvalidInput for a name that is neither a file nor in the zoo (suggesting the nearest) and for a backbone,
+    Missing for zoo weights that are not in the cache (with the fetch command), were never published (with the command
+    that trains them) and for a path that does not exist, Integrity for a file whose recipe is not valid.
     """
     entries = {entry.name: entry for entry in load_zoo().weights}
     entry: ZooEntry | None = entries.get(name)
@@ -44,7 +44,7 @@ def check_weights(name: str) -> Path:
 
 
 def open_segmenter(path: Path, device: str | None, precision: Precision | None = None) -> VideoSegmenter:
-    """Build the network on `device`, by default a GPU where there is one, in `precision`, by default the device's best.
+    """Build the network on `device` (default: a GPU if there is one) in `precision` (default: the device's best).
 
     Raises InvalidInput for a device that does not exist, and as VideoSegmenter.from_pretrained does.
     """

@@ -1,1 +1,1 @@
-"""The page of runs: one HTML file with scores, curves, errors and clips (`idolctl report`)."""
+"""`idolctl report`: one HTML page about runs, with scores, curves, errors and clips."""

@@ -1,4 +1,4 @@
-"""Results against ground truth, in the depth that the page shows: classes, groups, errors, identities, every clip."""
+"""Analyze results against ground truth for the report page: classes, groups, errors, identities, every clip."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from idol_core.evaluation.scenes import Scenes, best_classes, read_scenes
 from idol_core.evaluation.track_errors import SceneMatches, TrackError, match_scenes, track_error_table, track_errors
 from idolctl.evaluation.scores import Figures, Identity, identity_of
 
-SHOWN_SCORES = (0.3, 0.1, 0.05)  # tracks are shown from the first of these that any of them reaches
+SHOWN_SCORES = (0.3, 0.1, 0.05)  # score threshold of shown tracks: the first that any track reaches
 
 
 @dataclass(frozen=True)
 class ClipFacts:
-    """One video, or one image: how well it went."""
+    """Scores and errors of one video or image."""
 
     id: int
     name: str
     frames: int
     objects: int
-    AP: float | None  # 0..100 over the classes that it shows; None without objects
+    AP: float | None  # 0..100, over the classes of its objects; None without objects
     HOTA: float | None  # of the shown tracks
     switches: int | None
-    errors: dict[str, int] = field(default_factory=dict)  # of shown results and lost objects, by kind
+    errors: dict[str, int] = field(default_factory=dict)  # errors by kind, of shown results and missed objects
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """All that the page says about one set of results."""
+    """Everything that the page shows about one set of results."""
 
     video: bool
     categories: dict[int, str]
@@ -65,7 +65,7 @@ class Analysis:
 def analyze_tracks(
     index: AnnotationIndex, results: Path, *, where: str, names: Mapping[int, str], stats: Figures
 ) -> Analysis:
-    """Tracks of videos. `names` are those of clips by id, `stats` the scores of the whole (for AP by size)."""
+    """Analyze tracks of videos. `names`: clip names by id; `stats`: scores of the whole set (for AP by size)."""
     scenes = read_scenes(index, results, where=where)
     matches = match_scenes(scenes)
     faults = track_errors(matches)
@@ -97,7 +97,7 @@ def analyze_tracks(
 def analyze_images(
     index: AnnotationIndex, results: Path, *, where: str, names: Mapping[int, str], stats: Figures
 ) -> Analysis:
-    """Instances of images."""
+    """Analyze instances of images. Arguments as for `analyze_tracks`."""
     matches = match_images(index, results, where=where)
     categories = dict(zip(index.category_ids.tolist(), index.category_names, strict=True))
     faults = image_errors(matches)
@@ -127,7 +127,7 @@ def analyze_images(
 
 
 def clip_names(dataset: Dataset) -> dict[int, str]:
-    """A name for each clip: the folder of its frames, or the file of an image."""
+    """Name of each clip by id: the folder of its frames, or the file name of an image."""
     names = {}
     for row, video in enumerate(dataset.videos):
         first = Path(dataset.frame_name(row, 0)) if video.length else Path(str(video.id))
@@ -136,13 +136,13 @@ def clip_names(dataset: Dataset) -> dict[int, str]:
 
 
 def shown_from(scores: Sequence[float]) -> float:
-    """The lowest score of results that are worth showing."""
+    """Score threshold of shown results: the first of SHOWN_SCORES that any of `scores` reaches."""
     best = max(scores, default=0.0)
     return next((t for t in SHOWN_SCORES if best >= t), SHOWN_SCORES[-1])
 
 
 def clip_ap(matching: Matching) -> float | None:
-    """AP of one clip over the classes of its objects, 0..100; None without objects."""
+    """AP (0..100) of one clip over the classes of its objects; None without objects."""
     curves = pr_curves([matching], sorted(set(matching.truth_categories.tolist())))
     values = [float(np.mean(list(curve.precision.values()))) for curve in curves]
     return 100 * float(np.mean(values)) if values else None
@@ -180,7 +180,7 @@ def _clips(
 
 
 def _best_only(matches: Sequence[SceneMatches]) -> list[Matching]:
-    """Matchings without a track's further classes, so that the confusion of classes counts each track once."""
+    """Matchings with each track under its best class only, so that the confusion matrix counts a track once."""
     found = []
     for one in matches:
         best = {entry.place for entry in best_classes(one.scene.entries)}

@@ -1,4 +1,4 @@
-"""Clips of the page: pictures within a budget of bytes, timelines, errors in words."""
+"""Make the clip cards of the page: pictures (within a byte budget), timeline, list of errors."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from idolctl.report.pictures import chosen_frames, draw_frame, first_error
 from idolctl.report.subject import Subject
 from idolctl.submission.results import entries
 
-BUDGET = 4_500_000  # bytes of JPEG of a page; base64 adds a third
+BUDGET = 4_500_000  # most bytes of JPEG in a page; base64 adds a third
 MOST_CLIPS = 60
-LANES = 24  # rows of a timeline
+LANES = 24  # most rows of a timeline
 
 
 @dataclass(frozen=True)
 class Card:
-    """A clip with its pictures."""
+    """A clip in the page, with its pictures, timeline and error notes."""
 
     id: int
-    frames: list[str]  # base64 of JPEG
-    numbers: list[int]  # which frames of the clip these are, from 1
-    first: int  # place in `frames` of the one that is shown first
+    frames: list[str]  # JPEG as base64
+    numbers: list[int]  # frame numbers of the pictures, from 1
+    first: int  # index in `frames` of the picture shown first
     timeline: str  # SVG
     notes: list[str]
 
 
 def make_cards(subject: Subject, *, budget: int = BUDGET) -> list[Card]:
-    """Cards of the most interesting clips (`by_interest`) until the budget is used, the worst clip first."""
+    """Make cards in the order of `by_interest` until `budget` bytes are used; return them with the worst clip first."""
     clips = subject.analysis.clips if subject.analysis else []
     if subject.dataset is None and not subject.video:
         return []
@@ -63,7 +63,7 @@ def make_cards(subject: Subject, *, budget: int = BUDGET) -> list[Card]:
 
 
 def clips_without_truth(subject: Subject) -> list[ClipFacts]:
-    """Clips of a set without ground truth, as far as anything is known of them."""
+    """Facts about the clips of a set without ground truth: id, name and number of frames only."""
     if subject.dataset is None or subject.analysis is not None:
         return []
     return [
@@ -88,7 +88,7 @@ def _views(subject: Subject, clips: list[ClipFacts]) -> Iterator[tuple[int, Clip
 
 
 def _without_truth(subject: Subject) -> Iterator[tuple[int, ClipView]]:
-    """Tracks of clips spread evenly over the set."""
+    """Views of the tracks in up to 12 clips, spread evenly over a set without ground truth."""
     dataset = subject.dataset
     if dataset is None or not subject.video:
         return
@@ -117,7 +117,7 @@ def _card(subject: Subject, number: int, view: ClipView) -> Card:
     notes, pictures = list(view.notes), []
     try:
         pictures = [base64.b64encode(draw_frame(names[t], view, t)).decode() for t in shown]
-    except IdolError as error:  # a frame that is not there, or is none
+    except IdolError as error:  # a frame that is missing or can't be read
         notes.append(f"no pictures: {error.what} ({error.where})")
         shown = []
     start = first_error(view, length) if length else 0

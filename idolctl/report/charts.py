@@ -1,4 +1,4 @@
-"""Charts as SVG text: lines, bars, reliability, histograms, confusion, timelines. Pure functions, nothing is read."""
+"""Charts as SVG text: lines, bars, reliability, histograms, confusion, timelines. Pure functions without I/O."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 10, 26, 30
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart: values, and their places on each axis that the chart can be read along."""
+    """One line of a chart: y values, and their x values for each x axis that the reader can choose."""
 
     name: str
     x: Mapping[str, Sequence[float]]  # axis name -> ascending values, as many as `y`
@@ -29,14 +29,14 @@ class Segment:
 
     first: int
     last: int
-    color: str | None  # CSS; None: present, but no track holds it
-    text: str = ""  # inside, where there is room
+    color: str | None  # CSS; None: the object is present but has no track
+    text: str = ""  # drawn inside, if it fits
     hover: str = ""
 
 
 @dataclass(frozen=True)
 class Lane:
-    """A row of a timeline. `marks` are frames in which something goes wrong, with what it is."""
+    """A row of a timeline. `marks` maps frames with an error to its description."""
 
     name: str
     segments: Sequence[Segment]
@@ -51,7 +51,7 @@ def line_chart(
     log: bool = False,
     legend: bool = True,
 ) -> str:
-    """Lines along the first of their axes. The page's script can redraw it along another one, from `data-lines`."""
+    """Line chart over the first x axis. The page's script can redraw it over another one, from `data-lines`."""
     lines = [line for line in lines if line.y]
     axis = next(iter(lines[0].x), "") if lines else ""
     named = legend and len(lines) > 1
@@ -83,7 +83,7 @@ def line_chart(
 
 
 def bar_chart(title: str, rows: Sequence[tuple[str, float, str]], *, unit: str = "") -> str:
-    """Horizontal bars: (label, value, what hovering shows)."""
+    """Horizontal bars; a row is (label, value, hover text)."""
     room = 8 + 6.4 * max((len(name) for name, _, _ in rows), default=0)
     height = TOP + 22 * len(rows) + 8
     most = max((abs(value) for _, value, _ in rows), default=0) or 1
@@ -98,7 +98,7 @@ def bar_chart(title: str, rows: Sequence[tuple[str, float, str]], *, unit: str =
 
 
 def reliability(title: str, bins: Sequence[tuple[float, float, int, float, float]]) -> str:
-    """Share of right results by score: bins of (lower, upper, results, mean score, share right)."""
+    """Reliability diagram: share of correct results by score. A bin is (lower, upper, results, mean score, share)."""
     x, y = Scale(0, 1, LEFT, WIDTH - RIGHT), Scale(0, 1, HEIGHT - BOTTOM, TOP)
     parts = [label(title, 6, 15, class_="title"), *_y_axis(y, ticks(0, 1)), *_x_axis(x, ticks(0, 1), "score", HEIGHT)]
     for lower, upper, count, score, right in bins:
@@ -115,7 +115,7 @@ def reliability(title: str, bins: Sequence[tuple[float, float, int, float, float
 
 
 def histogram(title: str, right: Sequence[int], wrong: Sequence[int]) -> str:
-    """Numbers of right and wrong results in intervals of score from 0 to 1, on a logarithmic axis."""
+    """Histogram of scores (0 to 1) of right and wrong results; the counts have a logarithmic axis."""
     most = max([*right, *wrong, 1])
     x, y = Scale(0, 1, LEFT, WIDTH - RIGHT), Scale(0.5, max(most * 1.3, 10), HEIGHT - BOTTOM, TOP + 18, log=True)
     parts = [
@@ -150,7 +150,7 @@ def histogram(title: str, right: Sequence[int], wrong: Sequence[int]) -> str:
 
 
 def confusion_matrix(title: str, names: Sequence[str], matrix: Sequence[Sequence[int]]) -> str:
-    """Rows: classes of objects, columns: classes of results; the last of each is for none."""
+    """Confusion matrix. Rows: classes of objects; columns: classes of results; last row and column: no match."""
     rows, columns = [*names, "no object"], [*names, "no result"]
     cell = 30 if len(names) <= 12 else 18
     room = 10 + 6.4 * max(len(_cut(name)) for name in (*rows, *columns))
@@ -200,7 +200,7 @@ def confusion_matrix(title: str, names: Sequence[str], matrix: Sequence[Sequence
 
 
 def timeline(title: str, lanes: Sequence[Lane], frames: int, *, width: int = 640) -> str:
-    """Who is present in which frame; red marks say where something goes wrong."""
+    """Timeline of objects and tracks: bars where they are present, red marks at errors."""
     room = 10 + 6.2 * max((len(_cut(lane.name, 24)) for lane in lanes), default=0)
     x = Scale(0, max(frames, 1), room, width - 8)
     height = 8 + 20 * len(lanes) + 22
@@ -237,7 +237,7 @@ def timeline(title: str, lanes: Sequence[Lane], frames: int, *, width: int = 640
 
 
 def padded(low: float, high: float, *, log: bool = False) -> tuple[float, float]:
-    """A range of an axis around values, from 0 where they come near it."""
+    """Axis range for values in low..high, with a margin; starts at 0 if the values come near it."""
     if log:
         return (low / 1.1, high * 1.1) if high > low else (low / 2, low * 2)
     if high == low:

@@ -1,4 +1,4 @@
-"""Which clips the page shows, and what is drawn of each: objects, tracks, errors, a timeline of identities."""
+"""Choose the clips for the page and what to draw of each: objects, tracks, errors, a timeline of identities."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from idol_core.evaluation.track_errors import SceneMatches
 from idolctl.report.analyze import Analysis, ClipFacts
 from idolctl.report.charts import Lane, Segment
 
-EXAMPLES = 2  # clips with most errors of each kind that are shown even where their AP is not among the worst
+EXAMPLES = 2  # clips per kind of error, those with most of it, that are shown whatever their AP
 
 
 @dataclass(frozen=True)
 class Shown:
-    """An object or a track, as it is drawn."""
+    """An object or a track to draw."""
 
     label: str
-    color: int  # place in the colors of tracks; a track has that of the object that it holds most
+    color: int  # index of a track color; a track has the color of the object that it covers most
     masks: Sequence[RLE | None]  # one per frame
-    errors: Mapping[int, str] = field(default_factory=dict)  # what is wrong with it, by frame
+    errors: Mapping[int, str] = field(default_factory=dict)  # kind of error by frame
 
 
 @dataclass(frozen=True)
 class ClipView:
-    """What is drawn of a clip."""
+    """Everything to draw of a clip: ground truth, results, timeline rows, error notes."""
 
     truth: Sequence[Shown]
     found: Sequence[Shown]
     lanes: Sequence[Lane]
-    notes: Sequence[str]  # every error in words
+    notes: Sequence[str]  # a sentence per error
 
 
 def worst_first(clips: Sequence[ClipFacts]) -> list[ClipFacts]:
@@ -47,7 +47,7 @@ def worst_first(clips: Sequence[ClipFacts]) -> list[ClipFacts]:
 
 
 def by_interest(clips: Sequence[ClipFacts]) -> list[ClipFacts]:
-    """The order in which clips get pictures while there is room: EXAMPLES of each kind of error, and the worst."""
+    """Order in which clips get pictures: the EXAMPLES worst, then EXAMPLES per kind of error, then the rest by AP."""
     ordered = worst_first(clips)
     kinds = sorted({kind for clip in clips for kind in clip.errors})
     chosen: dict[int, ClipFacts] = {clip.id: clip for clip in ordered[:EXAMPLES]}
@@ -58,7 +58,7 @@ def by_interest(clips: Sequence[ClipFacts]) -> list[ClipFacts]:
 
 
 def view_video(analysis: Analysis, number: int) -> ClipView:
-    """Objects, tracks and errors of a video."""
+    """View of a video: objects, tracks and errors."""
     one = analysis.scenes[number]
     scene, names = one.scene, analysis.categories
     size = [scene.video.height, scene.video.width]
@@ -96,7 +96,7 @@ def view_video(analysis: Analysis, number: int) -> ClipView:
 def view_image(
     analysis: Analysis, number: int, objects: Mapping[int, ImageObject], results: Mapping[int, ImageResult]
 ) -> ClipView:
-    """Objects (by id), instances (by place in the results file) and errors of an image."""
+    """View of an image: objects (by id), instances (by index in the results file) and errors."""
     one = analysis.images[number]
     names = analysis.categories
     letters = {key: f"{names[objects[key].category]} {_letter(g)}" for g, key in enumerate(one.truths)}
@@ -139,7 +139,7 @@ def view_image(
 
 
 def view_tracks(entries: Sequence[Any], names: Mapping[int, str], size: tuple[int, int], threshold: float) -> ClipView:
-    """Tracks of a video without ground truth; `entries` are those of a results file about this video."""
+    """View of a video without ground truth; `entries` are the video's entries of a results file."""
     best: dict[tuple[Any, ...], Any] = {}
     for entry in sorted(entries, key=lambda e: -e["score"]):
         key = tuple(s and str(s["counts"]) for s in entry["segmentations"])
@@ -157,17 +157,17 @@ def view_tracks(entries: Sequence[Any], names: Mapping[int, str], size: tuple[in
 
 
 def rows_by_id(dataset: Dataset) -> dict[int, int]:
-    """Row in `Dataset.videos` of each video or image id."""
+    """Index in `Dataset.videos` by video or image id."""
     return {int(number): row for row, number in enumerate(dataset.index.video_ids)}
 
 
 def css(color: int) -> str:
-    """A color of tracks for the page."""
+    """CSS text of a track color."""
     return "#{:02x}{:02x}{:02x}".format(*track_color(color))
 
 
 def runs_of(flags: Sequence[Any]) -> Iterator[tuple[int, int, Any]]:
-    """(first, last, value) of each stretch of equal values that are not None."""
+    """Yield (first, last, value) of each stretch of equal values that are not None."""
     start = 0
     for t in range(1, len(flags) + 1):
         if t == len(flags) or flags[t] != flags[start]:
@@ -177,7 +177,7 @@ def runs_of(flags: Sequence[Any]) -> Iterator[tuple[int, int, Any]]:
 
 
 def _colors(one: SceneMatches, tracks: Sequence[int]) -> dict[int, int]:
-    """A track has the color of the object that it holds most, if no better-scored one has it; else its own."""
+    """Color index per track: that of the object it covers most, unless a better-scored track has it; else a new one."""
     frames = one.identities.held.sum(0)
     colors: dict[int, int] = {}
     free = set(range(frames.shape[1]))
@@ -201,7 +201,7 @@ def _object_lanes(
     colors: Mapping[int, int],
     lost: Mapping[int, Mapping[int, str]],
 ) -> Iterator[Lane]:
-    """A row for each object: which track holds it in each frame; marks where it goes over to another one."""
+    """Timeline row of each object: the track that covers it in each frame, with marks where the track changes."""
     held = one.identities.held
     for g, truth in enumerate(one.scene.truths):
         if truth.crowd:
@@ -255,7 +255,7 @@ def _letter(place: int) -> str:
 
 
 def _spans(frames: Sequence[int]) -> str:
-    """Frames, counted from 1, as stretches: 3-5, 9."""
+    """Frames as text, counted from 1: 3-5, 9."""
     flags: list[Any] = [None] * (max(frames) + 1)
     for t in frames:
         flags[t] = True

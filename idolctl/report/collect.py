@@ -1,4 +1,4 @@
-"""What is known of a run from its files: how it was made, what each step scored, how training went."""
+"""Read the facts about a run from its files: command, environment, settings, scores and training curves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from idolctl.runs.status import standings
 
 @dataclass(frozen=True)
 class StepFacts:
-    """One step of a run: the newest stage of it."""
+    """Facts about one step of a run, from its newest stage."""
 
     step: int
     status: str
@@ -31,7 +31,7 @@ class StepFacts:
     iterations: int
     batch_size: int
     seconds: float
-    metrics: dict[str, float] | None  # METRICS on 0..100
+    metrics: dict[str, float] | None  # METRICS, 0..100
     changes: list[tuple[str, str, str]] | None  # (setting, shipped, here); None: no shipped recipe to compare with
     settings: dict[str, str]
     error: str
@@ -40,18 +40,18 @@ class StepFacts:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """A run and its steps, ascending."""
+    """Facts about a run, with its steps in ascending order."""
 
     name: str
     recipe: str
     backbone: str
     command: str
-    environment: list[tuple[str, str]]  # what it was made with, as (name, text)
+    environment: list[tuple[str, str]]  # (name, text): what the run was made with
     steps: list[StepFacts] = field(default_factory=list)
 
 
 def collect_run(run: Path) -> RunFacts:
-    """Read the files of a run folder; what is missing is left out. Raises Integrity for settings that can't be read."""
+    """Read the files of a run folder; missing ones are skipped. Raises Integrity for settings that can't be read."""
     newest = {stage.step: stage for stage in reversed(stages_of(run))}
     states = {one.stage: one.status for one in standings(run.parent, [run])}
     steps = [_step(stage, states.get(stage.state.folder.name, "")) for _, stage in sorted(newest.items())]
@@ -89,7 +89,7 @@ def _step(stage: FoundStage, status: str) -> StepFacts:
 
 
 def _changes(config: StageConfig) -> list[tuple[str, str, str]] | None:
-    """Settings that differ from the shipped recipe of the same name and backbone."""
+    """Settings that differ from the shipped recipe of the same name and backbone; None without such a recipe."""
     if config.recipe not in recipe_names():
         return None
     try:

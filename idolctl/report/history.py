@@ -1,4 +1,4 @@
-"""How training went: the numbers of a stage's `metrics.jsonl`, thinned out to what a chart can show."""
+"""Read training curves from a stage's `metrics.jsonl`, averaged down to what a chart can show."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from idolctl.report.charts import Line
 
-POINTS = 300  # of a curve; more are averaged
+POINTS = 300  # most points of a curve; more are averaged
 _LAYER = re.compile(r"_(\d+)$")
 TITLES = {
     "loss": "total loss",
@@ -27,17 +27,19 @@ TITLES = {
 
 @dataclass(frozen=True)
 class History:
-    """Numbers by name (losses as 'losses/NAME', scores as 'scores/NAME'): iterations, minutes of training, values."""
+    """Training curves by name ('losses/NAME', 'scores/NAME', ...): (iterations, minutes of training, values)."""
 
     curves: dict[str, tuple[list[float], list[float], list[float]]] = field(default_factory=dict)
-    start: str = ""  # what training began from, in the run's words
+    start: str = ""  # text of the log's start event: the initial weights
     warnings: tuple[str, ...] = ()
     sessions: int = 1
 
 
 def read_history(folder: Path) -> History:
-    """Read a stage's `metrics.jsonl`; lines that are cut short are left out. Time is summed up from iterations per
-    second, so it is time of training alone."""
+    """Read a stage's `metrics.jsonl`; incomplete lines are skipped.
+
+    Time is computed from iterations per second, so it counts training alone.
+    """
     curves: dict[str, tuple[list[float], list[float], list[float]]] = {}
     start, warnings, sessions = "", [], 1
     done, minutes = 0.0, 0.0
@@ -63,9 +65,9 @@ def read_history(folder: Path) -> History:
 
 
 def curve_groups(histories: Sequence[tuple[str, History]]) -> list[tuple[str, list[Line], bool]]:
-    """Charts of one step of one or several runs: (title, lines, whether it is of an inner decoder layer).
+    """Charts of one step of one or several runs: (title, lines, whether it is about an inner decoder layer).
 
-    Of one run a chart has all decoder layers of a loss; of several it has one line a run.
+    For one run, a chart has all decoder layers of a loss; for several runs, it has one line per run.
     """
     names = list(dict.fromkeys(name for _, history in histories for name in history.curves))
     order = [*TITLES, *(n for n in names if "/" in n)]
@@ -86,7 +88,7 @@ def curve_groups(histories: Sequence[tuple[str, History]]) -> list[tuple[str, li
 
 
 def _of_one(name: str, groups: dict[str, list[Line]]) -> tuple[str, str, int]:
-    """Chart, name and color of a curve where only one run is shown."""
+    """Chart title, line name and color of a curve if only one run is shown."""
     kind, _, part = name.partition("/")
     if kind == "losses":
         layer = _LAYER.search(part)
@@ -128,7 +130,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     for text in texts:
         try:
             line = json.loads(text)
-        except ValueError:  # cut short by a kill
+        except ValueError:  # incomplete: the process was killed while writing
             continue
         if isinstance(line, dict):
             found.append(line)
@@ -136,7 +138,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _thin(*columns: list[float]) -> tuple[list[float], list[float], list[float]]:
-    """At most POINTS means of neighbouring points; the first and the last stay as they are."""
+    """Average neighbouring points down to at most POINTS; the first and the last point stay unchanged."""
     count = len(columns[0])
     if count <= POINTS:
         return columns[0], columns[1], columns[2]

@@ -1,4 +1,4 @@
-"""From runs or files to the page: read, analyze, draw, write. The clips of the first one are drawn."""
+"""Make the page from runs or a results file: read, analyze, draw, write. Only the first run's clips are drawn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from idolctl.runs.find import stages_of
 
 
 def report_runs(runs: Sequence[Path], out: Path, request: EvalRequest, *, budget: int = BUDGET) -> list[str]:
-    """Write the page of run folders; returns what could not be shown. Runs without weights have curves only."""
+    """Write the page about runs; return notes on what could not be shown. Runs without weights have curves only."""
     facts, subjects, notes = read_runs(runs, request)
     cards = make_cards(subjects[0], budget=budget) if subjects else []
     write_page(out, facts, subjects, cards, notes)
@@ -24,7 +24,7 @@ def report_runs(runs: Sequence[Path], out: Path, request: EvalRequest, *, budget
 
 
 def read_runs(runs: Sequence[Path], request: EvalRequest) -> tuple[list[RunFacts], list[Subject], list[str]]:
-    """What is known of run folders, and what their results say; and what could not be looked into."""
+    """Read run folders: facts, analyzed results of those with a finished stage, and notes on results left out."""
     names = [run.name if [r.name for r in runs].count(run.name) == 1 else str(run) for run in runs]
     subjects: list[Subject] = []
     notes = []
@@ -46,12 +46,12 @@ def read_runs(runs: Sequence[Path], request: EvalRequest) -> tuple[list[RunFacts
 
 
 def report_files(subject: Subject, out: Path, *, budget: int = BUDGET) -> None:
-    """Write the page of a results file."""
+    """Write the page about a results file."""
     write_page(out, [], [subject], make_cards(subject, budget=budget))
 
 
 def _without_scenes(subject: Subject) -> Subject:
-    """Masks are kept of the one whose clips are drawn."""
+    """The subject without its masks and errors, which only the drawn clips need: saves memory."""
     if subject.analysis is None:
         return subject
     return dataclasses.replace(subject, analysis=dataclasses.replace(subject.analysis, scenes={}, images={}, faults=()))

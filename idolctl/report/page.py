@@ -1,4 +1,4 @@
-"""The page as HTML: what it says in which order. All that comes from files is escaped by the template."""
+"""Build the HTML page: its contents and their order. The template escapes all text that comes from files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from idolctl.terminal.progress import clock
 
 @dataclass(frozen=True)
 class Table:
-    """Headers and rows; numbers are set to the right and can be sorted by."""
+    """A table; numbers are right-aligned and sortable."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[Any]]
@@ -38,7 +38,7 @@ class Table:
 def write_page(
     path: Path, runs: Sequence[RunFacts], subjects: Sequence[Subject], cards: Sequence[Card], notes: Sequence[str] = ()
 ) -> None:
-    """Write the page of runs, or of results that belong to none, as one file that needs no other."""
+    """Write the page about runs, or about results without a run, as one self-contained HTML file."""
     html = render(runs, subjects, cards, notes)
     with write_aside(path) as aside:
         aside.write_text(html, encoding="utf-8")
@@ -47,7 +47,7 @@ def write_page(
 def render(
     runs: Sequence[RunFacts], subjects: Sequence[Subject], cards: Sequence[Card], notes: Sequence[str] = ()
 ) -> str:
-    """The page as text."""
+    """The page as HTML text."""
     environment = Environment(
         loader=PackageLoader("idolctl.report", "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -87,7 +87,7 @@ def render(
 
 
 def verdict(runs: Sequence[RunFacts], subjects: Sequence[Subject]) -> list[str]:
-    """What matters most, in a few sentences."""
+    """Summary of the page in a few sentences."""
     scored = [s for s in subjects if s.scores is not None]
     if not scored:
         what = "no step is finished yet, so there are curves only" if runs and not subjects else "no ground truth here"
@@ -113,7 +113,7 @@ def verdict(runs: Sequence[RunFacts], subjects: Sequence[Subject]) -> list[str]:
 
 
 def score_tables(runs: Sequence[RunFacts], subjects: Sequence[Subject]) -> list[tuple[str, Table]]:
-    """Scores of every step of every run, then those of the results shown, published ones beside them."""
+    """Scores of every step of every run, then those of the results shown, with published ones for comparison."""
     tables = []
     rows = [
         (
@@ -144,7 +144,7 @@ def score_tables(runs: Sequence[RunFacts], subjects: Sequence[Subject]) -> list[
 
 
 def error_tables(subjects: Sequence[Subject]) -> list[tuple[str, Table]]:
-    """Counts and gains of each kind of error; of several results the gains side by side."""
+    """Count and AP gain (if fixed) of each kind of error; for several results, only the gains, side by side."""
     found = [(s.name, s.analysis.errors) for s in subjects if s.analysis]
     if len(found) > 1 and len({tuple(e.kinds) for _, e in found}) == 1:
         rows = [(kind, *(gain(e.kinds[kind].ap, e.ap) for _, e in found)) for kind in found[0][1].kinds]
@@ -160,7 +160,7 @@ def error_tables(subjects: Sequence[Subject]) -> list[tuple[str, Table]]:
 
 
 def identity_tables(subjects: Sequence[Subject]) -> list[tuple[str, Table]]:
-    """Identity metrics of shown tracks and of all; per class where one result is shown."""
+    """Identity metrics of shown tracks and of all tracks; also per class if there is only one set of results."""
     found = [(s.name, one) for s in subjects if s.analysis for one in s.analysis.identities]
     if not found:
         return []
@@ -187,7 +187,7 @@ def identity_tables(subjects: Sequence[Subject]) -> list[tuple[str, Table]]:
 
 
 def group_tables(subjects: Sequence[Subject]) -> list[tuple[str, Table]]:
-    """AP by size, length, occlusion and number of objects; of several results a column each."""
+    """AP by size, length, occlusion and number of objects; for several results, one column each."""
     analyses = [(s.name, s.analysis) for s in subjects if s.analysis]
     if not analyses:
         return []
@@ -208,7 +208,7 @@ def group_tables(subjects: Sequence[Subject]) -> list[tuple[str, Table]]:
 
 
 def class_table(subject: Subject) -> Table:
-    """A row for each class: number of objects, AP and its kin."""
+    """A row per class: number of objects, AP and related metrics."""
     per_class = subject.scores.per_class if subject.scores else {}
     analysis = subject.analysis
     objects = {analysis.categories[c.category]: c.objects for c in analysis.curves} if analysis else {}
@@ -236,7 +236,7 @@ def _clip_facts(shown: Subject | None) -> list[Any]:
 
 
 def _clips(shown: Subject | None, subjects: Sequence[Subject]) -> dict[str, Any]:
-    """Headers and rows of the table of clips, worst first."""
+    """Headers and rows of the clip table, worst clip first."""
     facts = worst_first(_clip_facts(shown))
     named = {kind for clip in facts for kind in clip.errors}
     kinds = [kind for kind in (shown.analysis.errors.kinds if shown and shown.analysis else ()) if kind in named]
@@ -261,7 +261,7 @@ def _clips(shown: Subject | None, subjects: Sequence[Subject]) -> dict[str, Any]
 
 
 def _tiles(shown: Subject | None) -> list[tuple[str, str, str]]:
-    """Figures in large type: (name, value, what it means)."""
+    """Headline numbers of the page: (name, value, explanation)."""
     if shown is None or shown.scores is None:
         return []
     tiles = [(name, _one(shown.scores.stats.get(name)), "") for name in METRICS if name != "AR1"]
@@ -285,7 +285,7 @@ def _costliest(one: Subject) -> str:
 
 
 def _differences(runs: Sequence[RunFacts]) -> Table | None:
-    """Settings in which the steps of several runs differ."""
+    """Table of the settings in which several runs differ, by step; None for a single run."""
     if len(runs) < 2:
         return None
     rows = []

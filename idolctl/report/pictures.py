@@ -1,4 +1,4 @@
-"""Frames of clips as JPEG: truth beside prediction, errors framed in red and named."""
+"""Draw frames of clips as JPEG: ground truth beside prediction, errors framed in red and named."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from idol_core.data.frames import read_frame
 from idol_core.drawing.frame import Drawn, Frame, draw_objects
 from idolctl.report.clips import ClipView, Shown
 
-PANE = 320  # about as many pixels wide is a frame in the page
-MOST_FRAMES = 20  # of a clip, spread evenly; the frame that is shown first is one with an error
+PANE = 320  # width of a frame in the page, in pixels
+MOST_FRAMES = 20  # per clip, spread evenly, plus the frame with most errors, which is shown first
 QUALITY = 72
 _RED = (225, 29, 40)
 
 
 def chosen_frames(view: ClipView, length: int) -> list[int]:
-    """Which frames of a clip are in the page: all, or MOST_FRAMES evenly spread ones and the first with an error."""
+    """Frames of a clip for the page: all, or MOST_FRAMES evenly spread ones plus the one with most errors."""
     if length <= MOST_FRAMES:
         return list(range(length))
     spread = {round(t) for t in np.linspace(0, length - 1, MOST_FRAMES)}
@@ -28,20 +28,20 @@ def chosen_frames(view: ClipView, length: int) -> list[int]:
 
 
 def first_error(view: ClipView, length: int) -> int:
-    """The frame with most errors, the first of several; the middle one without any."""
+    """The frame with most errors (the first of equals); without errors, the middle frame."""
     counts = [sum(t in one.errors for one in (*view.truth, *view.found)) for t in range(length)]
     return int(np.argmax(counts)) if any(counts) else length // 2
 
 
 def draw_frame(path: str, view: ClipView, t: int) -> bytes:
-    """JPEG of one frame: truth to the left (where there is any), prediction to the right."""
+    """Draw one frame as JPEG: ground truth on the left (if there is any), prediction on the right."""
     frame = read_frame(path)
     panes = [view.truth, view.found] if view.truth else [view.found]
     return encode(np.concatenate([_pane(frame, side, t) for side in panes], axis=1))
 
 
 def encode(picture: Frame) -> bytes:
-    """As JPEG."""
+    """Encode a picture as JPEG."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, format="JPEG", quality=QUALITY, optimize=True)
     return file.getvalue()
@@ -67,5 +67,5 @@ def _pane(frame: Frame, side: Sequence[Shown], t: int) -> Frame:
 
 
 def _places(length: int, wanted: int) -> np.ndarray:
-    """Nearest places of `wanted` pixels along `length`."""
+    """Indices that sample `wanted` pixels from `length` (nearest neighbour)."""
     return np.minimum((np.arange(wanted) + 0.5) * length / wanted, length - 1).astype(np.int64)

@@ -1,4 +1,4 @@
-"""All charts of runs by name, for the page and for `--plots DIR`."""
+"""All charts, by name, for the page and for `--plots DIR`."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from idolctl.report.svg import standalone
 
 BINS = 20
 LEVELS = (50, 60, 70, 80, 90, 95)
-TIMELINES = 12  # of clips, the worst first
+TIMELINES = 12  # most timelines that are written, worst clips first
 
 
 class Plot(NamedTuple):
-    """A chart and the name of its file."""
+    """A chart as SVG and the name of its file."""
 
     name: str
     svg: str
 
 
 def write_plots(folder: Path, runs: Sequence[RunFacts], subjects: Sequence[Subject]) -> list[Path]:
-    """Write each chart of runs and of the first subject as an SVG file; returns the files."""
+    """Write each chart of the runs and of the first subject as an SVG file; return the paths."""
     shown = subjects[0] if subjects else None
     plots = [*error_plots(shown), *(plot for _, some in class_plots(shown) for plot in some), *_timelines(shown)]
     for _, _, main, inner in training_plots(runs, legend=True):
@@ -42,7 +42,7 @@ def write_plots(folder: Path, runs: Sequence[RunFacts], subjects: Sequence[Subje
     for plot in plots:
         stem = re.sub(r"[^\w.-]+", "-", plot.name).strip("-.") or "chart"
         path = folder / f"{stem}.svg"
-        while path in written:  # names that differ in what no file name has
+        while path in written:  # names that differ only in characters replaced in file names
             stem += "_"
             path = folder / f"{stem}.svg"
         with write_aside(path) as aside:
@@ -52,7 +52,7 @@ def write_plots(folder: Path, runs: Sequence[RunFacts], subjects: Sequence[Subje
 
 
 def error_plots(shown: Subject | None) -> list[Plot]:
-    """AP gained by mending each kind of error, and how many there are."""
+    """Charts of the AP gained by fixing each kind of error, and of the number of errors."""
     if shown is None or shown.analysis is None:
         return []
     errors = shown.analysis.errors
@@ -71,7 +71,7 @@ def error_plots(shown: Subject | None) -> list[Plot]:
 
 
 def class_plots(shown: Subject | None) -> list[tuple[str, list[Plot]]]:
-    """Precision-recall curves, confusion of classes, and what scores are worth."""
+    """Charts of score reliability, class confusion and precision-recall curves, by heading."""
     if shown is None or shown.analysis is None:
         return []
     found = shown.analysis
@@ -126,7 +126,7 @@ def class_plots(shown: Subject | None) -> list[tuple[str, list[Plot]]]:
 def training_plots(
     runs: Sequence[RunFacts], *, legend: bool | None = None
 ) -> Iterator[tuple[int, list[str], list[Plot], list[Plot]]]:
-    """For each step: its number, the runs that have it, its charts, and those of inner decoder layers."""
+    """Yield for each step: its number, the runs that have it, its charts, and charts of inner decoder layers."""
     for step in sorted({s.step for run in runs for s in run.steps}, reverse=True):
         found = [(run.name, s.history) for run in runs for s in run.steps if s.step == step and s.history.curves]
         main: list[Plot] = []

@@ -1,4 +1,4 @@
-"""Whose results the page looks into: a run's, or a results file's."""
+"""Load and analyze the results that the page shows: those of a run or of a results file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from idolctl.report.analyze import Analysis, analyze_images, analyze_tracks, cli
 
 @dataclass(frozen=True)
 class Subject:
-    """Results, what they score, and the frames that they are about."""
+    """A set of results with its scores, analysis and data set."""
 
     name: str
     data: str
@@ -26,20 +26,20 @@ class Subject:
     published: dict[str, Figures] = field(default_factory=dict)
     analysis: Analysis | None = None
     dataset: Dataset | None = None  # None: there are no frames to show
-    truth: Dataset | None = None  # the annotations, whether there are frames or not
+    truth: Dataset | None = None  # the annotations, even if there are no frames
     video: bool = True
 
 
 def of_run(name: str, request: EvalRequest) -> Subject:
-    """A run's newest results on the set it is scored on, or on `request.data` (inferred where need be).
+    """A run's newest results on its validation set, or on `request.data`; infers them if they are not there.
 
-    Raises Missing where no stage of it has weights yet, and otherwise as `evaluate`.
+    Raises Missing if no stage of the run has weights yet, and otherwise as `evaluate`.
     """
     return of_result(evaluate(name, request))
 
 
 def of_result(found: EvalResult) -> Subject:
-    """What `evaluate` found, looked into."""
+    """Analyze a result of `evaluate`."""
     dataset = found.dataset if found.video else as_images(found.dataset)
     analysis = None
     if found.scores is not None:
@@ -50,7 +50,10 @@ def of_result(found: EvalResult) -> Subject:
 
 
 def of_files(results: Path, annotations: Path, frames: Path | None) -> Subject:
-    """Anybody's results in YouTube-VIS or COCO form. Raises as `score_files`, and Missing without the frames folder."""
+    """Score and analyze a results file in YouTube-VIS or COCO format, without a run.
+
+    Raises as `score_files`; Missing if the frames folder does not exist, InvalidInput if the first frame is not in it.
+    """
     if frames is not None and not frames.is_dir():
         raise Missing("no such folder of frames", where=str(frames), fix="--frames DIR, or leave it out")
     kind = annotation_kind(annotations)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-# Colors are classes so that the page can follow its theme; `standalone` brings its own. s0..s9 are series.
+# Colors are CSS classes, so that the page's theme sets them; `standalone` adds its own style. s0..s9 are series.
 SERIES = 10
 _LIGHT = ("#3266c8", "#d1620a", "#23833b", "#a83a94", "#8a6a00", "#c02a3a", "#0b7f8c", "#6a4fd0", "#5d6b1c", "#8c4a2f")
 _DARK = ("#7aa6ff", "#ffa04d", "#6ccf83", "#e58bd4", "#d9b84a", "#ff8590", "#54c7d6", "#ab98ff", "#b6c45a", "#d79a7c")
@@ -33,7 +33,7 @@ class Scale(NamedTuple):
 
 
 def tag(name: str, *children: str, **attributes: object) -> str:
-    """An element; attribute values are escaped, `_` in their names becomes `-` (a last one is dropped)."""
+    """An SVG element. Attribute values are escaped; `_` in attribute names becomes `-`, a trailing `_` is dropped."""
     text = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(_number(value))}"'
         for key, value in attributes.items()
@@ -43,23 +43,23 @@ def tag(name: str, *children: str, **attributes: object) -> str:
 
 
 def label(text: str, x: float, y: float, **attributes: object) -> str:
-    """Escaped text."""
+    """A text element; `text` is escaped."""
     return tag("text", escape(text), x=x, y=y, **attributes)
 
 
 def hover(text: str) -> str:
-    """What the browser shows over the element that this stands in."""
+    """Hover text for the element that contains this one."""
     return tag("title", escape(text))
 
 
 def figure(width: float, height: float, *children: str, title: str, **attributes: object) -> str:
-    """The root element of a chart that grows with the room it has."""
+    """The root element of a chart, which scales with the available space."""
     box = f"0 0 {_number(width)} {_number(height)}"
     return tag("svg", *children, viewBox=box, width=width, height=height, role="img", aria_label=title, **attributes)
 
 
 def standalone(svg: str) -> str:
-    """A chart as a file of its own, light or dark as its reader likes."""
+    """A chart as the text of an SVG file; light or dark by the reader's system setting."""
     light = _style("#ffffff", "#1d2430", "#5b6676", "#d9dee6", "#2f7d4f", "#c23b3b", _LIGHT)
     dark = _style("#14181f", "#e8ebf0", "#9aa4b2", "#323a46", "#58b97f", "#ff7a74", _DARK)
     style = f"<style>{light}@media (prefers-color-scheme:dark){{{dark}}}</style>"
@@ -80,13 +80,13 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten between both, or round numbers where these are fewer than two."""
+    """Powers of ten between `low` and `high`; if there are fewer than two, round numbers."""
     found = [10.0**n for n in range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)]
     return found if len(found) > 1 else [t for t in ticks(low, high) if t > 0]
 
 
 def short(value: float) -> str:
-    """A number as an axis shows it: 1200 -> 1.2k, 0.00036 -> 3.6e-4."""
+    """Format a number for an axis: 1200 -> 1.2k, 0.00036 -> 3.6e-4."""
     if value == 0:
         return "0"
     size = abs(value)
@@ -100,7 +100,7 @@ def short(value: float) -> str:
 
 
 def path(points: Sequence[tuple[float, float]]) -> str:
-    """The `d` of a line through points."""
+    """The `d` attribute of an SVG path through points."""
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) if points else ""
 
 

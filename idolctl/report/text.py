@@ -1,4 +1,4 @@
-"""The page's tables for a terminal."""
+"""Format the page's tables for a terminal or as JSON."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from idolctl.report.page import Table, error_tables, group_tables, identity_tabl
 from idolctl.report.subject import Subject
 from idolctl.terminal.table import table
 
-CONFUSED = 10  # pairs of classes that are told
+CONFUSED = 10  # most pairs of confused classes that are shown
 
 
 def details_text(subject: Subject) -> str:
-    """Groups of objects, confused classes and what scores are worth."""
+    """Tables of AP by group of objects, confused classes and score calibration."""
     if subject.analysis is None:
         return f"{subject.data} has no ground truth, so there are no details"
     found = subject.analysis
@@ -24,7 +24,7 @@ def details_text(subject: Subject) -> str:
 
 
 def details_json(subject: Subject) -> dict[str, Any]:
-    """The same, JSON-ready."""
+    """The same as `details_text`, as JSON-serialisable data."""
     if subject.analysis is None:
         return {}
     found = subject.analysis
@@ -46,17 +46,17 @@ def details_json(subject: Subject) -> dict[str, Any]:
 
 
 def side_by_side(subjects: Sequence[Subject]) -> str:
-    """Errors, identities and groups of several results, a column or a row each."""
+    """Tables that compare errors, identities and groups of several results, with a column or row per result."""
     return as_text([*error_tables(subjects), *identity_tables(subjects), *group_tables(subjects)])
 
 
 def as_text(tables: Sequence[tuple[str, Table]]) -> str:
-    """Captions and aligned columns."""
+    """The tables as text with captions and aligned columns."""
     return "\n\n".join(f"{caption}\n{table(one.headers, one.rows)}" for caption, one in tables)
 
 
 def _confused(found: Analysis) -> list[tuple[str, Table]]:
-    """The pairs of classes that are taken for each other most often."""
+    """The pairs of classes that are confused most often, as a table with its caption."""
     names = [found.categories[c] for c in found.confusion.categories]
     matrix = found.confusion.matrix
     pairs = [

@@ -1,4 +1,4 @@
-"""Kinds of errors in words; `docs/errors.md` has the definitions."""
+"""Short descriptions of the kinds of errors; `docs/errors.md` defines them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The zip that evaluation servers take: `results.json` at its root, the same bytes for the same results."""
+"""Write the zip for evaluation servers: `results.json` at its root; the same results give the same bytes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from idol_core.system.files import write_aside
 from idolctl.submission.results import Scan, Videos, entries, scan
 
 MEMBER = "results.json"
-_MARGIN = 0.98  # of the limit, when a floor is chosen from an estimate
+_MARGIN = 0.98  # share of the size limit to aim at, as sizes are estimated
 _TRIES = 6
 
 
 @dataclass(frozen=True)
 class Package:
-    """A written submission: how many results it holds of how many, in how many videos, and what was left out."""
+    """A written submission: `kept` of `total` results, in `with_results` of `videos` videos."""
 
     path: Path
     sha256: str
@@ -45,17 +45,17 @@ def pack(
     fit: bool = False,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Package:
-    """Check `results` and write them to `out`; what is there already stays until the new zip is whole.
+    """Check `results` and write them to the zip `out`; an old `out` stays until the new one is complete.
 
     Args:
-        limit: most bytes of the zip.
-        top_k: keep so many results of each video, the best by score.
-        min_score: keep results of at least this score.
-        fit: raise the score floor until the zip is within `limit`.
+        limit: largest size of the zip in bytes.
+        top_k: keep this many results of each video, those with the highest scores.
+        min_score: keep results with at least this score.
+        fit: drop the lowest-scored results until the zip is within `limit`.
         progress: called with (bytes read, bytes to read); the results are read twice, to check and to write them.
 
     Raises:
-        Mistakes, Integrity: faulty results (exit 4), or a zip above the limit.
+        Mistakes, Integrity: invalid results (exit 4), or a zip above the limit.
         Missing: no results file.
         InvalidInput: `out` is the results file or a folder.
     """
@@ -80,7 +80,7 @@ def pack(
 
 
 def check_target(out: Path, source: Path) -> None:
-    """Refuse (InvalidInput) an `out` that is a folder, or the file `source` under whatever name or link."""
+    """Raise InvalidInput if `out` is a folder, or the same file as `source` (also through a link)."""
     if out.exists() and source.exists() and out.samefile(source):
         what = f"the zip would replace the file it is made from, {source}"
         raise InvalidInput(what, where=f"--out {out}", fix="--out submission.zip")
@@ -106,7 +106,7 @@ def _selected(found: Scan, top_k: int | None, min_score: float | None) -> bytear
 
 
 def _smaller(found: Scan, keep: bytearray, share: float) -> bytearray:
-    """The best results by score whose text is `share` of the one now kept."""
+    """Mark the highest-scored results whose JSON size is at most `share` of what is kept now."""
     order = sorted((i for i in range(len(found)) if keep[i]), key=lambda i: (-found.scores[i], i))
     room = share * sum(found.sizes[i] for i in order)
     smaller = bytearray(len(found))

@@ -1,7 +1,7 @@
-"""Results in the YouTube-VIS format, read as a stream and checked entry by entry against the videos they are about.
+"""Read YouTube-VIS results as a stream and check each entry against the videos of an annotation file.
 
-A results file is a list of {video_id, category_id, score, segmentations}, the last with one compressed RLE or null for
-every frame of the video. Memory does not grow with the masks: some 100 bytes an entry are kept.
+A results file is a list of {video_id, category_id, score, segmentations}, where segmentations has one compressed RLE or
+null for every frame of the video. Memory does not grow with the masks: about 100 bytes per entry are kept.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from idol_core.data.dataset import open_annotations
 from idol_core.errors import Integrity
 from idolctl.errors import Mistakes
 
-SHOWN = 10  # faults that are told one by one
+SHOWN = 10  # most faults that are listed one by one
 _COUNTS = re.compile(r"[0-o]*[0-O]")  # COCO's 6-bit characters; the last one of a number has no continuation bit
 
 
 class Video(NamedTuple):
-    """What results must fit."""
+    """Size of a video, which results must match: `length` in frames, `height` and `width` in pixels."""
 
     length: int
     height: int
@@ -38,7 +38,7 @@ class Video(NamedTuple):
 
 @dataclass(frozen=True)
 class Videos:
-    """The videos and categories that an annotation file defines; its annotations are not needed."""
+    """The videos (by id) and category ids that an annotation file defines, without its annotations."""
 
     videos: dict[int, Video]
     categories: frozenset[int]
@@ -46,7 +46,7 @@ class Videos:
 
 @dataclass
 class Scan:
-    """The entries of a checked results file, by index: score, video and size as JSON."""
+    """The entries of a checked results file, by index: score, video id and approximate size as JSON in bytes."""
 
     scores: array[float] = field(default_factory=lambda: array("d"))
     videos: array[int] = field(default_factory=lambda: array("q"))
@@ -57,7 +57,7 @@ class Scan:
 
 
 class Fault(NamedTuple):
-    """What is wrong with one entry."""
+    """An error in one entry: its index, its video_id and what is wrong."""
 
     entry: int
     video: Any
@@ -65,7 +65,7 @@ class Fault(NamedTuple):
 
 
 def read_videos(path: Path) -> Videos:
-    """Videos and categories of a YTVIS annotation file. Raises Missing or Integrity."""
+    """Read the videos and categories of a YTVIS annotation file. Raises Missing or Integrity."""
     if annotation_kind(path) != "vis":
         raise Integrity("not a YTVIS annotation file: it has images, no videos", where=str(path), fix=_OWN_FILE)
     index = open_annotations(path, "vis")
@@ -80,12 +80,12 @@ def read_videos(path: Path) -> Videos:
 
 
 def entries(file: IO[bytes], name: str, *, on_read: Callable[[int], None] | None = None) -> Iterator[tuple[int, Any]]:
-    """(index, entry) of a results list. Raises Integrity, with line and column, where it is not JSON or not a list."""
+    """Yield (index, entry) of a results list. Raises Integrity, with line and column, if it is no JSON list."""
     return enumerate(json_list(file, name, on_read=on_read))
 
 
 def scan(path: Path, known: Videos, *, on_read: Callable[[int], None] = lambda _: None) -> Scan:
-    """Check every entry; `on_read` hears how many bytes have been read.
+    """Check every entry; `on_read` is called with the number of bytes read so far.
 
     Raises Missing, Integrity (not JSON) or Mistakes (exit 4) with the first ten faults.
     """
@@ -141,7 +141,7 @@ def _mask_fault(masks: Any, video: Video) -> str | None:
 
 
 def _counts_fault(masks: list[Any], pixels: int) -> str | None:
-    """Servers may hang or stop at run lengths that don't fill their frame."""
+    """Check that run lengths fill their frames; servers may hang or fail if they don't."""
     try:
         check_counts([mask["counts"].encode() for mask in masks if mask], pixels)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What is known of the evaluation servers, with its date (recipes/servers.yaml)."""
+"""Facts about the evaluation servers, read from recipes/servers.yaml."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from idolctl.config.load_yaml import Mapping, read_yaml
 
 @dataclass(frozen=True)
 class Server:
-    """An evaluation server: its address if known, the largest upload in bytes, its state and the date of all this."""
+    """An evaluation server: address if known, largest upload (`limit`, bytes), status, and the date of these facts."""
 
     address: str | None
     limit: int
@@ -19,7 +19,7 @@ class Server:
 
 
 def find_server(dataset: str) -> Server | None:
-    """The server of a data set ('ovis'); None where there is none (toy, one's own)."""
+    """The server of a data set ('ovis'); None if it has none (toy, a user's own set)."""
     entry = read_yaml(recipes_folder() / "servers.yaml").get(dataset)
     if entry is None or not isinstance(entry.value, Mapping):
         return None

@@ -1,1 +1,1 @@
-"""Published weights: what there is, download, verify, keep in the cache."""
+"""The zoo of published weights: list, download, verify and cache them."""

@@ -20,9 +20,9 @@ from idolctl.terminal.progress import say
 
 CHUNK = 1 << 18
 RETRIES = 5
-PAUSE = 0.5  # seconds before the first retry; doubles, with some chance
-SPARE = 64 << 20  # bytes that stay free
-LARGEST = 1 << 36  # bytes; no file of the zoo has nearly as many
+PAUSE = 0.5  # seconds before the first retry; doubles each time, with random jitter
+SPARE = 64 << 20  # bytes of disk space to leave free
+LARGEST = 1 << 36  # upper limit in bytes, far above any file of the zoo
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _DRIVE_QUOTA = re.compile(rb"quota exceeded|too many users have viewed", re.IGNORECASE)
 
@@ -30,19 +30,19 @@ Progress = Callable[[int, int | None], None]
 
 
 class TransientError(Exception):
-    """A failure worth another attempt: a cut connection, a busy server."""
+    """A failure that is worth a retry: a cut connection, a busy server."""
 
 
 def download(url: str, part: Path, *, timeout: float, progress: Progress, retries: int = RETRIES) -> None:
-    """Bring `url` to `part`, going on behind what `part` holds already.
+    """Download `url` to the file `part`; bytes that are already in `part` are not downloaded again.
 
     Args:
-        timeout: seconds without a byte after which an attempt ends.
-        progress: called with (bytes there, bytes in all or None).
+        timeout: seconds without data after which an attempt fails.
+        progress: called with (bytes so far, total bytes or None if unknown).
 
     Raises:
         NetworkError: not found, refused, a web page instead of a file, or still failing after `retries` retries.
-        IdolError: the disk has not the room that the server announces.
+        IdolError: too little disk space for the size that the server announces.
     """
 
     def attempt() -> None:
@@ -50,7 +50,7 @@ def download(url: str, part: Path, *, timeout: float, progress: Progress, retrie
             _attempt(url, part, timeout, progress)
         except urllib.error.HTTPError as error:
             said = f"HTTP {error.code} {error.reason}"
-            if error.code == 416:  # what is there does not fit what the server has now
+            if error.code == 416:  # range not satisfiable: the partial file does not match the server's file
                 part.unlink(missing_ok=True)
             elif not passes(error.code):
                 raise NetworkError(f"the server says {said}", where=url, fix="--mirror URL|DIR") from error
@@ -65,7 +65,10 @@ def download(url: str, part: Path, *, timeout: float, progress: Progress, retrie
 
 
 def retry(attempt: Callable[[], None], *, where: str, retries: int = RETRIES) -> None:
-    """Call `attempt` until it raises no TransientError, saying so and pausing longer each time. Raises NetworkError."""
+    """Call `attempt`; after each TransientError retry, up to `retries` times.
+
+    Each retry is reported and preceded by a longer pause. Raises NetworkError after the last one.
+    """
     for left in range(retries, -1, -1):
         try:
             attempt()
@@ -81,12 +84,12 @@ def retry(attempt: Callable[[], None], *, where: str, retries: int = RETRIES) ->
 
 
 def passes(status: int) -> bool:
-    """Whether an HTTP status is worth another attempt."""
+    """Whether an HTTP status is temporary, so that a retry makes sense."""
     return status in _PASSING
 
 
 def unknown_host(error: BaseException, where: str) -> None:
-    """Raise NetworkError where a nested error comes from a host name that nobody knows: without a network, mostly."""
+    """Raise NetworkError if `error` was caused by a host name that can't be resolved, mostly for lack of a network."""
     inner: object = error
     while inner is not None:
         if isinstance(inner, socket.gaierror) and inner.errno == socket.EAI_NONAME:
@@ -96,7 +99,7 @@ def unknown_host(error: BaseException, where: str) -> None:
 
 
 def innermost(error: BaseException) -> str:
-    """What lies at the bottom of a nested error, in words."""
+    """Message of the root cause of a nested error, at most 100 characters."""
     deepest: object = error
     while (inner := _inner(deepest)) is not None:
         deepest = inner
@@ -124,7 +127,10 @@ def _attempt(url: str, part: Path, timeout: float, progress: Progress) -> None:
 
 
 def _position(response: Any, there: int) -> tuple[int, int | None]:
-    """Where the body begins, and the size of the whole file if it is told. Raises NetworkError for an odd size."""
+    """Offset at which the response body starts, and the size of the whole file (None if not given).
+
+    Raises TransientError for another range than asked for, NetworkError for a size that is not a number.
+    """
     if response.status == 206:
         told = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)", response.headers.get("Content-Range", ""))
         if told is None or int(told[1]) != there:
@@ -162,7 +168,7 @@ def _refuse_page(content_type: str, start: bytes, url: str) -> None:
 
 
 def web_page(content: bytes, where: str) -> NetworkError:
-    """The error of a page that came instead of a file; Google Drive's quota page is named as such."""
+    """Make the error for a web page received in place of a file; it names Google Drive's quota page as such."""
     quota = bool(_DRIVE_QUOTA.search(content))
     why = (
         "Google Drive's quota for this file is used up" if quota else "it is a web page (a login, quota or error page?)"
@@ -171,7 +177,7 @@ def web_page(content: bytes, where: str) -> NetworkError:
 
 
 def require_room(part: Path, needed: int | None) -> None:
-    """Raise IdolError where the disk of `part` has no `needed` bytes free."""
+    """Raise IdolError if the disk of `part` has less than `needed` + SPARE bytes free (None: no check)."""
     free = shutil.disk_usage(part.parent).free
     if needed is not None and needed + SPARE > free:
         what = f"{needed / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free"

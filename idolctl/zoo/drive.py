@@ -1,4 +1,4 @@
-"""Files and folders of Google Drive, through gdown."""
+"""Download files and folders from Google Drive with gdown."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from idolctl.zoo.download import (
 
 
 def drive_file(file_id: str, part: Path, *, timeout: float, progress: Progress) -> None:
-    """Bring a file to `part`, going on behind what `part` holds already.
+    """Download a file to `part`; bytes that are already in `part` are not downloaded again.
 
-    Raises NetworkError as `download` does, IdolError where the disk has not the room for it, OSError from the disk.
+    Raises NetworkError as `download` does, IdolError for too little disk space, OSError from the disk.
     """
     import gdown
 
     where = f"drive:{file_id}"
-    aside = part.with_name(f"{part.name}{'_' * 8}.part")  # the name by which gdown finds what came before
+    aside = part.with_name(f"{part.name}{'_' * 8}.part")  # the name under which gdown looks for a partial file
 
     def watch(done: int, total: int | None) -> None:
         require_room(part, None if total is None else total - done)
@@ -57,7 +57,7 @@ def drive_file(file_id: str, part: Path, *, timeout: float, progress: Progress) 
 
 
 def drive_folder(folder_id: str, names: Sequence[str], aside: Path, *, timeout: float, progress: Progress) -> None:
-    """Bring the files called `names` to `aside`, from a folder and the folders in it. Raises as `drive_file` does."""
+    """Download the files `names` from a Drive folder or its subfolders to `aside`. Raises as `drive_file` does."""
     import gdown
 
     where = f"drive:{folder_id}"
@@ -77,12 +77,12 @@ def drive_folder(folder_id: str, names: Sequence[str], aside: Path, *, timeout: 
 
 
 class _OtherRange(TransientError):
-    """What is there already does not fit what the server has now."""
+    """The partial file does not match the file on the server."""
 
 
 @contextmanager
 def _translated(where: str) -> Iterator[None]:
-    """gdown's errors as ours; those that may pass are worth another attempt."""
+    """Translate gdown's errors: TransientError for those worth a retry, otherwise NetworkError."""
     from gdown.exceptions import DownloadError, FileURLRetrievalError
     from requests.exceptions import HTTPError, RequestException
 
@@ -108,7 +108,7 @@ def _translated(where: str) -> Iterator[None]:
 
 
 def _page(text: str, where: str) -> NetworkError:
-    """What a page of Drive's means that came instead of the file."""
+    """Make the error for a web page that Drive sent in place of the file."""
     page = web_page(text.encode(), where)
     if "quota" in page.what:
         return page

@@ -1,4 +1,4 @@
-"""The published weights by name: sources, sizes, scores (recipes/zoo.yaml)."""
+"""Read recipes/zoo.yaml: published weights by name, with their sources, hashes and scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STRICT = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, config=_STRICT)
 class Scores:
-    """Published figures of a validation server, 0..100."""
+    """Published scores from a validation server, 0..100."""
 
     AP: float
     AP50: float
@@ -30,28 +30,28 @@ class Scores:
 
 @dataclass(frozen=True, config=_STRICT)
 class ZooEntry:
-    """Weights that can be fetched. `sources` is empty for what was never published."""
+    """One set of weights. `sources` is empty if the weights were announced but never published."""
 
     name: str
     kind: Literal["pretrained", "imagenet", "finetuned"]
     backbone: str
-    steps: str | None = None  # the steps that produced the file
+    steps: str | None = None  # training steps that produced the file
     dataset: str | None = None
     sources: tuple[str, ...] = ()
-    sha256: str | None = None  # or its beginning
+    sha256: str | None = None  # all hex digits or the first few
     scores: Scores | None = None
     log: str | None = None
     note: str | None = None
 
     @property
     def trained_by(self) -> str | None:
-        """The command that makes weights that were never published."""
+        """The command that trains these weights, if they were never published; else None."""
         return None if self.sources else f"idolctl run ytvis19 --backbone {self.backbone} --steps {self.steps}"
 
 
 @dataclass(frozen=True, config=_STRICT)
 class ZooFolder:
-    """A folder of files that belong together; `files` are the names that are known."""
+    """A folder of files that belong together; `files` are their names."""
 
     name: str
     source: str
@@ -60,13 +60,13 @@ class ZooFolder:
 
 @dataclass(frozen=True, config=_STRICT)
 class Zoo:
-    """All there is to fetch, in the order of the file."""
+    """All weights and folders of zoo.yaml, in its order."""
 
     weights: tuple[ZooEntry, ...]
     folders: tuple[ZooFolder, ...]
 
     def find(self, name: str) -> ZooEntry | ZooFolder:
-        """An entry by name. InvalidInput (exit 2) with the nearest name."""
+        """Look up an entry by name. Raises InvalidInput (exit 2), suggesting the nearest name."""
         everything: dict[str, ZooEntry | ZooFolder] = {entry.name: entry for entry in self.weights}
         everything |= {folder.name: folder for folder in self.folders}
         if name not in everything:
@@ -76,7 +76,7 @@ class Zoo:
 
 
 def load_zoo(path: Path | None = None) -> Zoo:
-    """Read and check zoo.yaml. InvalidInput with the entry and field that is wrong."""
+    """Read and check zoo.yaml. Raises InvalidInput with the entry and field that is wrong."""
     path = path or recipes_folder() / "zoo.yaml"
     tree = {section.key: _named(section.value) for section in read_yaml(path)}
     try:

@@ -1,4 +1,4 @@
-"""Fetch published weights into the cache: download, check, pin the hash, convert; one process at a time."""
+"""Fetch published weights into the cache, one process at a time: download, check and pin the hash, convert."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from idolctl.zoo.sources import Source, mirrored, obtain, sources_of
 
 @dataclass(frozen=True)
 class Fetched:
-    """Where a file lies now, and how it came there ('there already' or its source)."""
+    """A file in the cache. `source` is where it was fetched from, or 'there already'."""
 
     name: str
     path: Path
@@ -31,12 +31,12 @@ class Fetched:
 
 
 def fetch(entry: ZooEntry, mirrors: Sequence[str], *, offline: bool, timeout: float, progress: Progress) -> Fetched:
-    """Bring one file of the zoo into the cache.
+    """Fetch one weights file of the zoo into the cache, unless it is there already.
 
     Raises:
-        Missing: never published (with the command that trains it), or not on disk with `offline`.
-        Integrity: another hash than pinned, damaged, or a pickle that asks for more than arrays. Nothing is kept.
-        NetworkError: no source worked; all are told.
+        Missing: never published (the error names the command that trains it), or `offline` and not on disk.
+        Integrity: wrong hash, damaged, or a pickle that contains more than arrays. Nothing is kept.
+        NetworkError: no source worked; the error lists all of them.
     """
     folder = cache_folder() / "weights"
     if there := _there_already(entry):
@@ -45,7 +45,7 @@ def fetch(entry: ZooEntry, mirrors: Sequence[str], *, offline: bool, timeout: fl
         raise Missing(f"{entry.name} was announced but never published", where="idolctl ls zoo", fix=entry.trained_by)
     folder.mkdir(parents=True, exist_ok=True)
     with one_at_a_time(folder / f".{entry.name}.lock", entry.name):
-        if there := _there_already(entry):  # another process was first
+        if there := _there_already(entry):  # fetched by another process while this one waited
             return there
         for mirror in mirrors:
             if not any(mirrored(mirror, entry.name)):
@@ -68,7 +68,7 @@ def _there_already(entry: ZooEntry) -> Fetched | None:
 
 
 def none_worked(name: str, tried: list[IdolError], *, offline: bool, holds: str) -> IdolError:
-    """The error of a file that no source gave: a wrong one weighs more than one that could not be downloaded."""
+    """Make the error after all sources failed; a wrong file takes precedence over failed downloads."""
     wrong = [e for e in tried if isinstance(e, Integrity)]
     mirror = f"idolctl fetch {name} --mirror URL|DIR (one that holds {holds})"
     if wrong:
@@ -96,7 +96,7 @@ def _from(source: Source, entry: ZooEntry, folder: Path, timeout: float, progres
             with open(part, "rb") as file:
                 os.fsync(file.fileno())
             part.replace(final)
-    except NetworkError:  # what came before the cut stays, for the next attempt
+    except NetworkError:  # keep the partial file so that the next attempt resumes
         raise
     except Integrity as error:
         part.unlink(missing_ok=True)
@@ -116,8 +116,8 @@ def _from(source: Source, entry: ZooEntry, folder: Path, timeout: float, progres
 
 
 def _convert(part: Path, entry: ZooEntry, folder: Path) -> Path:
-    """Open the file as arrays only, and keep it as safetensors. Raises Integrity."""
-    from idol_core.weights import convert_file, open_weights, save_weights  # brings torch
+    """Load the file (arrays only, no other pickled objects) and save it as safetensors. Raises Integrity."""
+    from idol_core.weights import convert_file, open_weights, save_weights  # imports torch
 
     say(f"{entry.name}: opening it as arrays only, and keeping it as safetensors")
     out = folder / f"{entry.name}.safetensors"
@@ -135,9 +135,9 @@ def _convert(part: Path, entry: ZooEntry, folder: Path) -> Path:
 
 
 def verify(entry: ZooEntry) -> Fetched:
-    """Hash what is cached again, as it came and as it was converted.
+    """Hash the cached files again, the download and the converted one, and compare with the pins.
 
-    Raises Missing if it is not cached, Integrity if it is not what was pinned.
+    Raises Missing if nothing is cached, Integrity if a hash differs.
     """
     path = original(entry.name)
     if path is None:

@@ -1,4 +1,4 @@
-"""A folder of the zoo (the oracle split's annotation files) into the cache, whole or not at all."""
+"""Fetch a folder of the zoo (the oracle split's annotation files) into the cache, completely or not at all."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from idolctl.zoo.sources import copy
 def fetch_folder(
     entry: ZooFolder, mirrors: Sequence[str], *, offline: bool, timeout: float, progress: Progress
 ) -> Fetched:
-    """Bring all files of the folder into the cache. Raises as `fetch` does."""
+    """Fetch all files of the folder into the cache. Raises as `fetch` does."""
     final = cache_folder() / entry.name
     if final.is_dir():
         return Fetched(entry.name, final, "there already", None)
@@ -64,7 +64,7 @@ def _sources(entry: ZooFolder, mirrors: Sequence[str], offline: bool) -> list[st
 
 
 def _obtain(source: str, entry: ZooFolder, aside: Path, timeout: float, progress: Progress) -> None:
-    """Bring the folder's own files, by name, to `aside`, without the folders that they may be in; nothing else."""
+    """Fetch only the files listed in `entry` to `aside`, all directly in it even if the source has subfolders."""
     if source.startswith("drive:"):
         drive_folder(source.removeprefix("drive:"), entry.files, aside, timeout=timeout, progress=progress)
     elif "://" in source:

@@ -13,7 +13,7 @@ from idolctl.zoo.pins import pinned
 
 @dataclass(frozen=True)
 class ZooRow:
-    """One entry of the zoo. `hash` is the pinned one, the publisher's beginning of one, or 'unpinned'."""
+    """One entry of the zoo. `hash` is the pinned hash, else the digits that the publisher gives, else 'unpinned'."""
 
     name: str
     backbone: str | None
@@ -24,15 +24,15 @@ class ZooRow:
     hash: str
     trained_by: str | None
     sources: tuple[str, ...] = ()
-    log: str | None = None  # of the published training
+    log: str | None = None  # address of the published training log
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """The row as JSON-serialisable data."""
         return asdict(self)
 
 
 def zoo_rows() -> list[ZooRow]:
-    """All entries, in the order of the file."""
+    """All entries, in the order of zoo.yaml."""
     zoo = load_zoo()
     return [_weights_row(entry) for entry in zoo.weights] + [_folder_row(folder) for folder in zoo.folders]
 

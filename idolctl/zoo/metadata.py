@@ -1,4 +1,4 @@
-"""Metadata of converted weights: recipe and class names, so that the file can be used on its own."""
+"""Make the metadata of converted weights: recipe and class names, so that the file can be used on its own."""
 
 from __future__ import annotations
 
@@ -13,22 +13,27 @@ from idolctl.config.load_yaml import read_yaml
 from idolctl.config.resolve import resolve
 from idolctl.zoo.entries import ZooEntry
 
-PUBLISHED = ("ytvis19", "ovis")  # YouTube-VIS 2021 has as many classes as 2019: a file of it must be told
+PUBLISHED = ("ytvis19", "ovis")  # not ytvis21: its class count equals ytvis19's, so only --recipe can select it
 _ALIKE = {"ytvis19": "ytvis21"}
 
 
 def metadata_of(entry: ZooEntry, model: ModelConfig) -> dict[str, str]:
-    """Metadata of a file of the zoo: the settings of the recipe that it was made with, around `model`, which has the
-    sizes read off its tensors. Classes are named where their number is the data set's."""
+    """Metadata of a zoo file: the settings of its recipe, with the network `model` (sizes read from the tensors).
+
+    Class names are included if the model has as many classes as the data set.
+    """
     step = 3 if entry.dataset else int((entry.steps or "2")[-1])
-    recipe = load_recipe(entry.dataset or "ytvis19")  # all recipes share what comes before step 3
+    recipe = load_recipe(entry.dataset or "ytvis19")  # steps before 3 are the same in all recipes
     (stage,) = resolve(recipe, steps=(step,), backbone=entry.backbone)
     return _carried(entry.name, stage.config, model)
 
 
 def metadata_by(source: str, recipe: str | None, model: ModelConfig) -> dict[str, str]:
-    """Metadata of a file that somebody has, whose sizes `model` tells: the settings of the last step of `recipe` (None:
-    of the published one) that trains such a model. Raises InvalidInput where there is none."""
+    """Metadata of a user's own file, with `model` as the network.
+
+    The settings are those of the last step of `recipe` (None: of the published recipes) that trains a model with as
+    many classes and with or without embedding head as `model`. Raises InvalidInput if no step does.
+    """
     for name in (recipe,) if recipe else PUBLISHED:
         loaded = load_recipe(name)
         for stage in reversed(resolve(loaded, steps=loaded.steps, backbone=_backbone(model))):
@@ -57,8 +62,8 @@ def _carried(source: str, config: StageConfig, model: ModelConfig) -> dict[str, 
 
 
 def _backbone(model: ModelConfig) -> str | None:
-    """The shipped backbone of these sizes; None where there is none."""
-    from idol_core.weights.infer_config import backbone_name  # brings torch
+    """Name of the shipped backbone with these sizes; None if there is none."""
+    from idol_core.weights.infer_config import backbone_name  # imports torch
 
     sizes = backbone_name(model.backbone)
     for name in backbone_names():
@@ -69,13 +74,15 @@ def _backbone(model: ModelConfig) -> str | None:
 
 
 def class_names_of(config: StageConfig) -> tuple[str, ...] | None:
-    """Names of the classes that a stage on a published data set learns, by class index; None where its model has
-    another number of classes, or nothing is known of the set."""
+    """Class names, by class index, of a stage that trains on a published data set.
+
+    None if the model has another number of classes or the data set is unknown.
+    """
     names = class_names(config.data.train.name.rpartition("_")[0])
     return tuple(names) if names and len(names) == config.model.num_classes else None
 
 
 def class_names(dataset: str) -> list[str]:
-    """Names by class index, of ytvis19, ytvis21, ovis or coco."""
+    """Class names by class index for ytvis19, ytvis21, ovis or coco; empty for other data sets."""
     entry = read_yaml(recipes_folder() / "classes.yaml").get(dataset)
     return [str(name) for name in entry.value] if entry else []

@@ -1,4 +1,4 @@
-"""Temporary files of downloads: private to a process, continued by another once that process has ended."""
+"""Temporary files of downloads: one per process; another process may resume it once its owner has ended."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from filelock import FileLock, Timeout
 
 from idolctl.terminal.progress import say
 
-STALE_SECONDS = 600.0  # a file of another machine that nobody has written to for so long
-_OWNER = re.compile(r"\..+\.[0-9a-f]{8}\.(?P<host>.+)-(?P<pid>\d+)\.part(\.\w+){0,2}")  # gdown adds an ending
+STALE_SECONDS = 600.0  # without writes, after which another machine's file counts as abandoned
+_OWNER = re.compile(r"\..+\.[0-9a-f]{8}\.(?P<host>.+)-(?P<pid>\d+)\.part(\.\w+){0,2}")  # gdown appends a suffix
 
 
 @contextlib.contextmanager
 def one_at_a_time(lock: Path, name: str) -> Iterator[None]:
-    """Hold a lock file; where another process holds it, say so and wait."""
+    """Hold a lock file; if another process holds it, print a message and wait."""
     held = FileLock(lock)
     try:
         held.acquire(timeout=0)
@@ -35,10 +35,10 @@ def one_at_a_time(lock: Path, name: str) -> Iterator[None]:
 
 
 def private_part(final: Path, source: str) -> Path:
-    """The temporary file in which this process brings `source` to `final`.
+    """Path of this process's temporary file for downloading `source` to `final`.
 
-    Locks are best effort on network file systems, so no two processes ever share one. What an ended process left of the
-    same source is taken over, so that its transfer goes on.
+    Each process has its own, as locks are unreliable on network file systems. The abandoned partial file of an ended
+    process and the same source is renamed to it, so that the download resumes.
     """
     tag = hashlib.sha256(source.encode()).hexdigest()[:8]
     mine = final.with_name(f".{final.stem}.{tag}.{socket.gethostname()}-{os.getpid()}.part{final.suffix}")

@@ -1,4 +1,4 @@
-"""Pinned hashes of downloads: trusted on first use, checked from then on."""
+"""Pinned SHA-256 hashes of downloads: recorded on first download, checked from then on."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def sha256_of(path: Path) -> str:
 
 
 def pinned(name: str) -> str | None:
-    """The digest that `name` had when it was first fetched into this cache; None if it never was."""
+    """The digest recorded when `name` was first fetched into this cache; None if it never was."""
     entry = _read().get(name)
     return entry["sha256"] if entry else None
 
 
 def pin(name: str, digest: str, source: str, *, anew: bool = False) -> None:
-    """Remember the digest of `name`. The first one stays, unless `anew`: for what is made here."""
+    """Record the digest of `name`. `anew` replaces a recorded one (for files made on this machine, by conversion)."""
     with FileLock(cache_folder() / "pins.lock"):
         pins = _read()
         if anew or name not in pins:
@@ -38,7 +38,7 @@ def pin(name: str, digest: str, source: str, *, anew: bool = False) -> None:
 
 
 def check(digest: str, expected: str | None, *, name: str, where: str) -> None:
-    """Raise Integrity (exit 4) unless `digest` begins with what is expected (None: nothing is)."""
+    """Raise Integrity (exit 4) unless `digest` begins with `expected` (None: no check)."""
     if expected is not None and not digest.startswith(expected):
         what = f"{name} has sha256 {digest[:16]}..., pinned is {expected[:16]}..."
         raise Integrity(what, where=where, fix="get it from a source that you trust; nothing was kept")

@@ -1,4 +1,4 @@
-"""Sources of a file: mirror folders, HTTP addresses, Google Drive."""
+"""Where a file can be fetched from: mirror folders, HTTP addresses, Google Drive."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ADDRESS = re.compile(r"https?://[!-~]+")
 
 @dataclass(frozen=True)
 class Source:
-    """One place: `kind` folder (a file's path), http or drive (a file's id), and the ending of what comes."""
+    """One source. `place` is a path (`kind` folder), URL (http) or file id (drive); `ending` is the file's suffix."""
 
     kind: str
     place: str
@@ -32,7 +32,7 @@ class Source:
 
 
 def sources_of(entry: ZooEntry, mirrors: Sequence[str], *, offline: bool) -> list[Source]:
-    """All places to try, in order: mirrors first. Offline only those on disk."""
+    """All sources to try, in order, mirrors first. With `offline` only those on disk."""
     found = [s for mirror in mirrors for s in mirrored(mirror, entry.name)]
     for text in entry.sources:
         if text.startswith("drive:"):
@@ -43,7 +43,7 @@ def sources_of(entry: ZooEntry, mirrors: Sequence[str], *, offline: bool) -> lis
 
 
 def mirrored(mirror: str, name: str, endings: Sequence[str] = ENDINGS) -> Iterator[Source]:
-    """`name` with each ending below a mirror, which is an address or a folder (files that are there only)."""
+    """Sources of `name`, with each ending, in a mirror: an address, or a folder (existing files only)."""
     for ending in endings:
         if "://" in mirror:
             yield Source("http", f"{mirror.rstrip('/')}/{name}{ending}", ending)
@@ -52,7 +52,7 @@ def mirrored(mirror: str, name: str, endings: Sequence[str] = ENDINGS) -> Iterat
 
 
 def mirrors(asked: Sequence[str]) -> list[str]:
-    """The ones asked for, then $IDOLCTL_MIRROR. Raises InvalidInput for no such folder and for odd addresses."""
+    """Mirrors to use: those given, then $IDOLCTL_MIRROR. Raises InvalidInput for a missing folder or a bad address."""
     found = [("--mirror", m) for m in asked] + [("IDOLCTL_MIRROR", os.environ.get("IDOLCTL_MIRROR", ""))]
     for where, mirror in found:
         if mirror and "://" not in mirror and not Path(mirror).expanduser().is_dir():
@@ -64,9 +64,10 @@ def mirrors(asked: Sequence[str]) -> list[str]:
 
 
 def obtain(source: Source, part: Path, *, timeout: float, progress: Progress) -> None:
-    """Bring the file of `source` to `part`.
+    """Download or copy `source` to `part`.
 
-    Raises NetworkError, also for a web page; Integrity for an empty file or a Git LFS pointer; OSError from the disk.
+    Raises NetworkError, also for a web page in place of the file; Integrity for an empty file or a Git LFS pointer;
+    OSError from the disk.
     """
     if source.kind == "folder":
         copy(Path(source.place), part, progress=progress)
@@ -83,9 +84,10 @@ def obtain(source: Source, part: Path, *, timeout: float, progress: Progress) ->
 
 
 def copy(path: Path, part: Path, *, progress: Progress) -> None:
-    """Copy a regular file of a mirror folder, as many bytes as it has now.
+    """Copy a regular file of a mirror folder, up to the size that it has at the start.
 
-    Raises Integrity for what is no file or too large, IdolError where the disk has not the room, OSError from the disk.
+    Raises Integrity if it is not a regular file or too large, IdolError for too little disk space, OSError from the
+    disk.
     """
     done, total = 0, path.stat().st_size
     if not path.is_file() or total > LARGEST:
