@@ -1,4 +1,4 @@
-"""The `idolctl` command. Each subcommand is imported when it is called, so that `--help` costs nothing."""
+"""The `idolctl` command. A subcommand is imported only when it is called, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer has its own
 
 
 class LazyGroup(TyperGroup):
-    """Knows its commands' names and one-line helps; imports idolctl.commands.NAME when NAME is called."""
+    """A command group that lists names and one-line helps, and imports idolctl.commands.NAME only to run NAME."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -59,7 +59,7 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name = args[0]
-        if name not in COMMANDS and ctx.resilient_parsing:  # a shell asks for completions: there are none
+        if name not in COMMANDS and ctx.resilient_parsing:  # shell completion of an unknown command: nothing to offer
             return None, None, []
         if name not in COMMANDS:
             raise InvalidInput(f"no command '{name}'", where="command line", fix=suggestion(name, COMMANDS))
@@ -91,7 +91,7 @@ app = typer.Typer(
 def _main(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may be given anywhere.")] = False,
 ) -> None:
     if version:
         print(__version__)

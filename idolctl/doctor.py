@@ -1,4 +1,4 @@
-"""What is installed and found on this machine, fit to paste into a bug report."""
+"""Describe what is installed and found on this machine, to paste into a bug report."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ print(json.dumps({
 
 
 def examine(root: Path) -> dict[str, dict[str, Any]]:
-    """Sections of what there is; torch is asked in a process of its own, so that a broken one is told too."""
+    """Collect all sections; torch is queried in a separate process, so that a broken one is reported too."""
     return {
         "versions": _versions(),
         "machine": _machine(),
@@ -45,7 +45,7 @@ def examine(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def as_text(sections: dict[str, dict[str, Any]]) -> str:
-    """The sections as aligned lines."""
+    """Format the sections as aligned lines."""
     width = max(len(key) for values in sections.values() for key in values)
     lines: list[str] = []
     for name, values in sections.items():

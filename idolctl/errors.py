@@ -1,4 +1,4 @@
-"""How errors reach a person: three lines each on stderr, and an exit code."""
+"""Report errors to the user: three lines each on stderr, and an exit code."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from idol_core.errors import IdolError
 from idolctl.terminal.text import printable
 
 INTERRUPTED = 130
-LONGEST = 2000  # characters of a line
+LONGEST = 2000  # maximum characters per line
 
 
 def report(error: BaseException, *, debug: bool = False) -> int:
-    """Print `error`, `where` and `fix` lines (for every mistake of several) and return the exit code."""
+    """Print the `error`, `where` and `fix` lines of every mistake, and return the exit code."""
     if debug:
         traceback.print_exception(error)
     known = error if isinstance(error, IdolError) else _translated(error)
@@ -48,15 +48,15 @@ def _user() -> str:
 
 
 def _line(text: str) -> str:
-    """Messages of libraries may have several lines, and values that files give any length."""
+    """Shorten a message to one line: libraries write several, and values from files can be very long."""
     line = printable(" ".join(part.strip(" \t") for part in text[: 2 * LONGEST].strip().split("\n")))
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
 
 
 class Mistakes(IdolError):
-    """All that is wrong with a recipe or lacks for a run; each with its own where and fix.
+    """All errors in a recipe, or all files missing for a run; each with its own `where` and `fix`.
 
-    The exit code is the first one's where none is given.
+    The exit code defaults to that of the first one.
     """
 
     def __init__(self, mistakes: Sequence[IdolError], *, exit_code: int | None = None) -> None:
@@ -80,7 +80,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """A `fix:` line for an unknown name: the nearest one, or all there are."""
+    """The `fix:` line for an unknown name: the nearest known name, or all of them."""
     names = sorted(known)
     close = nearest(name, names)
     return f"did you mean '{close}'?" if close else f"known: {', '.join(names) or 'none'}"

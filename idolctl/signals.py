@@ -1,4 +1,4 @@
-"""Signals that end a command."""
+"""Handle the signals that end a command (SIGTERM, SIGUSR1)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ STOPS = (signal.SIGTERM, signal.SIGUSR1)
 
 @contextmanager
 def stoppable(fix: str = "the same command goes on") -> Iterator[None]:
-    """SIGTERM and SIGUSR1 end what runs here as an error does, with exit 75: nothing half-written is left.
+    """Context in which SIGTERM and SIGUSR1 raise Preempted (exit 75), so that no half-written file is left.
 
-    From then on this process ignores both, so that a second one changes neither its cleaning up nor its exit code.
+    After the first one both are ignored, so that a second one can't disturb the cleanup or the exit code.
     """
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -29,7 +29,7 @@ def stoppable(fix: str = "the same command goes on") -> Iterator[None]:
     before = {n: signal.signal(n, stop) for n in STOPS}
     try:
         yield
-    except (Preempted, KeyboardInterrupt):  # also for a worker that the signal was passed on to
+    except (Preempted, KeyboardInterrupt):  # also raised after a signal was passed on to a worker
         _ignore()
         raise
     except BaseException:

@@ -1,1 +1,1 @@
-"""One thin file a command: parse, call, print."""
+"""The subcommands, one short file each: parse options, call the library, print the result."""

@@ -23,15 +23,15 @@ def compare(
     first: Annotated[str, typer.Argument(help="A run's name or folder.", autocompletion=complete.runs)],
     second: Annotated[str, typer.Argument(help="The run to compare it with.", autocompletion=complete.runs)],
     details: Annotated[
-        bool, typer.Option("--details", help="Errors, identities and groups of objects side by side.")
+        bool, typer.Option("--details", help="Show error types, identity metrics and AP by object group side by side.")
     ] = False,
     plots: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write both runs' curves over each other as SVG into DIR.")
+        Path | None, typer.Option(metavar="DIR", help="Write SVG charts into DIR, each with the curves of both runs.")
     ] = None,
     runs_dir: options.RUNS = None,
     as_json: options.JSON = False,
 ) -> None:
-    """Show in which settings two runs differ, and what their steps scored."""
+    """Show the settings in which two runs differ, and the scores of each step."""
     home = runs_dir or RUNS
     runs = [find_run(name, home) for name in (first, second)]
     entries = compare_runs(*runs)

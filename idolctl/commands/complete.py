@@ -1,4 +1,4 @@
-"""What the shell completes after TAB: names of recipes, weights, backbones, data sets and runs. Imports no torch."""
+"""Shell completion (TAB): names of recipes, weights, backbones, data sets and runs. Does not import torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def recipes(incomplete: str) -> list[str]:
-    """Shipped recipes and YAML files here."""
+    """Shipped recipes, and YAML files in the current folder."""
     from idolctl.config.library import recipe_names
 
     return _beginning(incomplete, [*recipe_names(), *_files(incomplete, (".yaml", ".yml"))])
@@ -30,7 +30,7 @@ def zoo(incomplete: str) -> list[str]:
 
 
 def weights(incomplete: str) -> list[str]:
-    """Names of published weights, and weights files here."""
+    """Names of published weights, and weights files in the current folder."""
     return [*zoo(incomplete), *_beginning(incomplete, _files(incomplete, (".safetensors", ".pth", ".pkl")))]
 
 
@@ -42,7 +42,7 @@ def runs(ctx: Any, incomplete: str) -> list[str]:
 
 
 def targets(ctx: Any, incomplete: str) -> list[str]:
-    """What can be scored: runs, published weights, weights files."""
+    """Targets of `idolctl eval`: runs, published weights, weights files."""
     return [*runs(ctx, incomplete), *weights(incomplete)]
 
 
@@ -61,7 +61,7 @@ def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
 
 
 def _files(incomplete: str, suffixes: tuple[str, ...]) -> Iterator[str]:
-    """Files with one of the suffixes, and folders, in the folder that the word so far names."""
+    """Folders, and files with one of the suffixes, in the folder part of the word typed so far."""
     head = incomplete[: incomplete.rfind("/") + 1]
     try:
         for path in sorted(Path(head or ".").iterdir()):

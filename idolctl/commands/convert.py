@@ -16,7 +16,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 class Layout(StrEnum):
-    """Whose names and file format."""
+    """Parameter names and file format: ours or those of the original code."""
 
     idolctl = "idolctl"
     vnext = "vnext"
@@ -29,19 +29,19 @@ class Layout(StrEnum):
     )
 )
 def convert(
-    file: Annotated[Path, typer.Argument(help="Weights of IDOL, the authors' (.pth) or ours (.safetensors).")],
-    to: Annotated[Layout, typer.Option(help="idolctl: our safetensors; vnext: a checkpoint that the original loads.")],
+    file: Annotated[Path, typer.Argument(help="IDOL weights: the authors' (.pth) or ours (.safetensors).")],
+    to: Annotated[Layout, typer.Option(help="idolctl: our safetensors; vnext: a checkpoint for the original code.")],
     out: Annotated[Path, typer.Option(help="The file to write.")],
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="The recipe that trained it, for its settings and classes; default: the published one.",
+            help="The recipe it was trained with, for settings and classes; default: the published one.",
             autocompletion=complete.recipes,
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Convert weights from the original's layout to ours, or back; print what became of the tensors."""
+    """Convert weights from the original code's layout to ours, or back; list missing and unexpected tensors."""
     if out.exists() and not force:
         raise InvalidInput(f"{out} is there already", where=str(out), fix="--force replaces it")
     from idol_core.weights import convert_file  # brings torch

@@ -20,10 +20,10 @@ def cp(
     recipe: Annotated[
         str, typer.Argument(help="A shipped recipe's name, or a YAML file.", autocompletion=complete.recipes)
     ],
-    dest: Annotated[Path, typer.Argument(help="A file or a folder.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    dest: Annotated[Path, typer.Argument(help="File or folder to copy to.")],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Copy a recipe to change it; what it extends is still found."""
+    """Copy a recipe to a file of your own; the recipe it extends is still found from there."""
     source = find_recipe(recipe)
     target = dest / source.name if dest.is_dir() else dest
     if target.suffix not in (".yaml", ".yml"):

@@ -31,7 +31,7 @@ class Kind(StrEnum):
 
 @app.callback()
 def data() -> None:
-    """Data sets on disk."""
+    """Check data sets on disk; add your own."""
 
 
 @app.command(epilog=options.examples("idolctl data check toy", "idolctl data check toy --deep"))
@@ -47,7 +47,7 @@ def check(
     root: options.ROOT = None,
     as_json: options.JSON = False,
 ) -> None:
-    """Show the expected files with ticks and crosses, and count them against the published sizes."""
+    """List the expected files, marked found or missing, and compare their counts with the published sizes."""
     place = data_root(root)
     if name.startswith("toy") and "@" not in name:
         make_toy_data(place)
@@ -67,19 +67,25 @@ def check(
 
 @app.command(epilog=options.examples("idolctl data add mine --frames frames --annotations instances.json"))
 def add(
-    name: Annotated[str, typer.Argument(help="The new set; recipes use NAME_train and NAME_val.")],
-    frames: Annotated[Path, typer.Option(help="The folder that the frame names in the annotations start from.")],
+    name: Annotated[str, typer.Argument(help="Name of the new set; recipes refer to NAME_train and NAME_val.")],
+    frames: Annotated[Path, typer.Option(help="Folder that the file names in the annotations are relative to.")],
     annotations: Annotated[Path, typer.Option(help="A YouTube-VIS or COCO instances file.")],
-    val_frames: Annotated[Path | None, typer.Option("--val-frames", help="Default: --frames.")] = None,
-    val_annotations: Annotated[
-        Path | None, typer.Option("--val-annotations", help="Without it: idolctl split make NAME.")
+    val_frames: Annotated[
+        Path | None, typer.Option("--val-frames", help="Frames of the validation part; default: --frames.")
     ] = None,
-    kind: Annotated[Kind | None, typer.Option(help="Default: as the annotation file shows.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a description of that name.")] = False,
+    val_annotations: Annotated[
+        Path | None,
+        typer.Option(
+            "--val-annotations",
+            help="Annotations of the validation part; if you have none, use idolctl split make NAME.",
+        ),
+    ] = None,
+    kind: Annotated[Kind | None, typer.Option(help="Annotation format; default: detected from the file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing description of that name.")] = False,
     root: options.ROOT = None,
     as_json: options.JSON = False,
 ) -> None:
-    """Describe a data set of your own in one YAML file of the data root, so that its name works like a built-in one."""
+    """Register your own data set under a name, in a YAML file in the data root; use it like a built-in set."""
     if val_frames and not val_annotations:
         raise InvalidInput("--val-frames without --val-annotations", where="command line", fix="--val-annotations FILE")
     place = data_root(root)

@@ -30,7 +30,7 @@ def doctor(
     root: options.ROOT = None,
     as_json: options.JSON = False,
 ) -> None:
-    """Show versions, devices, free space, data sets, weights and launchers; fit for a bug report."""
+    """Show versions, devices, free space, data sets, weights and launchers; paste it into a bug report."""
     sections = examine(data_root(root))
     if smoke:
         sections["smoke"] = _smoke(root)
@@ -40,7 +40,7 @@ def doctor(
 
 
 def _smoke(root: Path | None) -> dict[str, object]:
-    """Step 1 of toy in a folder that is removed. IdolError with the exit code of what went wrong."""
+    """Train step 1 of toy in a temporary folder. Raises IdolError with the exit code of a failure."""
     with tempfile.TemporaryDirectory(prefix="idolctl-smoke-") as folder:
         request = RunRequest(
             "toy", steps="1", assignments=SMOKE, runs=Path(folder), root=root, launch=LaunchConfig(gpus=2)

@@ -25,7 +25,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 class Oracle(StrEnum):
-    """Where identities are given."""
+    """Where the oracle gives the true identities: in every frame, or between clips."""
 
     frame = "frame"
     clip = "clip"
@@ -45,47 +45,51 @@ def eval_command(
     targets: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Runs, weights files, names of the zoo; several: mean and spread.", autocompletion=complete.targets
+            help="Runs, weights files or zoo names; for several: mean and spread.", autocompletion=complete.targets
         ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="SET or SET@SPLIT; default: what the run is scored on.", autocompletion=complete.data_sets),
+        typer.Option(help="SET or SET@SPLIT; default: the run's validation set.", autocompletion=complete.data_sets),
     ] = None,
-    results: Annotated[Path | None, typer.Option(help="Score this results file instead.")] = None,
+    results: Annotated[Path | None, typer.Option(help="Score this results file instead of a run.")] = None,
     annotations: Annotated[Path | None, typer.Option(help="The ground truth of --results.")] = None,
     occlusion: Annotated[bool, typer.Option("--occlusion", help="Also score OVIS's occlusion groups.")] = False,
     per_video: Annotated[bool, typer.Option("--per-video", help="AP and identity switches of every video.")] = False,
-    errors: Annotated[
-        bool, typer.Option("--errors", help="Why AP is lost: kinds of errors, and the AP without each of them.")
-    ] = False,
+    errors: Annotated[bool, typer.Option("--errors", help="Error types, and the AP with each of them fixed.")] = False,
     identity: Annotated[
-        bool, typer.Option("--identity", help="How well identities hold: HOTA, IDF1, MOTA and their parts.")
+        bool, typer.Option("--identity", help="Identity metrics: HOTA, IDF1, MOTA and their components.")
     ] = False,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, metavar="SCORE", help="--identity of tracks of this score and more; 0, the default: all."),
+        typer.Option(min=0, metavar="SCORE", help="Minimum score of the tracks used for --identity; default: 0 (all)."),
     ] = None,
     details: Annotated[
-        bool, typer.Option("--details", help="AP of groups of objects, confused classes, what scores are worth.")
+        bool, typer.Option("--details", help="AP by object group, confused classes, calibration of scores.")
     ] = False,
     plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Write each chart as SVG into DIR.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE[,VALUE]", help="tracker.new_threshold=.3; several values: a table."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE[,VALUE]",
+            help="Change a tracker setting: tracker.new_threshold=.3; several values give a table.",
+        ),
     ] = None,
     oracle: Annotated[
-        Oracle | None, typer.Option(help="Replace identities by the true ones: in every frame, or between clips.")
+        Oracle | None, typer.Option(help="Use the true identities: in every frame, or only to link clips.")
     ] = None,
-    clip_length: Annotated[int, typer.Option("--clip-length", min=1, help="Frames of a clip.")] = 10,
+    clip_length: Annotated[
+        int, typer.Option("--clip-length", min=1, help="Frames per clip, for the clip oracle.")
+    ] = 10,
     classes_map: options.CLASSES_MAP = None,
-    device: Annotated[str | None, typer.Option(help="cuda or cpu; default: cuda where there is one.")] = None,
+    device: Annotated[str | None, typer.Option(help="cuda or cpu; default: cuda if available.")] = None,
     precision: options.PRECISION = None,
     runs_dir: options.RUNS = None,
     root: options.ROOT = None,
     as_json: options.JSON = False,
 ) -> None:
-    """Score runs, weights or results; detections are kept, so that other tracker settings need no network."""
+    """Score runs, weights or results; detections are cached, so other tracker settings need no new inference."""
     if (results is None) == (not targets):
         raise InvalidInput("name a run, weights or a zoo entry, or give --results FILE", where="command line",
                            fix="idolctl eval RUN, or idolctl eval --results FILE --annotations FILE")  # fmt: skip
@@ -166,7 +170,7 @@ def eval_command(
 
 
 def _look_closer(subject: Subject, details: bool, plots: Path | None, content: dict[str, Any]) -> str:
-    """Text of --details and --plots; what they found is added to `content`."""
+    """Return the text of --details and --plots; add their figures to `content`."""
     from idolctl.report.plots import write_plots
     from idolctl.report.text import details_json, details_text
 

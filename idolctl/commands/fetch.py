@@ -25,17 +25,17 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command(name="fetch", epilog=options.examples("idolctl fetch ovis-r50", "idolctl fetch ovis-r50 --dry-run"))
 def fetch_command(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Names of the zoo (idolctl ls zoo).", autocompletion=complete.zoo)
+        list[str] | None, typer.Argument(help="Zoo names (idolctl ls zoo).", autocompletion=complete.zoo)
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Everything that was published.")] = False,
-    mirror: Annotated[list[str] | None, typer.Option(help="URL or folder that holds NAME.pth; tried first.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Download everything in the zoo.")] = False,
+    mirror: Annotated[list[str] | None, typer.Option(help="URL or folder that contains NAME.pth; tried first.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Use the cache and mirror folders only.")] = False,
-    check: Annotated[bool, typer.Option("--verify", help="Check cached files by their hashes; no download.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be fetched from where.")] = False,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without a byte before a new attempt.")] = 30.0,
+    check: Annotated[bool, typer.Option("--verify", help="Check the hashes of cached files; do not download.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be downloaded, and from where.")] = False,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without data before a retry.")] = 30.0,
     as_json: options.JSON = False,
 ) -> None:
-    """Bring weights into the cache ($IDOLCTL_CACHE); each is checked, pinned by hash and kept as safetensors too."""
+    """Download weights to the cache ($IDOLCTL_CACHE); check each, pin its hash and also store it as safetensors."""
     entries = _chosen(load_zoo(), names or [], everything, check)
     mirrors = all_mirrors(mirror or [])
     if dry_run:

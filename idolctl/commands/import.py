@@ -23,17 +23,17 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
     ),
 )
 def import_(
-    config_file: Annotated[Path, typer.Argument(metavar="FILE", help="A YAML configuration in detectron2's form.")],
+    config_file: Annotated[Path, typer.Argument(metavar="FILE", help="A detectron2-style YAML configuration.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY VALUE]...", help="Settings over the file's: SOLVER.BASE_LR 1e-4."),
+        typer.Argument(metavar="[KEY VALUE]...", help="Override settings of the file: SOLVER.BASE_LR 1e-4."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="The recipe to write; default: standard output.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Turn a configuration of the original into a recipe of one step; detectron2 is not needed."""
+    """Convert a configuration of the original IDOL code to a one-step recipe; detectron2 is not needed."""
     imported = import_config(config_file, overrides or ())
     text = recipe_text(imported)
     for key, reason in imported.unread.items():

@@ -20,13 +20,13 @@ POLL_SECONDS = 0.3
 @app.command(epilog=options.examples("idolctl logs toy-tiny", "idolctl logs toy-tiny --step 3 --lines 100"))
 def logs(
     run: Annotated[str, typer.Argument(help="A run's name or folder.", autocompletion=complete.runs)],
-    step: Annotated[int | None, typer.Option(help="Step to show; default: the one written last.")] = None,
+    step: Annotated[int | None, typer.Option(help="Step to show; default: the one that wrote its state last.")] = None,
     rank: Annotated[str, typer.Option(help="Rank to show, or 'launcher'.")] = "0",
     lines: Annotated[int, typer.Option(help="Number of last lines; 0: all.")] = 40,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines until Ctrl-C.")] = False,
     runs_dir: options.RUNS = None,
 ) -> None:
-    """Print what the processes of a step wrote."""
+    """Print the log of a step's processes."""
     path = _log(find_run(run, runs_dir or RUNS), step, rank)
     with open(path, encoding="utf-8", errors="replace") as file:
         text = file.readlines()

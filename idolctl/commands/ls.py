@@ -41,7 +41,7 @@ def ls(
     runs_dir: options.RUNS = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """List what there is."""
+    """List recipes, published weights (zoo), data sets, splits or runs."""
     if what is What.recipes:
         _recipes(recipe_rows(), as_json)
     elif what is What.zoo:

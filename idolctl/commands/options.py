@@ -21,20 +21,20 @@ BACKBONE = Annotated[
         help="r50, r101, swinl, tiny or a YAML file; default: the recipe's.", autocompletion=complete.backbones
     ),
 ]
-RUNS = Annotated[Path | None, typer.Option("--runs-dir", help="Folder of runs; default: runs/.")]
+RUNS = Annotated[Path | None, typer.Option("--runs-dir", help="Folder that contains the runs; default: runs/.")]
 ROOT = Annotated[Path | None, typer.Option(help="Data root; default: $DETECTRON2_DATASETS, else datasets/.")]
 CLASSES_MAP = Annotated[
     list[str] | None,
     typer.Option(
         "--classes-map",
         metavar="NAME=NAME[,...]",
-        help="Classes that the weights and the data set name differently: person=human (the weights' name first).",
+        help="Match class names that differ: person=human, the weights' name first, then the data set's.",
     ),
 ]
 
 
 class Arithmetic(StrEnum):
-    """Of matrix products and convolutions."""
+    """Numeric precision of matrix products and convolutions."""
 
     float32 = "float32"
     tf32 = "tf32"
@@ -43,39 +43,40 @@ class Arithmetic(StrEnum):
 
 
 PRECISION = Annotated[
-    Arithmetic | None, typer.Option(help="The network's arithmetic; default: solver.evaluation_precision, float32.")
+    Arithmetic | None,
+    typer.Option(help="Numeric precision of the network; default: solver.evaluation_precision, float32."),
 ]
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
 
 
 class Overridable(TyperCommand):
-    """A command that takes KEY VALUE ...: a negative number behind a KEY is its value and no option."""
+    """A command that takes KEY VALUE pairs: a negative number after a KEY is its value, not an option."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         end = args.index("--") if "--" in args else len(args)
         pairs = zip(["", *args], args[:end], strict=False)
         words = [f" {word}" if _KEY.fullmatch(key) and _NEGATIVE.match(word) else word for key, word in pairs]
-        return super().parse_args(ctx, words + args[end:])  # `read_config_file` takes the space away
+        return super().parse_args(ctx, words + args[end:])  # `read_config_file` strips the space again
 
 
 _KEY, _NEGATIVE = re.compile(r"[A-Z][A-Z0-9_.]*"), re.compile(r"-[.\d]")
 
 
 def class_pairs(given: Sequence[str] | None) -> tuple[str, ...]:
-    """The pairs of --classes-map, which may be given several times; a comma separates them."""
+    """Split the values of --classes-map (repeatable, comma-separated) into NAME=NAME pairs."""
     return tuple(pair for text in given or () for pair in text.split(",") if pair.strip())
 
 
 def examples(*lines: str) -> str:
-    """The end of a command's help: command lines that work as they stand."""
+    """Format the examples at the end of a command's help; each works as it is written."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command declare one parameter whose type is a dataclass of options; its fields become the options.
+    """Decorate a command that takes a dataclass of options: each field becomes an option.
 
-    Typer reads options from a function's signature only, so a signature with the fields in place of the parameter is
-    made here.
+    Typer reads options from the function's signature only, so the decorated function gets a signature in which the
+    fields replace the dataclass parameter.
     """
     signature = inspect.signature(command, eval_str=True)
     declared = signature.parameters.items()

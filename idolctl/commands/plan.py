@@ -31,7 +31,7 @@ def plan(context: typer.Context, what: WhatToRun, as_json: options.JSON = False)
 
 
 def show_plan(run: Run, as_json: bool) -> None:
-    """Print the plan and what it lacks; exit 2 if a step's weights belong to other settings."""
+    """Print the plan and any missing files; exit 2 if a step's weights were trained with other settings."""
     actions = run.plan()
     missing = lacking(run, actions)
     if as_json:

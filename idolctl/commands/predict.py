@@ -35,25 +35,25 @@ def predict(
     ],
     weights: Annotated[
         str,
-        typer.Option(help="A name of the zoo (idolctl ls zoo), or a weights file.", autocompletion=complete.weights),
+        typer.Option(help="A zoo name (idolctl ls zoo) or a weights file.", autocompletion=complete.weights),
     ],
-    out: Annotated[Path | None, typer.Option(help="Where the files go; default: predictions/SOURCE.")] = None,
-    threshold: Annotated[float, typer.Option(min=0.0, max=1.0, help="Least score of a track that is reported.")] = 0.3,
-    save: Annotated[str, typer.Option(help="Which files: some of mp4,json,png,csv.")] = ",".join(_FORMS),
-    rate: Annotated[float | None, typer.Option(help="Frames a second of image files; default: 6.")] = None,
-    device: Annotated[str | None, typer.Option(help="cuda or cpu; default: cuda where there is one.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder; default: predictions/SOURCE.")] = None,
+    threshold: Annotated[float, typer.Option(min=0.0, max=1.0, help="Minimum score of a reported track.")] = 0.3,
+    save: Annotated[str, typer.Option(help="Files to write: any of mp4,json,png,csv.")] = ",".join(_FORMS),
+    rate: Annotated[float | None, typer.Option(help="Frames per second for image files; default: 6.")] = None,
+    device: Annotated[str | None, typer.Option(help="cuda or cpu; default: cuda if available.")] = None,
     precision: Annotated[
         options.Arithmetic | None,
-        typer.Option(help="The network's arithmetic; default: bf16 on a GPU that computes in it, else float32."),
+        typer.Option(help="Numeric precision of the network; default: bf16 on a GPU that supports it, else float32."),
     ] = None,
     root: options.ROOT = None,
     classes_map: options.CLASSES_MAP = None,
     as_json: options.JSON = False,
 ) -> None:
-    """Track the objects of a video: overlay.mp4, results.json, contact.png, and tracks/ with a CSV of each.
+    """Track the objects of a video: overlay.mp4, results.json, contact.png, and tracks/ with one CSV per track.
 
-    Of several videos one that can't be read is left out, and said at the end (exit 4).
-    A camera is watched until Ctrl-C. Else Ctrl-C and SIGTERM leave no half-written file.
+    With several videos, unreadable ones are skipped and listed at the end (exit 4).
+    A camera is read until Ctrl-C. Otherwise Ctrl-C and SIGTERM leave no half-written file.
     """
     wanted = _forms(save)
     if rate is not None and not 0 < rate <= 10_000:
@@ -117,7 +117,7 @@ def _forms(text: str) -> list[str]:
 
 
 def _end_on_ctrl_c(stopped: threading.Event) -> None:
-    """The first Ctrl-C ends a camera's clip, the next one the command."""
+    """Let the first Ctrl-C end the camera's clip and a second one the command."""
 
     def end(*_: object) -> None:
         stopped.set()

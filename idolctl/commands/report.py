@@ -27,25 +27,27 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def report(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(help="Runs; of several the clips of the first are shown.", autocompletion=complete.runs),
+        typer.Argument(help="One or more runs; clips are shown from the first one only.", autocompletion=complete.runs),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="SET or SET@SPLIT; default: what the run is scored on.", autocompletion=complete.data_sets),
+        typer.Option(help="SET or SET@SPLIT; default: the run's validation set.", autocompletion=complete.data_sets),
     ] = None,
-    results: Annotated[Path | None, typer.Option(help="Look into this results file instead.")] = None,
+    results: Annotated[Path | None, typer.Option(help="Report on this results file instead of a run.")] = None,
     annotations: Annotated[Path | None, typer.Option(help="The ground truth of --results.")] = None,
-    frames: Annotated[Path | None, typer.Option(help="The folder of its frames; without: no pictures.")] = None,
+    frames: Annotated[
+        Path | None, typer.Option(help="Folder of the frames; without it the page has no pictures.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The page; default: report.html in the run's folder, of several here.")
+        Path | None, typer.Option(help="The page; default: report.html in the run's folder, or here for several runs.")
     ] = None,
     plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Write each chart as SVG into DIR too.")] = None,
-    device: Annotated[str | None, typer.Option(help="cuda or cpu, where --data has to be inferred.")] = None,
+    device: Annotated[str | None, typer.Option(help="cuda or cpu, used if --data needs new inference.")] = None,
     runs_dir: options.RUNS = None,
     root: options.ROOT = None,
     as_json: options.JSON = False,
 ) -> None:
-    """Write one HTML page: scores, why AP is lost, identities, classes, clips worst first, curves, what was run.
+    """Write one HTML page: scores, causes of lost AP, identity metrics, classes, clips (worst first), curves, settings.
 
     The page needs no other file and no network.
     """

@@ -28,7 +28,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 def with_page(folder: Path, outputs: dict[str, Path]) -> dict[str, Path]:
-    """The run's files, its page first. A page that can't be made costs a warning, never the run."""
+    """Add the report page to the run's files, as the first one. If it can't be made, only warn."""
     page = folder / PAGE
     if page_is_current(folder):
         return {"report": page, **outputs}
@@ -39,9 +39,9 @@ def with_page(folder: Path, outputs: dict[str, Path]) -> dict[str, Path]:
 
         for note in report_runs([folder], page, EvalRequest(None, folder.parent, None, (), None)):
             print(f"warning: {note}", file=sys.stderr)
-    except Exception as error:  # whatever it is: the run is done and its weights are there
+    except Exception as error:  # of any kind: the run is done and its weights are saved
         with contextlib.suppress(OSError):
-            page.unlink(missing_ok=True)  # it would tell of an earlier state
+            page.unlink(missing_ok=True)  # the old page would be out of date
         what = f"{type(error).__name__}: {error}" if not isinstance(error, IdolError) else error.what
         print(f"warning: the page could not be made: {' '.join(what.split())}", file=sys.stderr)
         print(f"Next: idolctl report {folder} --debug", file=sys.stderr)
@@ -67,9 +67,9 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan only; write nothing.")] = False,
     as_json: options.JSON = False,
 ) -> None:
-    """Train and evaluate the steps of a recipe, each from the one before; go on where an earlier run stopped.
+    """Train and evaluate the steps of a recipe, each starting from the one before; resume a stopped run.
 
-    What stands after -- goes to torchrun.
+    Arguments after -- are passed to torchrun.
     """
     started = time.monotonic()
     words = sort_words(what.recipe, context.args, what.config_file)

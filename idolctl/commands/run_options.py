@@ -1,4 +1,4 @@
-"""The options of `idolctl run` and `idolctl plan`, and the request that they make."""
+"""Options of `idolctl run` and `idolctl plan`, and the `RunRequest` built from them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ RECIPE = Annotated[
     str | None,
     typer.Argument(
         metavar="RECIPE",
-        help="A shipped recipe's name (idolctl ls recipes), or a YAML file; with --config-file: KEY VALUE ... over it.",
+        help="A shipped recipe's name (idolctl ls recipes) or a YAML file; with --config-file: KEY VALUE overrides.",
         show_default=False,
         autocompletion=complete.recipes,
     ),
 ]
 CONFIG = Annotated[
-    Path | None, typer.Option("--config-file", help="A YAML configuration in detectron2's form instead of a recipe.")
+    Path | None, typer.Option("--config-file", help="A detectron2-style YAML configuration instead of a recipe.")
 ]
-STEPS = Annotated[str | None, typer.Option(help="For instance 1,2,3 or 1,3 or 3; default: all of the recipe's.")]
+STEPS = Annotated[
+    str | None, typer.Option(help="Steps to run, such as 1,2,3 or 1,3 or 3; default: all steps of the recipe.")
+]
 SET = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: solver.lr=1e-4, steps.2.solver.batch_size=8."),
@@ -35,18 +37,18 @@ NAME = Annotated[str | None, typer.Option(help="The run's name; default: RECIPE-
 INIT = Annotated[
     str | None,
     typer.Option(
-        help="Weights that the first step starts from: a name of the zoo, a file, or 'none' (from scratch).",
+        help="Initial weights of the first step: a zoo name, a file, or 'none' (from scratch).",
         autocompletion=complete.weights,
     ),
 ]
-FORCE = Annotated[int | None, typer.Option("--force-step", help="Train this step again, and those after it.")]
+FORCE = Annotated[int | None, typer.Option("--force-step", help="Delete and retrain this step and all later ones.")]
 LAUNCHER = Annotated[
     Launcher | None, typer.Option(help="How processes are started; default: torchrun for several, else directly.")
 ]
 GPUS = Annotated[
     int | None,
     typer.Option(
-        help="Processes on each machine, each with a GPU where there are any. [default: 1; without a GPU one per core]",
+        help="Processes per machine, one GPU each if there are GPUs. [default: 1; without a GPU one per core]",
         show_default=False,
     ),
 ]
@@ -54,8 +56,8 @@ NODES = Annotated[int, typer.Option(help="Number of machines; start the same com
 ENDPOINT = Annotated[
     str | None, typer.Option("--rdzv-endpoint", metavar="HOST:PORT", help="Rendezvous address of several machines.")
 ]
-TIME = Annotated[str | None, typer.Option("--time", help="Slurm's time limit of a job.")]
-PARTITION = Annotated[str | None, typer.Option(help="Slurm's partition.")]
+TIME = Annotated[str | None, typer.Option("--time", help="Slurm time limit per job.")]
+PARTITION = Annotated[str | None, typer.Option(help="Slurm partition.")]
 SLURM = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY=VALUE", help="Further sbatch options: account=NAME, qos=NAME, gpus_per_node=0 (none)."),
@@ -64,7 +66,7 @@ SLURM = Annotated[
 
 @dataclass(frozen=True)
 class WhatToRun:
-    """Options of both commands: which stages, from what, where."""
+    """Options of both commands: the recipe and its settings, the steps, initial weights and folders."""
 
     recipe: RECIPE = None
     config_file: CONFIG = None
@@ -78,7 +80,7 @@ class WhatToRun:
     force_step: FORCE = None
 
     def request(self, launch: LaunchConfig, words: Words) -> RunRequest:
-        """What is asked for. `words` are the arguments without a name, as `sort_words` tells them apart."""
+        """Build the `RunRequest`. `words` are the positional arguments as returned by `sort_words`."""
         return RunRequest(
             recipe=words.recipe,
             backbone=self.backbone,
@@ -108,7 +110,7 @@ class HowToRun:
     slurm: SLURM = None
 
     def launch(self, torchrun: tuple[str, ...]) -> LaunchConfig:
-        """The same for the launchers; `torchrun` are further arguments for it."""
+        """Build the `LaunchConfig`; `torchrun` holds extra arguments for torchrun."""
         return LaunchConfig(
             launcher=self.launcher or "local",
             gpus=1 if self.gpus is None else self.gpus,
@@ -122,7 +124,7 @@ class HowToRun:
 
 
 class Words(NamedTuple):
-    """Arguments without a name: a recipe ('' where a configuration file stands for it), overrides, what followed --."""
+    """Positional arguments: the recipe ('' with --config-file), KEY VALUE overrides, and the arguments after --."""
 
     recipe: str
     overrides: tuple[str, ...]
@@ -130,7 +132,7 @@ class Words(NamedTuple):
 
 
 def sort_words(recipe: str | None, extra: Sequence[str], config_file: Path | None) -> Words:
-    """Tell apart what stands on the command line. InvalidInput unless it is one recipe, or a file and overrides."""
+    """Sort the positional arguments. Raises InvalidInput unless there is one recipe, or --config-file and overrides."""
     words = [*([] if recipe is None else [recipe]), *extra]
     own = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
     plain, further = tuple(words[:own]), tuple(words[own:])

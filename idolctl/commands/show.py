@@ -24,7 +24,7 @@ def show(
         str, typer.Argument(help="A shipped recipe's name, or a YAML file.", autocompletion=complete.recipes)
     ],
     backbone: options.BACKBONE = None,
-    step: Annotated[int | None, typer.Option(help="1, 2 or 3; all of the recipe's if not given.")] = None,
+    step: Annotated[int | None, typer.Option(help="1, 2 or 3; default: all steps of the recipe.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -39,20 +39,22 @@ def make(
             autocompletion=complete.data_sets,
         ),
     ],
-    val_fraction: Annotated[float, typer.Option("--val-fraction", help="Share of the videos that validate.")] = 0.2,
+    val_fraction: Annotated[
+        float, typer.Option("--val-fraction", help="Fraction of the videos used for validation, between 0 and 1.")
+    ] = 0.2,
     seed: Annotated[int, typer.Option(help="Random seed of the split.")] = 0,
     name: Annotated[str | None, typer.Option(help="The split's name; default: valFRACTION-seedN.")] = None,
     group: Annotated[
         str,
         typer.Option(
             metavar="folder|none|EXPRESSION",
-            help="Which images stay together: those of a folder, none, or those whose names share what matches.",
+            help="Images that stay on one side: those of a folder, none, or whose names match a regex alike.",
         ),
     ] = FOLDER,
     root: options.ROOT = None,
     as_json: options.JSON = False,
 ) -> None:
-    """Divide a training set by video, every class in proportion on both sides; usable as BASE@NAME at once."""
+    """Split a training set by video, with class proportions kept on both sides; then usable as BASE@NAME."""
     if not 0 < val_fraction < 1:
         raise InvalidInput(f"--val-fraction {val_fraction} is not within 0 and 1", where="command line",
                            fix="--val-fraction .2")  # fmt: skip
@@ -82,7 +84,7 @@ def verify(
     root: options.ROOT = None,
     as_json: options.JSON = False,
 ) -> None:
-    """Check that no video is on both sides (exit 4 if one is) and that the whole set has them; count classes."""
+    """Check that no video is on both sides (else exit 4) and that all are in the full set; count classes."""
     found = read_split(name, data_root(root))
     _tell(found, as_json)
     refuse_leaks(found)
@@ -93,12 +95,12 @@ def verify(
 @app.command(epilog=options.examples("idolctl split fetch oracle"))
 def fetch(
     name: Annotated[str, typer.Argument(help="oracle: OVIS's published split.")] = "oracle",
-    mirror: Annotated[list[str] | None, typer.Option(help="URL or folder that holds oracle_split/.")] = None,
+    mirror: Annotated[list[str] | None, typer.Option(help="URL or folder that contains oracle_split/.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Use the cache and mirror folders only.")] = False,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without a byte before a new attempt.")] = 30.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without data before a retry.")] = 30.0,
     root: options.ROOT = None,
 ) -> None:
-    """Fetch the published oracle split of OVIS and put its annotation files where ovis@oracle finds them."""
+    """Download OVIS's published oracle split and install its annotation files for use as ovis@oracle."""
     from idolctl.terminal.progress import transfer
     from idolctl.zoo.entries import ZooFolder, load_zoo
     from idolctl.zoo.fetch_folder import fetch_folder

@@ -29,7 +29,7 @@ def status(
     runs_dir: options.RUNS = None,
     as_json: options.JSON = False,
 ) -> None:
-    """Show how far the steps of runs are."""
+    """Show the status and progress of each step of runs."""
     home = runs_dir or RUNS
     names = [find_run(name, home) for name in runs or ()]
     if watch:

@@ -37,7 +37,7 @@ def submit(
     run: Annotated[
         str | None,
         typer.Option(
-            help="A run's name or folder; default: the newest that finished step 3 on the set.",
+            help="A run's name or folder; default: the newest run that finished step 3 on this data set.",
             autocompletion=complete.runs,
         ),
     ] = None,
@@ -46,16 +46,20 @@ def submit(
     out: Annotated[Path | None, typer.Option(help="The zip; default: submission.zip beside the results.")] = None,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Keep the best N results of each video.")] = None,
     min_score: Annotated[float | None, typer.Option("--min-score", help="Keep results of at least this score.")] = None,
-    fit: Annotated[bool, typer.Option("--fit", help="Raise the score floor until the server takes the zip.")] = False,
-    limit_mb: Annotated[float | None, typer.Option("--limit-mb", help="Largest upload; default: the server's.")] = None,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Raise the minimum score until the zip is within the server's size limit.")
+    ] = False,
+    limit_mb: Annotated[
+        float | None, typer.Option("--limit-mb", help="Size limit of the zip in MB; default: the server's.")
+    ] = None,
     precision: options.PRECISION = None,
     runs_dir: options.RUNS = None,
     root: options.ROOT = None,
     as_json: options.JSON = False,
 ) -> None:
-    """Check results entry by entry and package them as evaluation servers take them.
+    """Check every entry of the results and package them for the evaluation server.
 
-    Results that a run lacks are inferred first."""
+    If the run has no results yet, inference runs first."""
     if run is not None and results is not None:
         raise InvalidInput("--run and --results exclude each other", where="command line", fix="give one of them")
     truth = annotations or _annotations(dataset, data_root(root))
@@ -67,7 +71,7 @@ def submit(
         beside = stage.run if own else results.parent
     else:
         beside = results.parent
-    server = find_server(dataset)  # none takes a split
+    server = find_server(dataset)  # no server accepts a split
     limit = int(limit_mb * 1e6) if limit_mb is not None else server.limit if server else None
     target = out or beside / "submission.zip"
     check_target(target, truth)
@@ -92,7 +96,7 @@ def _annotations(dataset: str, root: Path) -> Path:
 
 
 def _stage(dataset: str, run: str | None, runs: Path) -> FoundStage:
-    """The newest finished step 3 on the data set; of a run that is named also one on other data."""
+    """The newest finished step 3 on the data set; a run given by name may be scored on other data."""
     folders = [find_run(run, runs)] if run else run_folders(runs)
     found = [s for f in folders for s in stages_of(f) if s.step == 3 and (run or s.validates_on == f"{dataset}_val")]
     ready = [s for s in found if s.state.done]
@@ -105,7 +109,7 @@ def _stage(dataset: str, run: str | None, runs: Path) -> FoundStage:
 
 
 def _results(stage: FoundStage, dataset: str, runs: Path, root: Path | None, precision: Precision | None) -> Path:
-    """The results that the stage wrote on the data set; inferred now where there are none, or of another precision."""
+    """The stage's results on the data set; run inference if there are none, or if `precision` is given."""
     own = stage.state.folder / "results.json"
     if precision is None and own.is_file() and stage.validates_on in (f"{dataset}_val", ""):
         return own

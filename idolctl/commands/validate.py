@@ -21,7 +21,8 @@ def validate(
         list[str], typer.Argument(help="Names of shipped recipes or YAML files.", autocompletion=complete.recipes)
     ],
     backbone: Annotated[
-        str | None, typer.Option(help="Check this one only, not all of them.", autocompletion=complete.backbones)
+        str | None,
+        typer.Option(help="Check with this backbone only; default: with all.", autocompletion=complete.backbones),
     ] = None,
 ) -> None:
     """Check every step of each recipe with every backbone; report all mistakes at once (exit 2)."""

@@ -1,1 +1,1 @@
-"""Recipes: YAML to one validated StageConfig for each step."""
+"""Recipes: read YAML into one validated StageConfig per step."""

@@ -1,4 +1,4 @@
-"""What can't work in a stage, as mistakes that say where the setting was written."""
+"""Report settings of a stage that can't work, with the place where each was written."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from idolctl.config.schema import Path, Settings
 
 
 def check_stage(config: StageConfig, settings: Settings, doubtful: frozenset[Path], mistakes: list[IdolError]) -> None:
-    """Add a mistake, with its place, for every setting that can't work; those that involve `doubtful` are left out."""
+    """Append to `mistakes`, with its place, every setting that can't work; skip findings that involve `doubtful`."""
     for finding in findings(config):
         paths = [tuple(name.split(".")) for name in finding.about]
         if doubtful.isdisjoint(paths):
             asked = [settings[p] for p in paths if p in settings and settings[p].origin == COMMAND_LINE]
-            where = (asked or [settings[paths[0]]])[0].where  # what was just typed is to blame before a file
+            where = (asked or [settings[paths[0]]])[0].where  # blame a --set option before a file
             mistakes.append(InvalidInput(finding.what, where=where, fix=finding.fix))

@@ -1,4 +1,4 @@
-"""Turn a detectron2 configuration into a recipe: in memory to run it, or as YAML text."""
+"""Convert a detectron2 configuration to a recipe: in memory, to run it, or as YAML text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DEFAULT = Origin("default")
 
 @dataclass(frozen=True)
 class Imported:
-    """A recipe of one step, and the keys that the file sets though nothing here reads them, with the reason."""
+    """A one-step recipe, and the keys of the file that have no effect here, each with the reason."""
 
     recipe: Recipe
     step: int
@@ -32,9 +32,9 @@ class Imported:
 
 
 def import_config(path: Path, overrides: Sequence[str] = ()) -> Imported:
-    """Read a configuration and what it is based on. Every setting knows the line and key that it comes from.
+    """Read a configuration and its `_BASE_` files. Every setting keeps the line and key it comes from.
 
-    Raises Mistakes with everything that is unknown, of the wrong type or can't be had here.
+    Raises Mistakes with every key or value that is unknown, of the wrong type or not supported here.
     """
     source = read_config_file(path, overrides)
     settings, mistakes = _settings(source)
@@ -65,9 +65,9 @@ def _settings(source: ConfigFile) -> tuple[Settings, list[IdolError]]:
 
 
 def recipe_text(imported: Imported) -> str:
-    """The recipe as YAML; settings that a file sets have its line and key beside them, the others are defaults.
+    """The recipe as YAML; settings from a file have its line and key as a comment, the others are defaults.
 
-    Raises Mistakes where the settings do not go together.
+    Raises Mistakes if settings contradict each other.
     """
     resolve(imported.recipe, steps=[imported.step])
     (document,) = imported.recipe.documents
@@ -86,7 +86,7 @@ def _note(setting: Value) -> str:
 
 
 def _by_section(values: dict[tuple[str, ...], tuple[object, str]]) -> dict[tuple[str, ...], tuple[object, str]]:
-    """Settings of a section, and of a section within, stand together; the order is otherwise kept."""
+    """Reorder settings so that those of a section or subsection are adjacent; otherwise keep the order."""
     order: dict[tuple[str, ...], int] = {}
     for path in values:
         for depth in range(1, len(path)):

@@ -15,13 +15,13 @@ from idolctl.config.load_yaml import Entry, Mapping, Origin, read_yaml, shown_pa
 from idolctl.errors import nearest, suggestion
 
 BASE = "_BASE_"
-MAX_BASES = 100  # that a file and its bases name, repetitions counted
+MAX_BASES = 100  # `_BASE_` entries in a file and its bases, counting repetitions
 _COMMAND_LINE = Origin("command line")
 
 
 @dataclass
 class ConfigFile:
-    """What a file and its bases say: `given` values by dotted key, and the complete `config`, defaults included."""
+    """A file merged with its bases: places of the `given` keys, and the complete `config` with defaults."""
 
     path: Path
     given: dict[str, Origin] = field(default_factory=dict)
@@ -29,15 +29,15 @@ class ConfigFile:
     mistakes: list[IdolError] = field(default_factory=list)
 
     def where(self, key: str) -> str:
-        """`file:line:key`; of a key that nobody gives, the file that could."""
+        """`file:line:key` of a setting; for a key that is not set, the main file."""
         return self.given.get(key, Origin(shown_path(self.path))).key(key)
 
 
 def read_config_file(path: Path, overrides: Sequence[str] = ()) -> ConfigFile:
-    """Read a file, what `_BASE_` names before it, and `overrides` (KEY VALUE KEY VALUE ...) over it.
+    """Read a file on top of its `_BASE_` files, then apply `overrides` (KEY VALUE KEY VALUE ...).
 
-    Unknown keys and values of the wrong type go to `mistakes`. Raises InvalidInput where a file is no YAML or not
-    there, or an override has no value.
+    Unknown keys and values of the wrong type are reported in `mistakes`. Raises InvalidInput if a file is missing or
+    not valid YAML, or an override has no value.
     """
     if len(overrides) % 2:
         raise InvalidInput(
@@ -55,19 +55,19 @@ def read_config_file(path: Path, overrides: Sequence[str] = ()) -> ConfigFile:
     return found
 
 
-_Entries = dict[tuple[str, str], Entry]  # by key and place, in the order in which they count
+_Entries = dict[tuple[str, str], Entry]  # by key and place; later entries win
 
 
 @dataclass
 class _Files:
-    """A file and all that it is based on; each is read once, however often it is named."""
+    """A file and all its bases; each is read once, however often it is named."""
 
     mistakes: list[IdolError]
     read: dict[Path, _Entries | None] = field(default_factory=dict)  # None: its bases are still being read
     named: int = 0
 
     def entries(self, path: Path) -> _Entries:
-        """What the bases, then the file itself give. Of one key in two places, the later counts."""
+        """Entries of the bases, then of the file itself; for a key given twice, the later one wins."""
         found: _Entries = {}
         self.read[path] = None
         mapping = read_yaml(path)
@@ -99,7 +99,7 @@ def _names(base: Entry | None) -> list[str]:
 
 
 def _beside(path: Path, name: str) -> Path | None:
-    with suppress(OSError, RuntimeError):  # a name that is too long, or ~somebody
+    with suppress(OSError, RuntimeError):  # a name that is too long, or ~USER for an unknown user
         base = path.parent / Path(name).expanduser()
         return base.resolve() if base.is_file() else None
     return None

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from idol_core.config import stage_to_dict
 from idolctl.config.resolve import Resolved
 
-Line = tuple[str, str]  # text, and the note behind it
+Line = tuple[str, str]  # text, and the comment after it
 
 
 def as_yaml(stage: Resolved) -> str:
-    """YAML text of one step, with `# file:line` behind every value and the note on top if it is inferred."""
+    """YAML text of one step, with `# file:line` after every value; inferred settings are noted at the top."""
     config = stage.config
     lines = [(f"# {config.recipe}, backbone {config.backbone}, step {config.step}", "")]
     if stage.inferred:
@@ -29,7 +29,7 @@ def as_yaml(stage: Resolved) -> str:
 
 
 def nested(values: Mapping[tuple[str, ...], tuple[object, str]], *, depth: int = 0) -> list[Line]:
-    """Lines of settings by path, `depth` levels deep; those of a section must stand together."""
+    """Lines for settings keyed by path, indented by `depth` levels; settings of a section must be adjacent."""
     lines: list[Line] = []
     open_at: tuple[str, ...] = ()
     for path, (value, note) in values.items():
@@ -43,7 +43,7 @@ def nested(values: Mapping[tuple[str, ...], tuple[object, str]], *, depth: int =
 
 
 def aligned(lines: Sequence[Line]) -> str:
-    """One text, the notes in a column."""
+    """Join lines into one text, with the comments aligned in a column."""
     width = min(64, max((len(text) for text, note in lines if note), default=0))
     return "".join(f"{text.ljust(width)}  {note}".rstrip() + "\n" for text, note in lines)
 

@@ -17,7 +17,7 @@ _LISTS = ("zoo", "servers", "classes")
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe with all that it extends: `documents` from the base to the recipe's own file."""
+    """A recipe and those it extends: `documents` go from the base to the recipe's own file."""
 
     name: str
     path: Path
@@ -25,50 +25,50 @@ class Recipe:
 
     @property
     def about(self) -> str:
-        """The last description given."""
+        """The recipe's description; without its own, that of the nearest recipe it extends."""
         return next((d.about for d in reversed(self.documents) if d.about), "")
 
     @property
     def backbone(self) -> str:
-        """The backbone used if none is asked for."""
+        """The default backbone."""
         named = next((d.backbone for d in reversed(self.documents) if d.backbone), None)
         return str(named.value) if named else "r50"
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """The steps that the recipe has settings for; all three if it names none."""
+        """Steps the recipe has settings for; all three if it names none."""
         return tuple(sorted({s for d in self.documents for s in d.scope.steps})) or (1, 2, 3)
 
 
 def recipes_folder() -> Path:
-    """Inside an installed package, or beside it in a checkout."""
+    """The folder of shipped recipes: in an installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "recipes"
     return installed if installed.is_dir() else package.parent / "recipes"
 
 
 def recipe_names() -> list[str]:
-    """The shipped recipes: every file of the folder that is one (the other lists beside them are none)."""
+    """Names of the shipped recipes (other YAML files of the folder are left out)."""
     return sorted(p.stem for p in recipes_folder().glob("*.yaml") if p.stem not in _LISTS)
 
 
 def backbone_names() -> list[str]:
-    """The shipped backbones."""
+    """Names of the shipped backbones."""
     return sorted(p.stem for p in (recipes_folder() / "backbones").glob("*.yaml"))
 
 
 def load_recipe(name: str) -> Recipe:
-    """A shipped recipe by name, or any YAML file by path, with what it extends.
+    """Load a shipped recipe by name, or any YAML file by path, with the recipes it extends.
 
-    Raises InvalidInput if there is no such recipe or it is no YAML. Unknown keys are kept in the documents' `mistakes`
-    until the recipe is resolved, so that they are reported together with all others.
+    Raises InvalidInput if there is no such recipe or it is not valid YAML. Unknown keys are kept in the documents'
+    `mistakes` until the recipe is resolved, so that all mistakes are reported together.
     """
     path = find_recipe(name)
     return Recipe(path.stem, path, tuple(_documents(path, seen=())))
 
 
 def load_backbone(name: str) -> RecipeFile:
-    """A shipped backbone by name, or a YAML file by path."""
+    """Load a shipped backbone by name, or a YAML file by path."""
     path = Path(name) if _is_path(name) else recipes_folder() / "backbones" / f"{name}.yaml"
     if not path.is_file():
         fix = suggestion(name, backbone_names())
@@ -77,7 +77,7 @@ def load_backbone(name: str) -> RecipeFile:
 
 
 def find_recipe(name: str) -> Path:
-    """The file of a recipe. InvalidInput with the nearest name if there is none."""
+    """Find a recipe's file. Raises InvalidInput, with the nearest name, if there is none."""
     path = Path(name).expanduser() if _is_path(name) else recipes_folder() / f"{name}.yaml"
     if not _is_path(name) and name not in recipe_names():
         raise InvalidInput(
@@ -104,7 +104,7 @@ def _documents(path: Path, seen: tuple[Path, ...]) -> list[RecipeFile]:
 
 
 def _extended(entry: Entry, path: Path) -> Path | None:
-    """A file beside the recipe, or a shipped one by name or file."""
+    """Find the extended recipe: a file beside this one, or a shipped recipe by name or file."""
     value = str(entry.value)
     candidates = [path.parent / value, recipes_folder() / value, recipes_folder() / f"{value}.yaml"]
     with suppress(OSError):  # a name that is too long

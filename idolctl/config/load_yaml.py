@@ -1,6 +1,6 @@
-"""YAML with line numbers: parsed mappings that remember where each key stands.
+"""Read YAML with line numbers: parsed mappings keep the file and line of every key.
 
-A file is bounded: its size, its depth, and the number of its values, those that aliases repeat included.
+A file's size, nesting depth and number of values (counting the copies that aliases make) are limited.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_DIGITS = 400
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a value was written: `line` counts from 1; None for the command line."""
+    """Where a value was written; `line` counts from 1, and is None for the command line."""
 
     file: str
     line: int | None = None
@@ -43,7 +43,7 @@ class Origin:
         return self.file if self.line is None else f"{self.file}:{self.line}"
 
     def key(self, name: str) -> str:
-        """`file:line:key` of an error."""
+        """`file:line:key`, for the `where` line of an error."""
         return f"{self}:{name}"
 
 
@@ -52,7 +52,7 @@ COMMAND_LINE = Origin("--set")
 
 @dataclass(frozen=True)
 class Entry:
-    """One `key: value` of a mapping; `value` is a plain Python value or a `Mapping` to go into."""
+    """One `key: value` of a mapping; `value` is a plain Python value or a nested `Mapping`."""
 
     key: str
     value: Any
@@ -61,7 +61,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Mapping:
-    """A YAML mapping in the order it was written."""
+    """A YAML mapping; entries keep the order of the file."""
 
     entries: tuple[Entry, ...]
     origin: Origin
@@ -70,12 +70,12 @@ class Mapping:
         return iter(self.entries)
 
     def get(self, key: str) -> Entry | None:
-        """The entry of that key, if it is there."""
+        """The entry of that key, or None."""
         return next((e for e in self.entries if e.key == key), None)
 
 
 def read_yaml(path: Path) -> Mapping:
-    """Parse the mapping in `path`. Raises Missing if it is not there, InvalidInput (with its line) if it is none."""
+    """Parse the YAML mapping in `path`. Raises Missing without the file, InvalidInput (with the line) if malformed."""
     file = shown_path(path)
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -100,7 +100,7 @@ def read_yaml(path: Path) -> Mapping:
 
 
 def parse_value(text: str) -> Any:
-    """A value as YAML would read it: '3' -> 3, '2e-4' -> .0002, '[1, 2]' -> a list, 'no such' -> a string."""
+    """Parse a value as YAML does: '3' -> 3, '2e-4' -> .0002, '[1, 2]' -> a list, 'no such' -> a string."""
     try:
         return _plain(_Reader(str(COMMAND_LINE)).read(text))
     except (YAMLError, InvalidInput):
@@ -108,7 +108,7 @@ def parse_value(text: str) -> Any:
 
 
 def shown_path(path: Path) -> str:
-    """Relative to the working folder where that is shorter."""
+    """`path` as shown in messages: relative to the working folder where that is shorter."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except (ValueError, OSError, RuntimeError):
@@ -117,12 +117,12 @@ def shown_path(path: Path) -> str:
 
 @dataclass
 class _Open:
-    """A list or mapping whose end has not come yet; of a mapping, `items` are entries and `key` waits for its value."""
+    """A list or mapping still being read; in a mapping, `items` are entries and `key` has no value yet."""
 
     line: int
     anchor: str | None
     is_mapping: bool
-    before: int  # values that were counted when it began
+    before: int  # number of values read before it began
     items: list[Any] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
     merged: list[Mapping] = field(default_factory=list)
@@ -130,17 +130,17 @@ class _Open:
 
 
 class _Reader:
-    """Puts a document together from the parser's events, without recursion and within the bounds above."""
+    """Builds a document from the YAML parser's events, without recursion and within the limits above."""
 
     def __init__(self, file: str) -> None:
         self._file = file
         self._open: list[_Open] = []
-        self._anchors: dict[str, tuple[Any, int]] = {}  # finished values, and how many values each is
+        self._anchors: dict[str, tuple[Any, int]] = {}  # complete values, and how many values each contains
         self._values = 0
         self._result: Any = None
 
     def read(self, text: str) -> Any:
-        """The one document: a Mapping, a list (mappings in it are dicts) or a plain value."""
+        """Read the only document of `text`: a Mapping, a list (mappings inside are dicts) or a plain value."""
         yaml, documents = YAML(typ="safe", pure=True), 0
         for event in yaml.parse(text):
             line, kind = event.start_mark.line, type(event)
@@ -171,7 +171,7 @@ class _Reader:
             raise self._refused("a key must be a text", line)
         if len(self._open) >= MAX_DEPTH:
             raise self._refused(f"more than {MAX_DEPTH} levels within each other", line)
-        self._anchors.pop(anchor or "", None)  # until it ends, it can't be repeated
+        self._anchors.pop(anchor or "", None)  # no alias may repeat a value that is still being read
         self._open.append(_Open(line, anchor, is_mapping, self._values))
         self._count(1, line)
 
@@ -186,7 +186,7 @@ class _Reader:
         self._add(value, ended.line)
 
     def _add(self, value: Any, line: int) -> None:
-        """Put a finished value, or a key, into what is open."""
+        """Add a complete value, or a key, to the innermost list or mapping being read."""
         if not self._open:
             self._result = value
             return
@@ -220,7 +220,7 @@ class _Reader:
             raise self._refused(f"more than {MAX_VALUES} values, those that aliases repeat included", line)
 
     def _scalar(self, yaml: YAML, event: Any, line: int) -> Any:
-        """A plain value; a tag that is neither of a number nor of a text is passed over."""
+        """A plain value; tags other than those of numbers and text are ignored."""
         text = self._text(event.value, line)
         tag = event.ctag or yaml.resolver.resolve(ScalarNode, text, event.implicit)
         kind = str(tag).removeprefix("tag:yaml.org,2002:")
@@ -239,7 +239,7 @@ class _Reader:
 
 
 def _integer(text: str) -> int:
-    """YAML 1.2: 12, -0o17, 0x1F; and underscores between digits."""
+    """Parse an integer of YAML 1.2 (12, -0o17, 0x1F); underscores between digits are allowed."""
     if len(text) > MAX_DIGITS:
         raise ValueError(text)
     return int(text.replace("_", ""), 0 if re.match("[-+]?0[xob]", text) else 10)
@@ -260,5 +260,5 @@ _CONSTRUCTED = {"int": _integer, "float": _float, "bool": _boolean, "null": lamb
 
 
 def _plain(value: Any) -> Any:
-    """Mappings as dicts."""
+    """Convert mappings to dicts."""
     return {e.key: _plain(e.value) for e in value} if isinstance(value, Mapping) else value

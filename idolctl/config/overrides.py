@@ -10,7 +10,7 @@ from idolctl.config.recipe_file import RecipeFile, parse_document
 
 
 def settings_document(assignments: Sequence[str]) -> RecipeFile:
-    """A document that lies over the recipe; malformed options are among its `mistakes`."""
+    """Turn --set options into a document that overrides the recipe; malformed ones are in its `mistakes`."""
     mistakes: list[IdolError] = []
     tree: dict[str, object] = {}
     for text in assignments:

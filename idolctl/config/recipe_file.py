@@ -1,10 +1,10 @@
-"""A recipe file as written: settings for all steps, for some steps, for some backbones, each with its place.
+"""Parse a recipe file: settings for all steps, single steps and backbones, each with its file and line.
 
-about: text                      extends: another recipe           backbone: the one used if none is asked for
+about: text                      extends: another recipe           backbone: the default backbone
 model: ... solver: ...           settings of every step (the sections of idol_core.config.StageConfig)
 steps: {2: {solver: ...}}        settings of one step
 backbones: {swinl: {model: ..., steps: {2: ...}}}                  settings with one backbone
-inferred: text                   in any of these places: nobody published these figures
+inferred: text                   in any of these places: these settings were never published
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STEPS = (1, 2, 3)
 
 @dataclass
 class Section:
-    """Settings of one place of a document, and the note that they are inferred."""
+    """Settings from one place of a file, and its `inferred` note if they were never published."""
 
     settings: Settings = field(default_factory=dict)
     inferred: str | None = None
@@ -29,7 +29,7 @@ class Section:
 
 @dataclass
 class Scope:
-    """Settings of every step and of single steps."""
+    """Settings for all steps, and for single steps."""
 
     common: Section = field(default_factory=Section)
     steps: dict[int, Section] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class RecipeFile:
     origin: Origin
     scope: Scope = field(default_factory=Scope)
     backbones: dict[str, Scope] = field(default_factory=dict)
-    backbone_entries: list[Entry] = field(default_factory=list)  # where each of them is named
+    backbone_entries: list[Entry] = field(default_factory=list)  # where each backbone is named
     about: str | None = None
     extends: Entry | None = None
     backbone: Entry | None = None
@@ -50,7 +50,7 @@ class RecipeFile:
 
 
 def parse_document(mapping: Mapping) -> RecipeFile:
-    """Read a whole file; what is wrong goes to its `mistakes`, the rest is still read."""
+    """Read a whole file; errors are collected in its `mistakes` and the rest is still read."""
     mistakes: list[IdolError] = []
     own = frozenset({"about", "extends", "backbone", "backbones"})
     document = RecipeFile(mapping.origin, parse_scope(mapping, "", mistakes, also=own), mistakes=mistakes)
@@ -70,7 +70,7 @@ def parse_document(mapping: Mapping) -> RecipeFile:
 def parse_scope(
     mapping: Mapping, prefix: str, mistakes: list[IdolError], *, also: frozenset[str] = frozenset()
 ) -> Scope:
-    """Read settings, `inferred` and `steps`; the keys in `also` are known and left to the caller."""
+    """Read settings, `inferred` and `steps`; the keys in `also` are accepted and left to the caller."""
     scope = Scope(common=_section(mapping, prefix, mistakes, also=also | {"steps"}))
     steps = mapping.get("steps")
     for entry in _below(steps, _join(prefix, "steps"), mistakes) if steps else ():

@@ -1,7 +1,7 @@
 """Combine recipe, backbone, step and --set into one StageConfig; every value keeps its file and line.
 
 Order, later wins: defaults (idol_core.config) < recipe < backbone < step < --set. A recipe that extends another one
-lies over all of it, so that what stands in the file you wrote wins over what it builds on.
+overrides all of it: your own file wins over the recipe it builds on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from idolctl.errors import raise_all
 
 @dataclass(frozen=True)
 class Resolved:
-    """One step, ready to train; `settings` holds every value with its place; `inferred` says if nobody published it."""
+    """One step, ready to train; `settings` has every value with its place; `inferred` is the note if unpublished."""
 
     config: StageConfig
     settings: Settings
@@ -32,9 +32,9 @@ class Resolved:
 def resolve(
     recipe: Recipe, *, steps: Sequence[int], backbone: str | None = None, assignments: Sequence[str] = ()
 ) -> list[Resolved]:
-    """Put all layers over each other, for every step, and check the result.
+    """Combine all layers for every step and check the result.
 
-    Raises Mistakes with all that is wrong in the recipe, what it extends, the backbone and the assignments.
+    Raises Mistakes with every error in the recipe, those it extends, the backbone and the assignments.
     """
     for step in steps:
         if step not in recipe.steps:
@@ -50,7 +50,7 @@ def resolve(
 
 
 def _unknown_backbones(recipe: Recipe, backbone: str) -> Iterator[InvalidInput]:
-    """Settings for a backbone that is neither shipped, nor in use, nor a file beside the recipe."""
+    """Errors for settings of a backbone that is neither shipped, nor in use, nor a file beside the recipe."""
     known = {*backbone_names(), _stem(backbone), _stem(recipe.backbone)}
     for entry in (entry for document in recipe.documents for entry in document.backbone_entries):
         if entry.key not in known and not (recipe.path.parent / f"{entry.key}.yaml").is_file():

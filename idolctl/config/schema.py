@@ -1,7 +1,7 @@
-"""What a recipe may hold: the fields of idol_core's frozen dataclasses, read by introspection and checked there.
+"""Settings a recipe may contain: the fields of idol_core's frozen config dataclasses, found by introspection.
 
-No field is defined a second time here. Settings are kept flat, one `Value` per dotted path of StageConfig, so that
-layers can be put over each other and each value still knows where it was written.
+No field is defined again here; idol_core checks the values. Settings are kept flat, one `Value` per dotted path of
+StageConfig, so that layers can override each other while each value keeps the file and line it comes from.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Path = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Value:
-    """A setting's value, where it was written and the full key it has there (`steps.3.solver.lr`)."""
+    """A setting's value, where it was written, and its full key there (`steps.3.solver.lr`)."""
 
     value: Any
     origin: Origin
@@ -47,7 +47,7 @@ def section_names() -> frozenset[str]:
 
 
 def flatten(entry: Entry, prefix: str, settings: Settings, mistakes: list[IdolError]) -> None:
-    """Add all settings of one section to `settings`; unknown keys go to `mistakes` with the nearest known one."""
+    """Add all settings of one section to `settings`; report unknown keys, with the nearest known one, in `mistakes`."""
     _walk(entry, (entry.key,), _fields(StageConfig)[entry.key], prefix, settings, mistakes)
 
 
@@ -59,11 +59,11 @@ RENAMED = {
     "match_score": "match_threshold",
     "new_score": "new_threshold",
     "init_score": "init_threshold",
-}  # keys of recipes written before they took these names
+}  # old keys of renamed settings, and their new names
 
 
 def unknown_key(entry: Entry, name: str, known: AbstractMapping[str, Any] | frozenset[str] | set[str]) -> InvalidInput:
-    """The mistake of a key that nothing reads; one that was renamed is told its new name."""
+    """The error for an unknown key; for a renamed one it gives the new name."""
     if RENAMED.get(entry.key) in known:
         what, fix = f"'{name}' is called '{RENAMED[entry.key]}' now", f"write {RENAMED[entry.key]}"
         return InvalidInput(what, where=entry.origin.key(name), fix=fix)
@@ -89,7 +89,7 @@ def _walk(entry: Entry, path: Path, kind: Any, prefix: str, settings: Settings, 
 
 
 def overlay(base: Settings, top: Settings) -> Settings:
-    """`top` over `base`. A backbone of another kind and a data source replace what was there as a whole."""
+    """Override `base` with `top`. A backbone of another kind, or a data source, replaces the old one as a whole."""
     replaced: list[Path] = [p for p in (("data", "train"), ("data", "val")) if any(k[:2] == p for k in top)]
     kind = ("model", "backbone", "kind")
     if kind in top and (kind not in base or base[kind].value != top[kind].value):
@@ -98,7 +98,7 @@ def overlay(base: Settings, top: Settings) -> Settings:
 
 
 def fill_defaults(settings: Settings, mistakes: list[IdolError]) -> Settings:
-    """Every setting of a stage, in the order of the dataclasses; those not given come from idol_core.config."""
+    """Add the defaults of idol_core.config for settings not given; the result is in the order of the dataclasses."""
     filled: Settings = {}
     _fill(StageConfig, (), settings, filled)
     for path in settings.keys() - filled.keys():
@@ -122,7 +122,7 @@ def _fill(kind: type, path: Path, given: Settings, filled: Settings) -> None:
 
 
 def _choose(classes: list[type], path: Path, given: Settings) -> type:
-    """The dataclass that the `kind` given at `path` names; the first one if none or an unknown one is given."""
+    """The dataclass named by the `kind` setting at `path`; the first one if it is absent or unknown."""
     kind = given.get((*path, "kind"))
     named = [c for c in classes if len(classes) > 1 and kind and kind.value == _kind_of(c)]
     return (named or classes)[0]
@@ -136,10 +136,10 @@ def _owner(path: Path, given: Settings) -> tuple[frozenset[str], str]:
 
 
 def validated(settings: Settings, mistakes: list[IdolError]) -> tuple[StageConfig, frozenset[Path]]:
-    """The stage, its types checked strictly ('8' is no number, 1.5 no integer).
+    """Build the stage's config with strict type checks ('8' is not a number, 1.5 not an integer).
 
-    Settings of the wrong type go to `mistakes` and have their defaults in the result, so that the rest can be judged
-    too; their paths are returned.
+    Settings of the wrong type are reported in `mistakes` and get their defaults, so that the rest can be checked too;
+    their paths are returned with the config.
     """
     stage, wrong = read_stage(_nested(settings))
     for path, value, expected in wrong:
@@ -166,7 +166,7 @@ def _fields(kind: type) -> dict[str, Any]:
 
 
 def _classes(hint: Any) -> list[type]:
-    """The dataclasses that a type allows."""
+    """The dataclasses in a type hint (several for a union)."""
     return [t for t in (hint, *get_args(hint)) if dataclasses.is_dataclass(t) and isinstance(t, type)]
 
 

@@ -1,1 +1,1 @@
-"""Carry out a plan: start the workers of each stage, here, in a group of machines or through Slurm."""
+"""Execute a plan: start the workers of each stage here, on several machines or through Slurm."""

@@ -1,6 +1,6 @@
 """Run a command that gets SIGTERM when its parent dies: `python -m idolctl.launch.die_with_parent PARENT COMMAND...`.
 
-A killed command line would otherwise leave its worker training for days. The request survives exec (prctl(2)); it is
+A killed command line would otherwise leave its worker training for days. The setting survives exec (prctl(2)); it is
 made here, in the child, because running Python code between fork and exec in the parent is not safe.
 """
 
@@ -15,11 +15,11 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(argv: list[str]) -> None:
-    """Bind this process to its parent where the system can, then exec the command."""
+    """Ask the system, if it can, for SIGTERM when the parent dies; then exec the command."""
     parent, command = int(argv[0]), argv[1:]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died before the request was made
+        if os.getppid() != parent:  # the parent died before prctl was called
             sys.exit(1)
     os.execv(command[0], command)
 

@@ -1,4 +1,4 @@
-"""Carry out a run: prepare each stage's folder, start its worker, follow it to its end, then the next stage."""
+"""Execute a run: for each stage in turn, prepare its folder, start its worker and wait until it ends."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ _FOLDERS = ("checkpoints", "logs", "parts", "evaluations", "tensorboard")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command did: whether any stage had work left, and the files the run has now."""
+    """Result of a run: whether any stage had work left, and the run's files."""
 
     worked: bool
     outputs: dict[str, Path]
 
 
 def execute(run: Run) -> Outcome:
-    """Bring every stage of the run to its end and make the run's files.
+    """Complete every stage of the run and make the run's files.
 
-    Raises IdolError with the exit code of what went wrong; KeyboardInterrupt after Ctrl-C, Preempted after SIGTERM and
-    after SIGUSR1, both when the worker has its checkpoint.
+    Raises IdolError with the exit code of a failure; KeyboardInterrupt after Ctrl-C, and Preempted after SIGTERM or
+    SIGUSR1, both once the worker has written its checkpoint.
     """
     try:
         with prepared(run) as actions:
@@ -75,10 +75,10 @@ def execute(run: Run) -> Outcome:
 
 @contextmanager
 def prepared(run: Run) -> Iterator[list[Action]]:
-    """Hold the run folder with everything in place for the plan that is yielded: data made, forced stages cleared.
+    """Lock the run folder, make the toy data if used, clear forced stages, and yield the plan.
 
-    Raises InvalidInput over a changed recipe, Missing over data or weights that are not there; a run folder that was
-    made for it is then removed again.
+    Raises InvalidInput for a changed recipe, Missing for absent data or weights; a run folder that was newly made is
+    then removed again.
     """
     new = not run.folder.exists()
     with run_lock(run.folder, endpoint=run.request.launch.endpoint), stoppable():
@@ -147,7 +147,7 @@ def _write_order(run: Run, action: Action) -> None:
 
 
 def _settle(run: Run, stage: Stage) -> None:
-    """Wait for a worker whose command line was killed: it is writing its last checkpoint."""
+    """Wait for a worker whose parent command was killed: it is writing its last checkpoint."""
     folder = run.stage_folder(stage.chain)
     if folder.is_dir():
         with stage_lock(folder):

@@ -1,4 +1,4 @@
-"""Turn the end of a worker process into an error: by its exit code, the signal, or state.json."""
+"""Raise the error for a worker process that ended early, from its exit code, the signal or state.json."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from idolctl.runs.state import StageState
 
 
 def raise_failure(state: StageState, code: int, received: int | None, *, resume: str) -> None:
-    """Raise what a worker's end means: by the signal that was passed on, by state.json, by its exit code."""
+    """Raise the error for a worker's end, judged by the signal passed on, then state.json, then its exit code."""
     at = f"iteration {state.iteration} of {state.iterations}"
     if received == signal.SIGINT:
         print(f"stopped at {at}; to go on from there: {resume}", file=sys.stderr)

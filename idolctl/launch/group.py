@@ -1,4 +1,4 @@
-"""Start a stage's processes on this machine; further machines of a group wait for the first one."""
+"""Start a stage's processes on this machine; in a group, the other machines wait for the first one."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from idolctl.runs.state import StageState, read_holder, read_stage
 if TYPE_CHECKING:
     from idolctl.runs.run import Run
 
-JOIN_SECONDS = 900.0  # as long the first machine may take to begin a stage
+JOIN_SECONDS = 900.0  # longest wait for the first machine to begin a stage
 POLL_SECONDS = 0.5
 
 
 def launch(
     config: LaunchConfig, folder: Path, *, on_report: Callable[[dict[str, Any]], None], first: bool = True
 ) -> tuple[int, int | None]:
-    """Run this machine's processes of the stage in `folder` to their end; returns what `run_worker` does."""
+    """Run this machine's processes of the stage in `folder` to their end; return the result of `run_worker`."""
     name = "launcher" if first else f"launcher-{socket.gethostname()}-{os.getpid()}"
     log = folder / "logs" / f"{name}.log" if config.grouped else None
     with TemporaryDirectory(prefix="idolctl-", ignore_cleanup_errors=True) as scratch:
@@ -72,4 +72,4 @@ def _wait_for_start(folder: Path, *, leader: Path, step: int) -> StageState:
 
 
 def _unheard(_line: dict[str, Any]) -> None:
-    """The first machine shows the reports."""
+    """Ignore a report: the first machine shows them."""

@@ -22,23 +22,23 @@ from idolctl.runs.state import InUse
 from idolctl.terminal.table import table
 
 DEFAULT_MINUTES = 24 * 60
-WARNING_SECONDS = 180  # before the time limit Slurm sends a signal, for the last checkpoint
-MOST_TIMEOUTS = 1000  # a stage takes as many time limits as it needs; submitit would stop after three
+WARNING_SECONDS = 180  # Slurm signals this long before the time limit, for the last checkpoint
+MOST_TIMEOUTS = 1000  # requeue as often as needed; submitit's default is three times
 FIRST_PORT, PORTS = 20000, 20000
 
 
 class StageCommand:
-    """What a job does: `idolctl run` up to its stage. submitit pickles it, and calls `checkpoint` on preemption."""
+    """The job's task: `idolctl run` up to its stage. submitit pickles it and calls `checkpoint` on preemption."""
 
     def __init__(self, arguments: list[str], *, nodes: int, torchrun: tuple[str, ...] = ()) -> None:
         self.arguments, self.nodes, self.torchrun = arguments, nodes, torchrun
         self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> None:
-        """Run the command. RuntimeError where it fails; a further machine's end says nothing."""
+        """Run the command. Raises RuntimeError if it fails; machines other than the first return when preempted."""
         command = [sys.executable, "-m", "idolctl", *self.arguments, *self._meeting_place()]
         command += ["--", *self.torchrun] if self.torchrun else []
-        # Slurm sends its warning to every process of the job; only the one of submitit knows what to do with it.
+        # Slurm sends its warning to every process of the job; only submitit's process can handle it.
         before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         self._process = subprocess.Popen(command)
         signal.signal(signal.SIGUSR2, before)
@@ -46,18 +46,18 @@ class StageCommand:
         if code == Preempted.exit_code:
             if os.environ.get("SLURM_PROCID", "0") != "0":
                 return
-            if job_state(os.environ.get("SLURM_JOB_ID", "")) == "running":  # as in a preemption's time of grace
-                signal.raise_signal(signal.SIGUSR2)  # submitit queues the job again, and exits
+            if job_state(os.environ.get("SLURM_JOB_ID", "")) == "running":  # so in the grace period of a preemption
+                signal.raise_signal(signal.SIGUSR2)  # submitit requeues the job and exits
         if code:
             raise RuntimeError(f"{' '.join(command)} ended with exit code {code}")
 
     def checkpoint(self) -> Any:
-        """Let the stage write its checkpoint; the same command goes on when the job is queued again."""
+        """Let the stage write its checkpoint; return the same command, which resumes when the job is requeued."""
         import submitit
 
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGUSR1)
-            # submitit calls this from a signal handler, amid the `wait` above, whose lock is not to be had.
+            # submitit calls this from a signal handler that interrupts the `wait` above, which holds Popen's lock.
             os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         again = StageCommand(self.arguments, nodes=self.nodes, torchrun=self.torchrun)
         return submitit.helpers.DelayedSubmission(again)
@@ -73,9 +73,9 @@ class StageCommand:
 
 
 def submit(run: Run, *, cluster: str = "slurm") -> list[dict[str, str]]:
-    """Submit a job for every stage that has work left; returns their entries in `jobs.json` of the run.
+    """Submit a job for every stage with work left; return their entries in the run's `jobs.json`.
 
-    `cluster` is submitit's: slurm, or local and debug, which run the jobs here.
+    `cluster` is submitit's name of it: slurm, or local or debug, which run the jobs on this machine.
     """
     from idolctl.launch.execute import prepared
 
@@ -83,7 +83,7 @@ def submit(run: Run, *, cluster: str = "slurm") -> list[dict[str, str]]:
     with prepared(run) as actions:
         left = [action.stage for action in actions if action.kind != "skip"]
     earlier = [e for e in read_jobs(run.folder) if e["stage"] not in {stage.chain for stage in left}]
-    executor = _executor(run, cluster)  # without the folder's lock, which the first job may need at once
+    executor = _executor(run, cluster)  # outside the folder's lock, which the first job may need at once
     entries: list[dict[str, str]] = []
     for stage in left:
         _set_parameters(executor, run, stage, after=entries[-1]["job"] if entries else None)
@@ -95,13 +95,13 @@ def submit(run: Run, *, cluster: str = "slurm") -> list[dict[str, str]]:
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         entries.append({"stage": stage.chain, "job": submitted.job_id, "cluster": cluster, "submitted": now})
         write_json(run.folder / JOBS, [*earlier, *entries])
-        if cluster != "slurm":  # those have no dependencies
+        if cluster != "slurm":  # local and debug have no job dependencies: wait
             submitted.result()
     return entries
 
 
 def _refuse_queued(run: Run) -> None:
-    """InUse (exit 1) while Slurm holds jobs of these stages: others would write the same folders."""
+    """Raise InUse (exit 1) while these stages have jobs in Slurm: new jobs would write to the same folders."""
     chains = {stage.chain for stage in run.stages}
     queued = [e["job"] for e in read_jobs(run.folder) if e["stage"] in chains and queue_state(e)]
     if queued:
@@ -110,7 +110,7 @@ def _refuse_queued(run: Run) -> None:
 
 
 def print_jobs(entries: list[dict[str, str]], folder: Path, as_json: bool) -> None:
-    """Say which jobs were submitted, and where they write."""
+    """Print which jobs were submitted, and where their logs are."""
     if as_json:
         print(json.dumps({"jobs": entries}))
     elif not entries:
@@ -121,7 +121,7 @@ def print_jobs(entries: list[dict[str, str]], folder: Path, as_json: bool) -> No
 
 
 def minutes(text: str) -> int:
-    """Minutes of a time limit as Slurm writes it: minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS."""
+    """Parse a Slurm time limit to minutes: minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS."""
     days, dash, rest = text.rpartition("-")
     try:
         parts = [int(part) for part in rest.split(":")]
@@ -139,7 +139,7 @@ def minutes(text: str) -> int:
 
 
 def _command(run: Run, stage: Stage) -> StageCommand:
-    """`idolctl run` of the steps up to `stage`; those before are done by then."""
+    """The `idolctl run` command of the steps up to `stage`; earlier ones are done by then."""
     steps = ",".join(str(s.step) for s in run.stages[: run.stages.index(stage) + 1])
     launch = run.request.launch
     here = dataclasses.replace(

@@ -1,4 +1,4 @@
-"""Start the worker process of a stage (or torchrun with several) and follow it until it ends."""
+"""Start a stage's worker process (or torchrun with several) and watch it until it ends."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def run_worker(
     log: Path | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[int, int | None]:
-    """Run `command`, which works on the stage in `folder`, to its end; every new line of metrics.jsonl goes to
-    `on_report`, and what the command says to the file `log` (None: errors to stderr, the rest nowhere). `environment`
-    is added to our own.
+    """Run `command`, the worker of the stage in `folder`, to its end.
 
-    SIGINT, SIGTERM and SIGUSR1 are passed on, so that the worker checkpoints; a second SIGINT kills it.
+    Every new line of metrics.jsonl is passed to `on_report`. The command's output goes to the file `log` (None: stderr
+    is shown, stdout discarded). `environment` is added to our own. SIGINT, SIGTERM and SIGUSR1 are passed on, so that
+    the worker writes a checkpoint; a second SIGINT kills it.
 
     Returns:
         The worker's exit code (negative: killed by that signal) and the first signal passed on, or None.
@@ -56,7 +56,7 @@ def run_worker(
                 for report in reports.new():
                     on_report(report)
         finally:
-            if worker.poll() is None:  # an error of ours: nothing may go on unseen
+            if worker.poll() is None:  # an error in this process: leave no worker behind
                 worker.terminate()
                 worker.wait()
     for report in reports.new():
@@ -93,7 +93,7 @@ def _opened(log: Path | None) -> Iterator[IO[bytes] | None]:
 
 
 class _Tail:
-    """New whole lines of a growing JSON Lines file, which a worker that resumes may replace by a shorter one."""
+    """Follows a growing JSON Lines file, which a resuming worker may replace with a shorter one."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -109,7 +109,7 @@ class _Tail:
             yield line
 
     def _found(self) -> tuple[int, int]:
-        """Which file it is, and its size."""
+        """The file's inode number and its size."""
         try:
             stat = self._path.stat()
         except FileNotFoundError:
@@ -117,7 +117,7 @@ class _Tail:
         return stat.st_ino, stat.st_size
 
     def _lines(self, start: int) -> Iterator[tuple[dict[str, Any], int]]:
-        """Those from `start`, each with where it ends."""
+        """The complete lines from byte `start` on, each with the offset of its end."""
         with suppress(FileNotFoundError), open(self._path, "rb") as file:
             file.seek(start)
             for line in file:
@@ -131,19 +131,19 @@ class _Tail:
 SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"  # torchrun passes these on
 
 
-SHUTDOWN_SECONDS = 120  # for the last checkpoint, before torchrun kills
+SHUTDOWN_SECONDS = 120  # time for the last checkpoint before torchrun kills the workers
 
 
 MAX_RESTARTS = 3
 
 
-# Else torchrun keeps one store over all restarts of a group, and a restarted process finds a dead one's address in it.
+# Without this, torchrun keeps one store across restarts, and a restarted process finds a dead one's address in it.
 ENVIRONMENT = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 
 def worker_command(config: LaunchConfig, folder: Path, *, key: str, scratch: str) -> list[str]:
-    """The command that runs the stage in `folder`; groups on several machines know each other by `key`. torchrun makes
-    folders of its own in `scratch`."""
+    """The command that runs the stage in `folder`. Machines of a group find each other by `key` (torchrun's rendezvous
+    id); torchrun writes its own folders to `scratch`."""
     worker = ["-m", "idol_core.worker", str(folder)]
     if not config.grouped:
         return [sys.executable, *worker]

@@ -14,9 +14,10 @@ from idolctl.terminal.table import table
 
 
 def compare_runs(first: Path, second: Path) -> list[dict[str, Any]]:
-    """An entry for every step that either run has: differing settings {key: [a, b]} and metrics {name: [a, b]}.
+    """Compare step by step: for each, differing settings {key: [a, b]} and metrics {name: [a, b]}.
 
-    Raises InvalidInput where a step of one run knows other classes than that of the other: scores would not compare.
+    Steps that only one run has are included. Raises InvalidInput if the classes of a step differ between the runs:
+    their scores are not comparable.
     """
     sides = [_by_step(first), _by_step(second)]
     for step in sides[0].keys() & sides[1]:
@@ -25,7 +26,7 @@ def compare_runs(first: Path, second: Path) -> list[dict[str, Any]]:
 
 
 def comparison_text(entries: list[dict[str, Any]], first: str, second: str) -> str:
-    """The same as tables."""
+    """Format the entries of `compare_runs` as tables."""
     settings = [(e["step"], key, _text(a), _text(b)) for e in entries for key, (a, b) in sorted(e["settings"].items())]
     scores = [
         (e["step"], name, a, b, None if a is None or b is None else f"{b - a:+.1f}")

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, machine, the state of the checkout. Nothing is imported to find out."""
+"""Record what a run was made with: versions, machine, git commit. Imports none of the packages it describes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _version(name: str) -> str | None:
 
 
 def _gpus() -> list[str]:
-    """Names of NVIDIA's GPUs, as its tool lists them; none without it."""
+    """Names of NVIDIA GPUs as nvidia-smi lists them; empty without it."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []

@@ -14,12 +14,12 @@ from idolctl.errors import suggestion
 from idolctl.runs.state import CLASSES, WEIGHTS, StageState, read_stage
 
 RUNS = Path("runs")
-JOBS = "jobs.json"  # which jobs of Slurm were submitted for which stages
+JOBS = "jobs.json"  # Slurm jobs submitted for the stages
 
 
 @dataclass(frozen=True)
 class FoundStage:
-    """A stage folder of a run: its order (stage.json) and its state."""
+    """A stage folder of a run: its job description (stage.json) and its state."""
 
     run: Path
     order: StageOrder
@@ -32,12 +32,12 @@ class FoundStage:
 
     @property
     def validates_on(self) -> str:
-        """The name of the data set that it is scored on, '' for one given by paths."""
+        """Name of the validation set; '' if it is given by paths."""
         return self.order.validates_on
 
     @property
     def changed(self) -> float:
-        """When its state was last written, in seconds."""
+        """When its state was last written, in seconds since the epoch."""
         try:
             return (self.state.folder / STATUS).stat().st_mtime
         except OSError:
@@ -45,13 +45,13 @@ class FoundStage:
 
 
 def stages_of(run: Path) -> list[FoundStage]:
-    """All stages of a run folder, the newest first; those are left out whose stage.json doesn't say their step."""
+    """All stages of a run folder, newest first; folders whose stage.json doesn't name the step are skipped."""
     found = [FoundStage(run, read_order(p.parent), read_stage(p.parent)) for p in run.glob(f"*/{ORDER}")]
     return sorted((stage for stage in found if stage.step), key=lambda s: s.changed, reverse=True)
 
 
 def stage_in(folder: Path) -> FoundStage:
-    """The stage in a folder. Raises Integrity where its stage.json can't be read."""
+    """Read the stage in a folder. Raises Integrity if its stage.json can't be read."""
     stage = FoundStage(folder.parent, read_order(folder), read_stage(folder))
     if not stage.step:
         fix = "run the recipe again, or look at the stages beside it"
@@ -60,7 +60,7 @@ def stage_in(folder: Path) -> FoundStage:
 
 
 def stage_classes(folder: Path) -> tuple[str, ...] | None:
-    """Names of the classes that the weights in a stage folder know, by class index; None where nothing says so."""
+    """Class names of the weights in a stage folder, by class index; None if they are not recorded."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
         names = json.loads((folder / CLASSES).read_text(encoding="utf-8"))
         if isinstance(names, list) and all(isinstance(name, str) for name in names):
@@ -71,13 +71,13 @@ def stage_classes(folder: Path) -> tuple[str, ...] | None:
 
 
 def run_folders(runs: Path) -> list[Path]:
-    """The run folders below `runs`, by name."""
+    """The run folders in `runs`, sorted by name."""
     started = {p.parent.parent for p in runs.glob("*/*/stage.json")}
     return sorted(started | {p.parent for p in runs.glob(f"*/{JOBS}")})
 
 
 def find_run(name: str, runs: Path) -> Path:
-    """A run by its name below `runs` or by its path. InvalidInput with the nearest name."""
+    """Find a run by its name in `runs` or by its path. Raises InvalidInput, with the nearest name, if there is none."""
     for path in (runs / name, Path(name)):
         if any(path.glob("*/stage.json")) or (path / JOBS).is_file():
             return path

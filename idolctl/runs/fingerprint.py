@@ -15,7 +15,7 @@ from idol_core.system.cache import cache_folder
 from idol_core.system.files import read_object, write_json
 
 SCRATCH = "scratch"
-# How a stage is run, not what it learns: such settings may change between a start and its resumption.
+# Settings of how a stage is run, not of what it learns: they may change before it is resumed.
 _NOT_LEARNT = {
     ("recipe",),
     ("backbone",),
@@ -34,21 +34,21 @@ _NAMES = {"start": "the weights it starts from", "train": "data.train's annotati
 
 
 def stage_fingerprint(config: StageConfig, *, start: str | None, train: str | None, val: str | None) -> dict[str, Any]:
-    """Settings and content hashes. `start` is SCRATCH or the hash of weights; None stands for not known yet."""
+    """Settings and content hashes. `start` is SCRATCH or the hash of the initial weights; None: not known yet."""
     settings = flat_settings(stage_to_dict(config))
-    if not config.data.classes_map:  # the same as in stages of before there was such a setting
+    if not config.data.classes_map:  # older runs, without this setting, keep their fingerprint
         del settings["data.classes_map"]
     return {"settings": settings, "start": start, "train": train, "val": val}
 
 
 def stage_key(fingerprint: dict[str, Any]) -> str:
-    """Hex digest over a fingerprint whose parts are all known."""
+    """Hex digest of a fingerprint; no part may be None."""
     text = json.dumps(fingerprint, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def differences(recorded: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """What changed, a line each; parts of `wanted` that are not known are taken to be unchanged."""
+    """List the changes, one line each; unknown (None) parts of `wanted` count as unchanged."""
     old, new = recorded.get("settings", {}), wanted["settings"]
     lines = [
         f"{k}: {_text(old, k)} -> {_text(new, k)}" for k in sorted(old.keys() | new.keys()) if _differ(old, new, k)
@@ -68,7 +68,7 @@ def _text(values: dict[str, Any], key: str) -> str:
 
 
 def flat_settings(tree: dict[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The settings that decide what a stage learns, as {dotted key: value}, of its config as a dict."""
+    """The settings that decide what a stage learns, as {dotted key: value}; `tree` is its config as a dict."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         inner = (*path, key)
@@ -79,7 +79,7 @@ def flat_settings(tree: dict[str, Any], path: tuple[str, ...] = ()) -> dict[str,
 
 
 class FileHashes:
-    """SHA-256 of files, remembered in the cache folder by path, size and time of change."""
+    """SHA-256 of files, cached in the cache folder by path, size and modification time."""
 
     def __init__(self) -> None:
         self._path = cache_folder() / "hashes.json"
@@ -95,7 +95,7 @@ class FileHashes:
             with open(path, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             known = self._known[str(path.resolve())] = [*stamp, digest]
-            with contextlib.suppress(OSError):  # a read-only cache only costs time
+            with contextlib.suppress(OSError):  # without a writable cache, hash again next time
                 write_json(self._path, self._known)
         return str(known[2])
 

@@ -20,11 +20,11 @@ from idolctl.submission.results import entries, read_videos
 _STAMP = "outputs.json"  # which stage the files in the run folder belong to
 PAGE = "report.html"
 CLIPS = 6  # drawn in the overlay and the contact sheet
-THRESHOLDS = (0.3, 0.1, 0.05)  # a track is drawn if it scores the first of these that any track reaches
+THRESHOLDS = (0.3, 0.1, 0.05)  # of tracks to draw: the first that any track reaches
 
 
 def make_outputs(run: Run) -> dict[str, Path]:
-    """Bring the last stage's files to the run folder; what is there and belongs to that stage is left alone."""
+    """Put the last stage's files into the run folder; keep those that already belong to that stage."""
     last = run.stages[-1]
     folder, top = run.stage_folder(last.chain), run.folder
     key = read_order(folder).key
@@ -46,7 +46,7 @@ def make_outputs(run: Run) -> dict[str, Path]:
 
 
 def page_is_current(run: Path) -> bool:
-    """Whether the run's page is newer than all that it tells of."""
+    """Whether the run's report page is newer than everything it reports on."""
     told = [*run.glob("*/state.json"), run / _STAMP, run / "environment.json"]
     try:
         made = (run / PAGE).stat().st_mtime
@@ -62,7 +62,7 @@ def _wanted(step: int) -> dict[str, str]:
 
 
 def _share(source: Path, target: Path) -> None:
-    """A hard link where the file system has them, else a copy."""
+    """Make a hard link, or a copy where the file system has none."""
     with write_aside(target) as aside:
         try:
             os.link(source, aside)

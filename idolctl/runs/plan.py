@@ -1,4 +1,4 @@
-"""What a run would do, and why: a pure function of what is wanted and what is on disk.
+"""Decide what a run would do, and why: a pure function of the wanted stages and the state on disk.
 
 nothing there ............................ run
 other settings, data or weights .......... changed   (never resumed into; --force-step starts it again)
@@ -22,18 +22,18 @@ Kind = Literal["skip", "resume", "run", "wait", "changed"]
 
 @dataclass(frozen=True)
 class Action:
-    """What to do with one stage, and what that was decided on.
+    """What to do with one stage, and the facts behind the decision.
 
-    kind: "skip" it is done; "resume" from its checkpoint; "run" from its start; "wait" for the step before; "changed",
-    it has weights of other settings.
+    kind: "skip" (it is done), "resume" (from its checkpoint), "run" (from the start), "wait" (for the step before) or
+    "changed" (its weights were trained with other settings, data or initial weights).
     """
 
     stage: Stage
     kind: Kind
     reason: str
-    found: StageState  # on disk
+    found: StageState  # the state on disk
     fingerprint: dict[str, Any]  # of the stage as it is wanted now
-    fresh: bool = False  # whether what is in its folder is removed
+    fresh: bool = False  # whether its folder is cleared first
     changes: tuple[str, ...] = ()  # since its weights were trained
 
 
@@ -44,7 +44,7 @@ def make_plan(
     *,
     force_step: int | None = None,
 ) -> list[Action]:
-    """One action a stage, in order. `found` and `wanted` (identities) are keyed by chain."""
+    """One action per stage, in order. `found` (states) and `wanted` (fingerprints) are keyed by chain."""
     actions: dict[str, Action] = {}
     for stage in stages:
         before = actions.get(stage.parent) if stage.parent else None

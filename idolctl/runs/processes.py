@@ -1,4 +1,4 @@
-"""How many processes a stage runs on, on how many machines."""
+"""Number of processes and machines that a stage runs on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from idol_core.errors import InvalidInput
 from idol_core.system.cpu import usable_cores
 
 Launcher = Literal["local", "torchrun", "slurm"]
-MOST_UNASKED = 4  # processes that are started on a CPU without being asked for
+MOST_UNASKED = 4  # default limit of processes on a CPU
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class LaunchConfig:
     gpus: int = 1
     nodes: int = 1
     endpoint: str | None = None
-    torchrun: tuple[str, ...] = ()  # further arguments for it
-    partition: str | None = None  # Slurm's
+    torchrun: tuple[str, ...] = ()  # extra arguments for torchrun
+    partition: str | None = None  # Slurm partition
     time: str | None = None
-    slurm: tuple[str, ...] = ()  # further KEY=VALUE for sbatch
+    slurm: tuple[str, ...] = ()  # extra KEY=VALUE options for sbatch
 
     @property
     def world(self) -> int:
-        """Processes in all."""
+        """Total number of processes."""
         return self.gpus * self.nodes
 
     @property
@@ -40,7 +40,7 @@ class LaunchConfig:
         return self.world > 1 or self.launcher == "torchrun" or bool(self.torchrun)
 
     def options(self) -> dict[str, object]:
-        """The options of `idolctl run` that say so, None for those at their defaults."""
+        """The equivalent options of `idolctl run`; None for those at their defaults."""
         return {
             "--launcher": None if self.launcher == "local" else self.launcher,
             "--gpus": None if self.gpus == 1 else self.gpus,
@@ -52,7 +52,7 @@ class LaunchConfig:
 
 
 def check_launch(config: LaunchConfig, configs: Iterable[StageConfig]) -> None:
-    """Raise InvalidInput (exit 2) for numbers that make no group, or that a stage's batch doesn't divide among."""
+    """Raise InvalidInput (exit 2) for impossible process counts, or if a stage's batch can't be split evenly."""
     if min(config.gpus, config.nodes) < 1:
         raise InvalidInput("a group has at least one process", where="--gpus, --nodes", fix="--gpus 1 --nodes 1")
     if config.nodes > 1 and config.launcher != "slurm" and not config.endpoint:
@@ -67,11 +67,11 @@ def check_launch(config: LaunchConfig, configs: Iterable[StageConfig]) -> None:
 
 
 def processes_here(configs: Sequence[StageConfig]) -> int:
-    """How many processes train these stages fastest on this machine alone.
+    """Number of processes that train these stages fastest on this machine alone.
 
-    One where there is a GPU (several are asked for by number), or where OMP_NUM_THREADS says how much of the machine is
-    ours. On a CPU as many as cores, up to four, that all batches divide among: a small model's operations gain little
-    from a second thread, and half of the batch on each of two cores takes two thirds of the time.
+    One with a GPU (more only on request), or if OMP_NUM_THREADS limits our share of the machine. On a CPU one per core,
+    up to four, such that all batches divide evenly: a small model's operations gain little from a second thread, while
+    half of the batch on each of two cores takes two thirds of the time.
     """
     if "OMP_NUM_THREADS" in os.environ or Path("/proc/driver/nvidia/gpus").is_dir():
         return 1

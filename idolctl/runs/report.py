@@ -15,7 +15,7 @@ from idolctl.terminal.table import table
 
 
 def plan_table(actions: Sequence[Action]) -> str:
-    """A line a step: what happens and why, what it starts from and learns from."""
+    """Table with a row per step: action and reason, initial weights and training data."""
     rows = []
     for action in actions:
         config = action.stage.config
@@ -33,7 +33,7 @@ def plan_table(actions: Sequence[Action]) -> str:
 
 
 def score_table(run: Run) -> str:
-    """A line a step: what it was scored on, its metrics (0..100) and how long it took."""
+    """Table with a row per step: validation set, metrics (0..100) and duration."""
     rows = []
     for stage in run.stages:
         state = run.state(stage)
@@ -48,12 +48,12 @@ def score_table(run: Run) -> str:
 
 
 def file_list(outputs: dict[str, Path]) -> str:
-    """The run's files, a line each."""
+    """The run's files, one per line."""
     return table(("file", "path"), [(name, str(path)) for name, path in outputs.items()])
 
 
 def next_steps(run: Run, outputs: dict[str, Path]) -> list[str]:
-    """What is useful now, as commands or files to look at."""
+    """Suggested next commands, and files to look at."""
     last, recipe = run.stages[-1], shlex.join(run.request.subject)
     steps = []
     if "report" in outputs:

@@ -1,4 +1,4 @@
-"""A run: its stages, its folder and its data root, made from the options of the command line."""
+"""A run (stages, folder, data root), made from the command-line options."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class RunRequest:
     init: str | None = None
     force_step: int | None = None
     launch: LaunchConfig = field(default_factory=LaunchConfig)
-    config_file: Path | None = None  # in detectron2's form, instead of a recipe
-    overrides: tuple[str, ...] = ()  # of its keys: KEY, VALUE, KEY, VALUE, ...
+    config_file: Path | None = None  # a detectron2-style file instead of a recipe
+    overrides: tuple[str, ...] = ()  # for `config_file`: KEY, VALUE, KEY, VALUE, ...
 
     @property
     def subject(self) -> tuple[str, ...]:
-        """What is to be run, as words of a command line."""
+        """The recipe or configuration file, as words of a command line."""
         if self.config_file is None:
             return (self.recipe,)
         return ("--config-file", str(self.config_file), *self.overrides)
@@ -54,7 +54,7 @@ class RunRequest:
         return shlex.join(["idolctl", *self.arguments(force_step=force_step), *further])
 
     def arguments(self, *, force_step: int | None = None) -> list[str]:
-        """The arguments of `idolctl` that ask for the same, without --force-step unless one is given here."""
+        """The same request as arguments of `idolctl`, without --force-step unless one is given here."""
         given = {
             "--backbone": self.backbone,
             "--steps": self.steps,
@@ -73,7 +73,7 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class Run:
-    """Stages in order, and where they and their data lie."""
+    """Stages in order, with the folders of the run and of its data."""
 
     request: RunRequest
     stages: tuple[Stage, ...]
@@ -86,11 +86,11 @@ class Run:
         return self.folder / chain
 
     def state(self, stage: Stage) -> StageState:
-        """What is on disk of a stage now."""
+        """Read the current state of a stage from disk."""
         return read_stage(self.stage_folder(stage.chain))
 
     def fingerprint(self, stage: Stage) -> dict[str, Any]:
-        """What the stage would be now; parts are None where the parent is not done or files are missing."""
+        """The stage's current fingerprint; parts are None if the parent is not done or files are missing."""
         data = stage.config.data
         return stage_fingerprint(
             stage.config,
@@ -100,11 +100,11 @@ class Run:
         )
 
     def plan(self) -> list[Action]:
-        """What is to be done now, an action for each stage."""
+        """Decide what to do now: one action per stage."""
         return self._plan(self.stages, self.request.force_step)
 
     def plan_stage(self, stage: Stage) -> Action:
-        """What is to be done with a stage once its parent is done; what --force-step names has been removed by then."""
+        """Decide what to do with a stage whose parent is done; stages of --force-step have been cleared by then."""
         return self._plan([stage], None)[0]
 
     def _plan(self, stages: Sequence[Stage], force_step: int | None) -> list[Action]:
@@ -125,7 +125,7 @@ class Run:
 
 
 def make_run(request: RunRequest) -> Run:
-    """Resolve a request. Raises IdolError (exit 2) for anything that is wrong with the recipe or the options."""
+    """Resolve a request to a run. Raises IdolError (exit 2) for any error in the recipe or the options."""
     if request.config_file is None:
         recipe = load_recipe(request.recipe)
     else:
@@ -150,7 +150,7 @@ def make_run(request: RunRequest) -> Run:
 
 
 def _data_root(request: RunRequest, stages: Sequence[Stage]) -> Path:
-    """The data root of a run. Where only --runs-dir is given and the toy set has yet to be made, it goes below that."""
+    """The data root of a run. With --runs-dir alone, a toy set that does not exist yet goes below that folder."""
     asked = request.root
     root = data_root(asked)
     if asked is None and root == DATASETS and request.runs and uses_toy(stages) and not (DATASETS / TOY).is_dir():
@@ -159,7 +159,7 @@ def _data_root(request: RunRequest, stages: Sequence[Stage]) -> Path:
 
 
 def _unknown_sets(stages: Sequence[Stage], root: Path) -> Iterator[InvalidInput]:
-    """Names of data sets that neither idolctl nor the data root knows."""
+    """Errors for data set names that are neither built in nor described in the data root."""
     for stage in stages:
         for side, source in (("train", stage.config.data.train), ("val", stage.config.data.val)):
             if source.name and find_layout(source.name, root) is None:
@@ -169,7 +169,7 @@ def _unknown_sets(stages: Sequence[Stage], root: Path) -> Iterator[InvalidInput]
 
 
 def refuse_changes(run: Run, actions: list[Action]) -> None:
-    """Raise InvalidInput (exit 2), showing what changed, if weights on disk belong to other settings."""
+    """Raise InvalidInput (exit 2), listing the changes, if weights on disk were trained with other settings."""
     changed = next((a for a in actions if a.kind == "changed"), None)
     if changed is None:
         return
@@ -181,7 +181,7 @@ def refuse_changes(run: Run, actions: list[Action]) -> None:
 
 
 def lacking(run: Run, actions: Sequence[Action]) -> list[IdolError]:
-    """What is not there for the stages that are left: data (with the expected places), weights to start from."""
+    """Errors for files the remaining stages lack: data (with the expected places) and initial weights."""
     found: list[IdolError] = []
     for action in actions:
         stage = action.stage
@@ -202,5 +202,5 @@ def lacking(run: Run, actions: Sequence[Action]) -> list[IdolError]:
 
 
 def uses_toy(stages: Iterable[Stage]) -> bool:
-    """Whether any stage reads the embedded set."""
+    """Whether any stage reads the embedded toy data set."""
     return any(is_toy(s) for stage in stages for s in (stage.config.data.train, stage.config.data.val))

@@ -16,19 +16,19 @@ FIELDS = ("stage", "job", "cluster", "submitted")
 
 
 def read_jobs(run: Path) -> list[dict[str, str]]:
-    """The entries of a run's jobs.json: stage, job, cluster, submitted; none where the file can't be read."""
+    """Read a run's jobs.json: entries with stage, job, cluster, submitted; empty if it can't be read."""
     entries = read_array(run / JOBS)
     found = [{name: text(e.get(name)) for name in FIELDS} for e in entries if isinstance(e, dict)]
     return [entry for entry in found if entry["stage"] and entry["job"]]
 
 
 def queue_state(entry: dict[str, str]) -> str | None:
-    """Slurm's word for the job of an entry; None for one that is not Slurm's, or that it has no more."""
+    """Slurm's state of an entry's job; None if it is not a Slurm job, or is no longer in the queue."""
     return job_state(entry["job"]) if entry["cluster"] == "slurm" else None
 
 
 def job_state(job: str) -> str | None:
-    """pending, running, completing, ...; None where no Slurm knows the job, or it has ended."""
+    """Slurm's job state: pending, running, completing, ...; None without Slurm, or if the job is unknown or ended."""
     if not job or shutil.which("squeue") is None:
         return None
     command = ["squeue", "--noheader", "--format=%T", "--jobs", job]

@@ -17,12 +17,12 @@ SCRATCH = "none"  # `--init none`
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of a run. `chain` names its folder by all steps up to it ('1-2'): plans share what they can."""
+    """One step of a run. `chain` lists all steps up to it ('1-2') and names its folder: equal chains share a folder."""
 
     chain: str
-    config: StageConfig  # init is None where there is a parent
+    config: StageConfig  # init is None if there is a parent
     parent: str | None  # the chain of the stage it starts from
-    resolved: Resolved  # with the place of every setting
+    resolved: Resolved  # has the file and line of every setting
 
     @property
     def step(self) -> int:
@@ -31,7 +31,7 @@ class Stage:
 
 
 def parse_steps(text: str | None, recipe: Recipe) -> tuple[int, ...]:
-    """'1,3' -> (1, 3); None: all steps of the recipe. InvalidInput unless ascending and among the recipe's."""
+    """Parse '1,3' to (1, 3); None: all steps. Raises InvalidInput unless ascending and among the recipe's steps."""
     if text is None:
         return recipe.steps
     try:
@@ -52,9 +52,9 @@ def make_stages(
     assignments: Sequence[str] = (),
     init: str | None = None,
 ) -> list[Stage]:
-    """The chain of stages. `init` (a zoo name, a file, or 'none') replaces the recipe's start of the first one.
+    """Make the chain of stages. `init` (a zoo name, a file, or 'none') replaces the first stage's initial weights.
 
-    Raises Mistakes, and InvalidInput where layers that nothing ever trained would stay frozen.
+    Raises Mistakes for errors in the recipe, and InvalidInput if untrained layers would stay frozen.
     """
     stages: list[Stage] = []
     for resolved in resolve(recipe, steps=steps, backbone=backbone, assignments=assignments):

@@ -1,4 +1,4 @@
-"""What is on disk of a run: the state of its stages, and the lock that keeps a second command out."""
+"""State of a run's stages on disk, and the locks that keep out a second command."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from idol_core.errors import IdolError
 from idol_core.system.files import read_object, write_json
 
 WEIGHTS, HOLDER = "weights.safetensors", ".holder.json"
-CLASSES = "classes.json"  # the names of a stage's classes by class index, also while it trains
+CLASSES = "classes.json"  # class names of a stage by class index; there from the start of training
 SETTLE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class StageState:
-    """A stage folder as found. `recorded` is the identity its weights belong to, {} where nothing was started."""
+    """State of a stage folder. `recorded` is the fingerprint its weights belong to, {} if it was never started."""
 
     folder: Path
     recorded: dict[str, Any] = field(default_factory=dict)
@@ -54,12 +54,12 @@ class StageState:
 
     @property
     def worth_keeping(self) -> bool:
-        """Whether there is anything that a new start would destroy."""
+        """Whether starting again would delete anything of value."""
         return self.has_weights or self.iteration > 0
 
 
 def read_stage(folder: Path) -> StageState:
-    """The state of a stage folder; an empty one where the folder or its files are missing or can't be read."""
+    """Read the state of a stage folder; empty if the folder or its files are missing or unreadable."""
     status = read_status(folder)
     return StageState(
         folder=folder,
@@ -77,7 +77,7 @@ def read_stage(folder: Path) -> StageState:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who runs in a run folder, and where the machines of its group meet."""
+    """The process that holds a run folder, and the rendezvous endpoint of its group of machines."""
 
     pid: int
     host: str
@@ -91,9 +91,9 @@ class InUse(IdolError):
 
 @contextmanager
 def run_lock(folder: Path, *, endpoint: str | None = None) -> Iterator[None]:
-    """Hold the run folder for this process. InUse, saying who holds it, if another one does.
+    """Lock the run folder for this process. Raises InUse, naming the holder, if another process has it.
 
-    `endpoint` is where the machines of a group meet: the first one there holds the folder for all of them.
+    `endpoint` is the rendezvous address of a group of machines: the first machine holds the lock for all of them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     holder = folder / HOLDER
@@ -116,7 +116,7 @@ def run_lock(folder: Path, *, endpoint: str | None = None) -> Iterator[None]:
 
 
 def read_holder(folder: Path) -> Holder | None:
-    """Who runs in a run folder; None if nobody does, or it can't be read who."""
+    """Read which process holds a run folder; None if none does or the file can't be read."""
     found = read_object(folder / HOLDER)
     pid, host = whole(found.get("pid")), text(found.get("host"))
     if not 0 < pid < 1 << 31 or not host:
@@ -125,12 +125,12 @@ def read_holder(folder: Path) -> Holder | None:
 
 
 def mark_starting(folder: Path) -> None:
-    """Say in state.json that processes are being started, so that nothing in it is taken for theirs."""
+    """Set state.json to "starting" and drop its old error, so that it is not taken for one of the new processes."""
     write_status(folder, replace(read_status(folder), status="starting", error=None))
 
 
 def make_room(folder: Path, *, files: Sequence[str], folders: Sequence[str] = ()) -> None:
-    """Rename what is in the way of a folder's own files (a folder of that name, a pipe) or folders (a file)."""
+    """Rename what blocks the expected `files` (a folder or pipe of that name) or `folders` (a file of that name)."""
     odd = [folder / name for name in files if os.path.lexists(folder / name) and not (folder / name).is_file()]
     odd += [folder / name for name in folders if os.path.lexists(folder / name) and not (folder / name).is_dir()]
     for path in odd:
@@ -142,9 +142,9 @@ def make_room(folder: Path, *, files: Sequence[str], folders: Sequence[str] = ()
 
 @contextmanager
 def stage_lock(folder: Path, *, on_wait: str = "") -> Iterator[None]:
-    """Hold a stage folder while its files are put in order; a worker that was told to stop gets time to write.
+    """Lock a stage folder while its files are changed; a stopping worker gets time to write its checkpoint.
 
-    Says `on_wait` on stderr if it has to wait. Raises IdolError if the worker doesn't end.
+    Prints `on_wait` to stderr if it has to wait. Raises IdolError if the worker doesn't end.
     """
     lock = FileLock(folder / ".lock")
     try:
@@ -163,7 +163,7 @@ def stage_lock(folder: Path, *, on_wait: str = "") -> Iterator[None]:
 
 
 def clear_stage(folder: Path) -> None:
-    """Remove all that a stage left, except its lock."""
+    """Delete everything in a stage folder except its lock."""
     import shutil
 
     for path in folder.iterdir():

@@ -28,7 +28,7 @@ class Standing:
 
     run: str
     stage: str
-    status: str  # as in state.json; killed: its processes ended without a word; job states of Slurm before it starts
+    status: str  # as in state.json; "killed" if its processes vanished; before it starts, the Slurm job's state
     phase: str
     iteration: int
     iterations: int
@@ -43,12 +43,12 @@ class Standing:
 
 
 def standings(runs: Path, names: Sequence[Path] = ()) -> list[Standing]:
-    """All stages of the run folders `names` (none: all below `runs`), in the order of their steps."""
+    """All stages of the run folders `names` (default: all in `runs`), ordered by step."""
     return [stage for run in names or run_folders(runs) for stage in _of_run(run)]
 
 
 def standing_table(found: Sequence[Standing]) -> str:
-    """A line a stage, and below what went wrong."""
+    """Table with a row per stage, followed by their errors."""
     headers = ("run", "stage", "status", "iteration", "loss", "it/s", "wait %", "left", "AP", "time", "job")
     rows = []
     for s in found:
@@ -107,7 +107,7 @@ def _of_stage(stage: FoundStage, job: dict[str, str] | None, alive: bool) -> Sta
 
 
 def list_runs(runs: Path, as_json: bool) -> None:
-    """Print a line for every run below `runs`: its steps and how they stand."""
+    """Print a line for every run in `runs`: its steps and their status."""
     rows = []
     for run in run_folders(runs):
         found = list(_of_run(run))
@@ -125,7 +125,7 @@ def list_runs(runs: Path, as_json: bool) -> None:
 
 
 def last_report(folder: Path) -> dict[str, Any]:
-    """The newest training line of a stage's metrics.jsonl, {} where there is none."""
+    """The newest training line of a stage's metrics.jsonl; {} if there is none."""
     path = folder / METRICS_LINES
     if not path.is_file():
         return {}
@@ -140,7 +140,7 @@ def last_report(folder: Path) -> dict[str, Any]:
 
 
 def _is_held(run: Path) -> bool:
-    """Whether a command runs in the folder; of another machine's we believe it."""
+    """Whether a command runs in the folder; a holder on another machine is assumed to be alive."""
     holder = read_holder(run)
     if holder is None:
         return False

@@ -1,4 +1,4 @@
-"""One changing line of progress on stderr: a bar of text on a terminal, a line now and then elsewhere."""
+"""Progress on stderr: one line that is rewritten on a terminal, a new line every ten seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _LIVE_SECONDS = 0.2
 
 
 def say(text: str) -> None:
-    """A line of its own, also after one that is rewritten."""
+    """Print a separate line, also while a progress line is shown."""
     _show(text, live=sys.stderr.isatty())
 
 
 def _show(text: str, *, live: bool, end: str = "\n") -> None:
-    """Print a line on stderr; a `live` one in place of the line that has no end yet."""
+    """Print a line on stderr; a `live` one overwrites the current unfinished line."""
     line = f"\r{printable(text)}\x1b[K" if live else printable(text)
     print(line, end=end, file=unescaped(sys.stderr), flush=True)
 
 
 def clock(seconds: float) -> str:
-    """1:02:03 or 2:03; ? for what is no time (over 30 years)."""
+    """Format a duration: 1:02:03 or 2:03; ? if it is not plausible (over 30 years)."""
     if not 0 <= seconds < 1e9:
         return "?"
     minutes, rest = divmod(round(seconds), 60)
@@ -32,16 +32,16 @@ def clock(seconds: float) -> str:
 
 
 class ProgressLine:
-    """How far something is: amount, rate and time left on one line.
+    """A progress line: amount done, rate and time left.
 
     On a terminal the line changes in place; elsewhere one is printed every ten seconds, and one at the end.
 
     Args:
         label: what is being done.
-        total: the amount in all, where it is known at the start.
-        unit: what is counted (frames, MB); '' leaves out the rate.
-        scale: how many of what is counted make a unit: 1e6 for bytes shown as MB.
-        shown: False counts in silence.
+        total: the total amount, if known at the start.
+        unit: unit of the amount (frames, MB); '' omits the rate.
+        scale: amount per unit: 1e6 for bytes shown as MB.
+        shown: False prints nothing.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ProgressLine:
         self._live = sys.stderr.isatty()
         self._started = self._printed_at = time.monotonic()
         self._first, self._done = 0, 0
-        self._printed: tuple[int, int | None] | None = None  # amount and total of the last line
+        self._printed: tuple[int, int | None] | None = None  # amount and total last printed
 
     def __enter__(self) -> ProgressLine:
         return self
@@ -65,15 +65,15 @@ class ProgressLine:
 
     @property
     def seconds(self) -> float:
-        """Since the beginning."""
+        """Seconds since the start."""
         return time.monotonic() - self._started
 
     def advance(self) -> None:
-        """One more is done."""
+        """Add one to the amount done."""
         self.update(self._done + 1, self._total)
 
     def update(self, done: int, total: int | None = None) -> None:
-        """Take the amount that is done now, and the whole where it is known. Less than before: a new attempt began."""
+        """Set the amount done, and the total if known. A smaller amount than before means a retry from the start."""
         if (self._printed is None and not self._done) or done < self._done:
             self._first, self._started = (done if self._scale != 1 else 0), time.monotonic()
         self._done, self._total = done, total
@@ -102,5 +102,5 @@ class ProgressLine:
 
 
 def transfer(label: str) -> ProgressLine:
-    """The progress of bytes that are read, written or downloaded."""
+    """Progress line, in MB, for bytes read, written or downloaded."""
     return ProgressLine(label, unit="MB", scale=1e6)

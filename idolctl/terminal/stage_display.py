@@ -19,7 +19,7 @@ class Display(Protocol):
         """Take one line of metrics.jsonl."""
 
     def close(self) -> None:
-        """Leave the screen tidy."""
+        """End the display and restore the terminal."""
 
 
 def make_display(step: int, *, start: int, iterations: int) -> Display:
@@ -29,7 +29,7 @@ def make_display(step: int, *, start: int, iterations: int) -> Display:
 
 
 def describe(line: dict[str, Any], iterations: int) -> str:
-    """One report as text: how far the phase is; of training its loss, learning rate, speed and all that `cells` has."""
+    """One report as text: progress of the phase; for training also the speed and the values of `cells`."""
     phase = _phase(line)
     if phase == "start":
         return str(line["text"])
@@ -50,8 +50,8 @@ def describe(line: dict[str, Any], iterations: int) -> str:
 
 
 def cells(line: dict[str, Any]) -> dict[str, str]:
-    """What a training line says beside its speed: loss, gradient norm before clipping, learning rate, share of the time
-    that data let wait, peak memory of the device."""
+    """Values of a training line other than speed: loss, gradient norm before clipping, learning rate, share of time
+    spent waiting for data, peak device memory."""
     forms = {
         "loss": ("loss", "{:.3f}"),
         "grad_norm": ("grad", "{:.3g}"),
@@ -63,7 +63,7 @@ def cells(line: dict[str, Any]) -> dict[str, str]:
 
 
 def _phase(line: dict[str, Any]) -> str:
-    """start, read, train, evaluate, evaluated or warning; nothing for lines that are not shown."""
+    """Phase of a report: start, read, train, evaluate, evaluated or warning; '' for lines that are not shown."""
     event = str(line.get("event", ""))
     if event in (*TOLD_AT_ONCE, "read", "evaluate"):
         return event
@@ -71,7 +71,7 @@ def _phase(line: dict[str, Any]) -> str:
 
 
 class PlainDisplay:
-    """A line at the start of each phase, then one every few seconds; weights, warnings and scores at once."""
+    """Prints a line at the start of each phase, then one every few seconds; weights, warnings and scores at once."""
 
     def __init__(self, label: str, *, start: int, iterations: int) -> None:
         self._label, self._iterations = label, iterations
@@ -96,7 +96,7 @@ class PlainDisplay:
 
 
 class LiveDisplay:
-    """A table of one row that shows where the stage is and what its newest training line says; a bar above it."""
+    """A progress bar above a one-row table with the stage's position and the newest training values."""
 
     def __init__(self, label: str, *, start: int, iterations: int) -> None:
         from rich.console import Console

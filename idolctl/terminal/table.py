@@ -1,4 +1,4 @@
-"""What people read: plain aligned tables."""
+"""Plain-text tables with aligned columns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from idolctl.terminal.text import printable
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Aligned columns, numbers to the right; None is shown as '-'."""
+    """Format rows in aligned columns, numbers to the right; None is shown as '-'."""
     cells = [[_cell(value) for value in row] for row in rows]
     headers = [printable(header) for header in headers]
     widths = [max(len(c) for c in column) for column in zip(headers, *cells, strict=True)]

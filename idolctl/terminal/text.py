@@ -1,4 +1,4 @@
-"""Text from files, names and servers on a terminal: control characters are shown as escapes, never acted on."""
+"""Print untrusted text (from files, file names, servers) safely: control characters are shown as escapes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-# C0, DEL and C1 controls; marks that turn the direction of text; line and paragraph separators; lone surrogates, as
-# which Python gives bytes of file names that are no UTF-8
+# C0, DEL and C1 controls; marks that change text direction; line and paragraph separators; lone surrogates, which
+# Python uses for bytes of file names that are not UTF-8
 _CONTROL = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _IN_LINES = re.compile(f"[{_CONTROL}]")
 _IN_A_LINE = re.compile(rf"[{_CONTROL}\t\n]")
@@ -21,13 +21,13 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """`text` with its tabs and line ends, every other control character as its escape."""
+    """`text` with tabs and line ends kept, and every other control character as its escape."""
     return _IN_LINES.sub(_escape, text)
 
 
 @contextmanager
 def escaped_output() -> Iterator[None]:
-    """While this lasts, `print` writes no control character but tabs and line ends, on stdout as on stderr."""
+    """Context in which stdout and stderr show control characters, except tabs and line ends, as escapes."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = _EscapedStream(before[0]), _EscapedStream(before[1])
     try:
@@ -37,12 +37,12 @@ def escaped_output() -> Iterator[None]:
 
 
 def unescaped(stream: TextIO) -> TextIO:
-    """The stream behind `escaped_output`, for our own control sequences: lines that are rewritten, live tables."""
+    """The original stream behind `escaped_output`, for our own control sequences (rewritten lines, live tables)."""
     return stream.behind if isinstance(stream, _EscapedStream) else stream
 
 
 class _EscapedStream:
-    """A text stream, but for what is written."""
+    """Wraps a text stream; control characters that are written become escapes."""
 
     def __init__(self, stream: TextIO) -> None:
         self.behind = stream
