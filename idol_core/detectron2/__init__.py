@@ -1,11 +1,11 @@
-"""IDOL behind detectron2's interfaces. Importing this package registers the meta architecture `IDOL` and the data sets.
+"""Use IDOL in detectron2. Importing this package registers the meta architecture `IDOL` and the data sets.
 
     from detectron2.config import get_cfg
     import idol_core.detectron2 as idol
 
     cfg = get_cfg()
     idol.add_idol_config(cfg)
-    cfg.merge_from_file("ytvis19_r50.yaml")       # a published configuration, as it is
+    cfg.merge_from_file("ytvis19_r50.yaml")       # a published configuration, unchanged
     model = build_model(cfg)                      # loss dict in training, tracks of a video in evaluation
     idol.IdolCheckpointer(model).load("ytvis19_r50.pth")      # or a weights.safetensors of idolctl
 

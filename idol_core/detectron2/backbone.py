@@ -1,4 +1,4 @@
-"""Any backbone that detectron2 registers, as our pyramid expects one."""
+"""Adapter: use any backbone registered with detectron2 in our model."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _STRIDES = (8, 16, 32)
 
 
 class RegisteredBackbone(nn.Module):
-    """[B, 3, H, W] -> its maps of stride 8, 16 and 32; `channels` are theirs.
+    """A detectron2 backbone: images [B, 3, H, W] -> its maps of stride 8, 16 and 32, with `channels` channels.
 
-    Raises InvalidInput where it has no map of one of these strides, or wants images padded further than to 32.
+    Raises InvalidInput if a map of one of these strides is missing, or images must be padded to multiples beyond 32.
     """
 
     def __init__(self, body: Backbone) -> None:

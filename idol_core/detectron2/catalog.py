@@ -1,4 +1,4 @@
-"""The data sets in detectron2's catalogues, under the names that the published configurations use."""
+"""Register the data sets in detectron2's catalogues, under the names used by the published configurations."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from idol_core.yacs import DATA_SETS
 
 
 def data_root() -> Path:
-    """$DETECTRON2_DATASETS, or datasets/."""
+    """The folder of the data sets: $DETECTRON2_DATASETS, or datasets/."""
     return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
 
 
 def register_data_sets(root: Path | None = None) -> None:
-    """Register every known set that is not registered yet; nothing is read before it is asked for."""
+    """Register every known data set that is not registered yet; files are read only when a set is used."""
     for name, ours in DATA_SETS.items():
         if name in DatasetCatalog.list():
             continue
@@ -37,15 +37,15 @@ def register_data_sets(root: Path | None = None) -> None:
 
 
 def register_videos(name: str, source: DataSource, root: Path) -> None:
-    """Register a YouTube-VIS set of your own or a known one under any name."""
+    """Register a YouTube-VIS data set, your own or a known one, under any name."""
     DatasetCatalog.register(name, partial(_records, name, source, root))
     MetadataCatalog.get(name).set(evaluator_type="ytvis", idol_source=source, idol_root=str(root))
 
 
 def open_registered(name: str) -> Dataset:
-    """The data set that is registered as `name`, as the rest of idol_core sees it.
+    """Open the data set registered as `name` as a Dataset of idol_core.
 
-    Raises Missing where its files are not there, KeyError where `name` is not one of ours.
+    Raises Missing if its files are not there, KeyError if `name` was not registered by this package.
     """
     metadata = MetadataCatalog.get(name)
     if metadata.get("idol_source") is None:
@@ -61,8 +61,8 @@ def open_registered(name: str) -> Dataset:
 
 
 def _records(name: str, source: DataSource, root: Path) -> list[dict[str, Any]]:
-    """One dict a video: file_names, height, width, length, video_id, and `annotations`, a list for each frame of what
-    is in it: id, category_id (a class index), iscrowd, segmentation (compressed RLE), bbox, bbox_mode."""
+    """One dict per video: file_names, height, width, length, video_id, and `annotations`: for each frame, a list of
+    objects with id, category_id (a class index), iscrowd, segmentation (compressed RLE), bbox, bbox_mode."""
     dataset = open_registered(name)
     return [_record(dataset, row) for row in range(len(dataset.videos))]
 

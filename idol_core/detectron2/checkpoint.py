@@ -1,4 +1,4 @@
-"""Checkpoints of either side for detectron2's models."""
+"""Load and save checkpoints of detectron2 models, in detectron2's format or idolctl's."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from idol_core.weights import open_weights
 
 
 class IdolCheckpointer(DetectionCheckpointer):
-    """A DetectionCheckpointer that reads idolctl's `weights.safetensors` too.
+    """A DetectionCheckpointer that also reads idolctl's `weights.safetensors`.
 
-    What it writes has the published names: the original loads it, and so do `idolctl run --init` and `idolctl convert`.
+    It saves tensors under their published names: the original can load them, as can `idolctl run --init` and
+    `idolctl convert`.
     """
 
     def _load_file(self, filename: str) -> dict[str, Any]:

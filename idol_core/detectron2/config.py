@@ -1,4 +1,4 @@
-"""The original's keys in a detectron2 configuration, and what they say in our settings."""
+"""Add the original's keys to a detectron2 configuration, and translate a configuration to our settings."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def add_idol_config(cfg: CfgNode) -> None:
 
 
 def network_config(cfg: CfgNode) -> StageConfig:
-    """Model, losses, tracker, normalization and test size; all else has the defaults of idol_core.config.
+    """Settings of model, losses, tracker, normalization and test size; the rest has the defaults of idol_core.config.
 
-    `model.backbone` means something only where `own_backbone(cfg)` says so. Raises InvalidInput, naming the keys, where
-    a value can't be had.
+    `model.backbone` is meaningful only if `own_backbone(cfg)` is not None. Raises InvalidInput, naming the keys, if a
+    value is not supported.
     """
     return _stage(cfg, _NETWORK)
 
 
 def stage_config(cfg: CfgNode) -> StageConfig:
-    """As `network_config`, and how training items are made. Solver and data are left to the trainer."""
+    """As `network_config`, plus the settings for making training items. Solver and data are left to the trainer."""
     return _stage(cfg, _NETWORK + _TRAINING)
 
 
@@ -64,7 +64,7 @@ def _stage(cfg: CfgNode, keys: list[str]) -> StageConfig:
 
 
 def own_backbone(cfg: CfgNode) -> dict[str, Any] | None:
-    """Settings of the backbone where it is one of ours, a ResNet or Swin as published; None for detectron2 to build."""
+    """Settings of our backbone for a published ResNet or Swin; None if detectron2 is to build the backbone."""
     translation = translate(_flat(cfg), keys=[key for key in FIELDS if key.startswith(_BACKBONE)])
     return None if translation.problems else _values(translation)
 

@@ -20,11 +20,11 @@ from idol_core.tracking.masks import decode_masks
 from idol_core.tracking.online import TrackedFrame
 
 Size = tuple[int, int]  # (height, width) in pixels
-ABSENT = -1  # of `gt_ids`: the object is not in this frame
+ABSENT = -1  # in `gt_ids`: the object is not in this frame
 
 
 def image_list_to_frames(images: ImageList) -> FrameBatch:
-    """Normalized images, padded as they are and on to a multiple of 32, with the padding that their sizes imply."""
+    """Convert normalized images to a FrameBatch: pad on to multiples of 32, derive the padding mask from the sizes."""
     height, width = images.tensor.shape[-2:]
     tensor = F.pad(images.tensor, (0, -width % STRIDE, 0, -height % STRIDE))
     device = tensor.device
@@ -35,15 +35,15 @@ def image_list_to_frames(images: ImageList) -> FrameBatch:
 
 
 def frames_to_image_list(frames: FrameBatch) -> ImageList:
-    """The same images with their sizes."""
+    """Convert a FrameBatch to an ImageList of the same images with their sizes."""
     return ImageList(frames.images, [(height, width) for height, width in frames.sizes.tolist()])
 
 
 def instances_to_sample(image: Tensor, instances: Instances) -> Sample:
-    """A frame [3, h, w] (RGB, 0..255) and its ground truth: gt_classes, gt_boxes, gt_masks (BitMasks, PolygonMasks or a
-    tensor) and, where objects are followed over frames, gt_ids, -1 for one that is absent. All on the CPU.
+    """Convert a frame [3, h, w] (RGB, 0..255) and its ground truth to a Sample, all on the CPU.
 
-    Raises InvalidInput where the masks are not of the frame's size.
+    Uses gt_classes, gt_boxes, gt_masks (BitMasks, PolygonMasks or a tensor) and, for tracked objects, gt_ids: -1 for
+    an absent one. Raises InvalidInput if the masks do not have the frame's size.
     """
     size = (int(image.shape[-2]), int(image.shape[-1]))
     masks = _dense(instances.gt_masks, size)
@@ -59,7 +59,7 @@ def instances_to_sample(image: Tensor, instances: Instances) -> Sample:
 
 
 def sample_to_instances(sample: Sample, ids: Sequence[int] | None = None) -> Instances:
-    """Ground truth of a frame; row i has the identity `ids[i]` (default: i), or -1 where it is absent."""
+    """Convert the ground truth of a frame; row i has the identity `ids[i]` (default: i), or -1 if it is absent."""
     height, width = sample.image.shape[-2:]
     found = Instances((int(height), int(width)))
     found.gt_boxes = Boxes(sample.boxes)
@@ -71,7 +71,7 @@ def sample_to_instances(sample: Sample, ids: Sequence[int] | None = None) -> Ins
 
 
 def tracked_to_instances(frame: TrackedFrame) -> Instances:
-    """A tracked frame: pred_boxes, scores, pred_classes, pred_masks (bool [m, H, W]) and track_ids."""
+    """Convert a tracked frame: pred_boxes, scores, pred_classes, pred_masks (bool [m, H, W]) and track_ids."""
     found = _predicted(frame.size, torch.from_numpy(frame.boxes), torch.from_numpy(frame.scores), frame.labels)
     found.pred_masks = torch.from_numpy(frame.masks)
     found.track_ids = torch.from_numpy(frame.track_ids)
@@ -79,21 +79,21 @@ def tracked_to_instances(frame: TrackedFrame) -> Instances:
 
 
 def stills_to_instances(found: StillInstances, size: Size) -> Instances:
-    """What was found in an image of `size`: pred_boxes, scores, pred_classes, pred_masks (bool [n, H, W])."""
+    """Convert the results on an image of `size`: pred_boxes, scores, pred_classes, pred_masks (bool [n, H, W])."""
     instances = _predicted(size, found.boxes.cpu(), found.scores.cpu(), found.classes.cpu())
     instances.pred_masks = torch.from_numpy(decode_masks(found.counts, size))
     return instances
 
 
 def bit_masks_to_rles(masks: BitMasks | Tensor) -> list[dict[str, Any]]:
-    """COCO's compressed run lengths of [n, h, w] masks, counts as text."""
+    """Encode [n, h, w] masks as COCO's compressed RLE, counts as text."""
     dense = (masks.tensor if isinstance(masks, BitMasks) else masks).cpu().numpy().astype(np.uint8)
     rles = [coco_mask.encode(np.asfortranarray(mask)) for mask in dense]
     return [{"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")} for rle in rles]
 
 
 def rles_to_bit_masks(rles: Sequence[dict[str, Any]], size: Size) -> BitMasks:
-    """The masks of compressed run lengths (counts as text or bytes), all of `size`."""
+    """Decode compressed RLEs (counts as text or bytes), all of `size`."""
     counts = [rle["counts"].encode("ascii") if isinstance(rle["counts"], str) else rle["counts"] for rle in rles]
     return BitMasks(torch.from_numpy(decode_masks(counts, size)))
 
@@ -107,7 +107,7 @@ def _predicted(size: Size, boxes: Tensor, scores: Tensor, classes: Any) -> Insta
 
 
 def _dense(masks: Any, size: Size) -> Tensor:
-    """[n, h, w] bool."""
+    """Convert any form of ground-truth masks to a tensor [n, h, w] bool."""
     if isinstance(masks, PolygonMasks):
         masks = BitMasks.from_polygon_masks(masks, *size)
     tensor: Tensor = masks.tensor if isinstance(masks, BitMasks) else masks

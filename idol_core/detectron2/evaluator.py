@@ -23,11 +23,12 @@ METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10")
 class VideoEvaluator(DatasetEvaluator):
     """Collects tracks, writes `results.json` below `output_dir` and scores them where there is ground truth.
 
-    Takes what `IDOL` gives, or any model's {pred_scores, pred_labels, pred_masks} with masks [T, H, W], a list a track.
+    Takes the output of `IDOL`, or of any model that returns {pred_scores, pred_labels, pred_masks} as lists with one
+    entry per track, masks being [T, H, W].
 
     Args:
         name: of a data set registered by idol_core.detectron2.
-        distributed: whether all processes hold a part of the results.
+        distributed: whether each process has a part of the results.
     """
 
     def __init__(self, name: str, *, output_dir: str | Path | None = None, distributed: bool = True) -> None:
@@ -37,11 +38,11 @@ class VideoEvaluator(DatasetEvaluator):
         self._results: list[dict[str, Any]] = []
 
     def reset(self) -> None:
-        """Forget what was collected."""
+        """Discard the collected tracks."""
         self._results = []
 
     def process(self, inputs: list[dict[str, Any]], outputs: dict[str, Any]) -> None:
-        """Keep one video's tracks."""
+        """Collect one video's tracks."""
         (video,) = inputs
         for i, (score, label) in enumerate(zip(outputs["pred_scores"], outputs["pred_labels"], strict=True)):
             self._results.append(
@@ -54,7 +55,7 @@ class VideoEvaluator(DatasetEvaluator):
             )
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:
-        """{"segm": {AP, AP50, ...}} on 0..100; {} without ground truth; None in all processes but the first."""
+        """Score: {"segm": {AP, AP50, ...}} on 0..100; {} without ground truth; None in all processes but the first."""
         results = self._results
         if self._distributed:
             comm.synchronize()

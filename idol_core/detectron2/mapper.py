@@ -1,4 +1,4 @@
-"""From a data set's dict to what the model takes: pairs to train on, resized frames to test on."""
+"""Map a data set's dict to the model's input: pairs of frames for training, resized frames for testing."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from idol_core.detectron2.convert import sample_to_instances
 class IdolMapper:
     """A `mapper` for build_detection_train_loader and build_detection_test_loader.
 
-    Training: a video gives a pair of near frames, an image two augmentations of itself (step 2), as `image` and
-    `instances`, two of each. Testing: `image` is a list of a video's frames, or an image, resized.
+    Training: `image` and `instances` hold two frames each, either nearby frames of a video or two augmentations of an
+    image (step 2). Testing: `image` is the list of a video's frames, or an image, resized.
     """
 
     def __init__(self, config: InputConfig, *, training: bool) -> None:
@@ -39,12 +39,12 @@ class IdolMapper:
 
     @classmethod
     def of(cls, cfg: CfgNode, is_train: bool = True) -> IdolMapper:
-        """The mapper that a configuration describes."""
+        """Create the mapper that a configuration describes."""
         config = stage_config(cfg) if is_train else network_config(cfg)
         return cls(config.input, training=is_train)
 
     def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
-        """The record without its annotations, but with `image` and, in training, `instances`."""
+        """Return the record without annotations, with `image` and, in training, `instances` added."""
         found = {key: value for key, value in record.items() if key != "annotations"}
         if self.training:
             return found | self._pair(record)
@@ -71,7 +71,7 @@ class IdolMapper:
         return (0, 0), [draw_image_geometry(rng, size, self.config) for _ in range(2)]
 
     def _load(self, record: dict[str, Any], frame: int, geometry: Geometry, objects: dict[Any, int]) -> Sample:
-        """A frame and the `objects` (identity -> class) in it."""
+        """Load a frame and the ground truth of the `objects` (identity -> class) in it."""
         height, width = record["height"], record["width"]
         name = record["file_names"][frame] if "file_names" in record else record["file_name"]
         image = torch.from_numpy(self._frame(name, record)).permute(2, 0, 1)
@@ -86,12 +86,12 @@ class IdolMapper:
 
 
 def _annotations(record: dict[str, Any], frame: int) -> list[tuple[Any, dict[str, Any]]]:
-    """(identity, annotation) of what is in a frame; in an image each annotation is an object of its own."""
+    """(identity, annotation) of each object in a frame; in an image each annotation is a separate object."""
     if "file_names" in record:
         return [(annotation["id"], annotation) for annotation in record["annotations"][frame]]
     return list(enumerate(record["annotations"]))
 
 
 def _objects(record: dict[str, Any], frame: int) -> dict[Any, int]:
-    """Class of everything in a frame that is no crowd."""
+    """Identity -> class of the objects in a frame, without crowds."""
     return {n: a["category_id"] for n, a in _annotations(record, frame) if not a.get("iscrowd", 0)}

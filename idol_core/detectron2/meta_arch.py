@@ -1,4 +1,4 @@
-"""The meta architecture `IDOL`: our network, losses and tracking behind detectron2's interfaces."""
+"""The meta architecture `IDOL`: our network, losses and tracking with detectron2's interfaces."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Inputs = Sequence[dict[str, Any]]
 
 
 class TrackMasks(Sequence[Tensor]):
-    """The masks of reported tracks, bool [T, H, W] each, decoded when asked for; `rles` has them compressed."""
+    """The masks of reported tracks, bool [T, H, W] each, decoded on access; `rles` returns them compressed."""
 
     def __init__(self, tracks: VideoTracks, reported: Sequence[VideoTrack]) -> None:
         self._tracks, self._reported = tracks, reported
@@ -53,7 +53,7 @@ class TrackMasks(Sequence[Tensor]):
         return masks
 
     def rles(self, index: int) -> list[dict[str, Any] | None]:
-        """Compressed run lengths of one track, None where it is absent."""
+        """Compressed RLEs of one track, one per frame; None where it is absent."""
         return self._tracks.segmentations(self._reported[index])
 
 
@@ -61,13 +61,14 @@ class TrackMasks(Sequence[Tensor]):
 class IDOL(nn.Module):
     """IDOL for detectron2's trainers, checkpointers and evaluators.
 
-    Its state dict has the names of the published checkpoints, whatever the modules are called here; published names and
-    ours are both loaded.
+    Its state dict has the names of the published checkpoints, whatever the modules are called here; it loads published
+    names and ours.
 
     Args:
-        model: with an embedding head. In training, gradients go where its parameters ask for them.
-        criterion: what training costs.
-        tracker, input: thresholds; mean and deviation of the pixels.
+        model: with an embedding head. In training, the parameters with `requires_grad` get gradients.
+        criterion: the training losses.
+        tracker: thresholds of selection, tracking and reporting.
+        input: mean and standard deviation of the pixels.
     """
 
     @configurable
@@ -83,9 +84,9 @@ class IDOL(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """The parts that a configuration with the original's keys describes.
+        """Build the constructor's arguments from a configuration with the original's keys.
 
-        A ResNet or Swin as published is ours; any other MODEL.BACKBONE is what detectron2's registry builds.
+        A published ResNet or Swin is built by us, any other MODEL.BACKBONE by detectron2's registry.
         """
         config = network_config(cfg)
         backbone = None if own_backbone(cfg) else RegisteredBackbone(build_backbone(cfg))
@@ -102,18 +103,18 @@ class IDOL(nn.Module):
         return next(self.model.parameters()).device
 
     def forward(self, batched_inputs: Inputs) -> dict[str, Any] | list[dict[str, Any]]:
-        """What detectron2's trainers and evaluators call.
+        """Compute losses in training, tracks of a video or instances of images in evaluation.
 
-        In training: one dict a pair, `image` the key and the reference frame ([3, h, w] tensors, RGB, 0..255),
-        `instances` their ground truth (`instances_to_sample`), row i of both the same object. Returns the weighted
+        Training: one dict per pair. `image` is the key and the reference frame ([3, h, w] tensors, RGB, 0..255),
+        `instances` their ground truth (`instances_to_sample`); row i is the same object in both. Returns the weighted
         losses.
 
-        In evaluation, `image` being frames, already resized: one video with `height` and `width` of the original.
-        Returns {image_size, pred_scores, pred_labels, pred_masks}, the lists track by track and class by class.
+        Evaluation of a video: one dict, `image` being its resized frames, `height` and `width` the original size.
+        Returns {image_size, pred_scores, pred_labels, pred_masks}, lists with an entry for each class of each track.
 
-        In evaluation, `image` being a tensor: images. Returns [{"instances": Instances}].
+        Evaluation of images: one dict per image, `image` being a tensor. Returns [{"instances": Instances}].
 
-        Raises InvalidInput where the dicts are not of these forms.
+        Raises InvalidInput if the dicts have none of these forms.
         """
         if self.training:
             return self._losses(batched_inputs)
@@ -165,12 +166,12 @@ class IDOL(nn.Module):
 
     @property
     def detr(self) -> _Anywhere:
-        """Where names in checkpoints begin: fvcore looks up the module of a tensor that does not fit by its name."""
+        """Root of the published names: fvcore looks up the module of a tensor of the wrong shape by its name."""
         return _Anywhere()
 
 
 class _Anywhere:
-    """Has whatever part is asked for."""
+    """A dummy that has every attribute."""
 
     def __getattr__(self, name: str) -> _Anywhere:
         return self

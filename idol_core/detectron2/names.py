@@ -1,4 +1,4 @@
-"""Names in checkpoints: those of the published ones, whatever backbone the model has."""
+"""Convert between our tensor names and those of published checkpoints, for any backbone."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from idol_core.weights.published import rename_ours
 
 State = dict[str, Tensor]
 
-_BODY = "backbone.body."  # of RegisteredBackbone
+_BODY = "backbone.body."  # prefix of RegisteredBackbone's tensors
 _PUBLISHED_BODY = published_name("backbone.")
-_INDEX = ".relative_position_index"  # of the published Swin; follows from its window
+_INDEX = ".relative_position_index"  # buffer of the published Swin; it can be computed from the window size
 
 
 def published_names_of(name: str) -> tuple[str, ...]:
-    """All published names of one of our model's tensors."""
+    """All published names of one tensor of our model."""
     if name.startswith(_BODY):
         return (_PUBLISHED_BODY + name.removeprefix(_BODY),)
     return published_names(name)
 
 
 def to_published(state: Mapping[str, Tensor]) -> State:
-    """Our model's names -> the published ones; the names within a backbone of detectron2's stay its own."""
+    """Rename our tensors to the published names; those within a detectron2 backbone keep its names."""
     inner = {name: tensor for name, tensor in state.items() if name.startswith(_BODY)}
     published = rename_ours({name: tensor for name, tensor in state.items() if name not in inner})
     return published | {_PUBLISHED_BODY + name.removeprefix(_BODY): tensor for name, tensor in inner.items()}
 
 
 def to_ours(state: Mapping[str, Tensor], *, registered: bool) -> State:
-    """Published names -> our model's; names that are neither stay as they are. `registered`: the model's backbone is
-    one of detectron2's."""
+    """Rename published tensors to our model's names; unknown names stay. `registered`: the model's backbone is one of
+    detectron2's."""
     ours: State = {}
     for name, tensor in state.items():
         if registered and name.startswith(_PUBLISHED_BODY):

@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 Frame = NDArray[np.uint8]
 Color = tuple[int, int, int]
 
-_FILL = 0.36  # share of the track's color inside its mask
-_GOLDEN = 0.618034  # of the hue circle from one id to the next: neighbours differ most
+_FILL = 0.36  # opacity of the track's color inside its mask
+_GOLDEN = 0.618034  # golden ratio: step in hue (0..1) from one id to the next, so that neighbouring ids differ most
 
 
 class Drawn(NamedTuple):
@@ -33,7 +33,7 @@ def track_color(track: int) -> Color:
 
 
 def draw_objects(frame: Frame, objects: Sequence[Drawn], *, scale: int = 1) -> Frame:
-    """[H, W, 3] RGB with the objects drawn on it, enlarged `scale` times; later objects on top, labels above."""
+    """Draw objects on a frame [H, W, 3] RGB, enlarged `scale` times; later objects on top, labels above all."""
     height, width = frame.shape[:2]
     picture = np.asarray(Image.fromarray(frame).resize((width * scale, height * scale), Image.Resampling.BICUBIC))
     canvas = picture.astype(np.float32)
@@ -56,7 +56,7 @@ def draw_objects(frame: Frame, objects: Sequence[Drawn], *, scale: int = 1) -> F
 
 
 def contour(mask: NDArray[np.bool_], thickness: int) -> NDArray[np.bool_]:
-    """Pixels of a mask [H, W] that lie within `thickness` of its outline; the frame's border is no outline."""
+    """Pixels of a mask [H, W] within `thickness` of its outline; the frame's border does not count as outline."""
     inner = np.pad(mask, 1, mode="edge")
     for _ in range(thickness):
         inner[1:-1, 1:-1] &= inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
@@ -65,13 +65,13 @@ def contour(mask: NDArray[np.bool_], thickness: int) -> NDArray[np.bool_]:
 
 
 def _extent(mask: NDArray[np.bool_], axis: int) -> slice:
-    """Rows (axis 1) or columns (axis 0) that a mask occupies, and one more on each side within the frame."""
+    """Rows (axis 1) or columns (axis 0) that a mask occupies, plus one on each side within the frame."""
     used = np.flatnonzero(mask.any(axis))
     return slice(max(int(used[0]) - 1, 0), min(int(used[-1]) + 2, mask.shape[1 - axis]))
 
 
 def write_caption(frame: Frame, text: str) -> Frame:
-    """The frame with a line of text in its lower left corner."""
+    """Write a line of text into the frame's lower left corner."""
     picture = Image.fromarray(frame)
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(size=max(9, min(frame.shape[:2]) // 24))
     left, top, right, bottom = pen.textbbox((4, 0), text, font=font)
@@ -88,7 +88,7 @@ def _write_label(
     scale: int,
     size: tuple[int, int],
 ) -> None:
-    """The label above the object where there is room, within the picture everywhere."""
+    """Write the label above the object if there is room, and always within the picture."""
     x, y = int(np.flatnonzero(item.mask.any(0))[0]) * scale, int(np.flatnonzero(item.mask.any(1))[0]) * scale
     left, top, right, bottom = pen.textbbox((0, 0), item.label, font=font)
     width, height = right - left + 4, bottom - top + 4

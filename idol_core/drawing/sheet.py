@@ -16,31 +16,31 @@ SHEET_TILE = 256  # width of each, in pixels
 
 
 def sheet_row(frames: Iterable[Frame]) -> Frame:
-    """Frames of one size side by side as tiles, each with a black border."""
+    """Join frames of one size side by side as tiles, each with a black border."""
     return np.concatenate([np.pad(tile(frame), ((2, 2), (2, 2), (0, 0))) for frame in frames], axis=1)
 
 
 def tile(frame: Frame) -> Frame:
-    """The frame at SHEET_TILE pixels' width."""
+    """Resize a frame to a width of SHEET_TILE pixels."""
     height = max(1, round(frame.shape[0] * SHEET_TILE / frame.shape[1]))
     return np.array(Image.fromarray(frame).resize((SHEET_TILE, height), Image.Resampling.LANCZOS))
 
 
 class Sheet:
-    """Keeps a few of the frames that pass through, spread evenly over a clip of `length`, for a contact sheet."""
+    """Collects tiles for a contact sheet from frames that pass through, spread evenly over a clip of `length`."""
 
     def __init__(self, length: int) -> None:
         self._wanted = {round(t) for t in np.linspace(0, length - 1, SHEET_TILES)}
         self._kept: list[Frame] = []
 
     def watch(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """The same frames."""
+        """Yield the frames unchanged, keeping those for the sheet."""
         for t, frame in enumerate(frames):
             if t in self._wanted:
                 self._kept.append(tile(frame))
             yield frame
 
     def write(self, path: Path) -> None:
-        """Write what was kept as a PNG of one row."""
+        """Write the kept frames as a PNG of one row."""
         with write_aside(path) as aside:
             Image.fromarray(sheet_row(self._kept)).save(aside, format="PNG")

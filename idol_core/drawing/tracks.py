@@ -93,7 +93,7 @@ def draw_video(
 
 
 def _by_video(results: Sequence[dict[str, Any]], threshold: float) -> dict[int, list[dict[str, Any]]]:
-    """Entries to draw by video id, best first; one for each set of masks."""
+    """Group the entries to draw by video id, best first; one for each set of masks."""
     found: dict[int, list[dict[str, Any]]] = defaultdict(list)
     seen: set[tuple[Any, ...]] = set()
     for entry in sorted(results, key=lambda entry: -entry["score"]):
@@ -105,20 +105,20 @@ def _by_video(results: Sequence[dict[str, Any]], threshold: float) -> dict[int, 
 
 
 def _largest(videos: Sequence[Video]) -> tuple[int, int]:
-    """Height and width that hold every drawn frame."""
+    """The largest height and width of the drawn frames."""
     scales = [max(1, round(SMALL / video.height)) for video in videos]
     pairs = list(zip(videos, scales, strict=True))
     return max(v.height * s for v, s in pairs), max(v.width * s for v, s in pairs)
 
 
 def _centred(frame: Frame, size: tuple[int, int]) -> Frame:
-    """The frame on a black ground of `size`."""
+    """Center the frame on a black background of `size`."""
     down, right = size[0] - frame.shape[0], size[1] - frame.shape[1]
     return np.pad(frame, ((down // 2, down - down // 2), (right // 2, right - right // 2), (0, 0)))
 
 
 def draw_clip(frames: Iterable[Frame], found: Sequence[ReportedTrack], size: tuple[int, int]) -> Iterator[Frame]:
-    """Frames [H, W, 3] of `size` with the tracks drawn, the best on top; small ones are enlarged to read the labels."""
+    """Draw tracks on frames [H, W, 3] of `size`, the best on top; small frames are enlarged to make labels readable."""
     scale = max(1, round(SMALL / size[0]))
     for t, frame in enumerate(frames):
         present = [one for one in reversed(found) if t in one.track.masks]

@@ -1,7 +1,7 @@
-"""Checkpoints of a running stage: `checkpoints/<iteration>.pt`, the last few kept, an unusable one passed over.
+"""Save and load a stage's training checkpoints, `checkpoints/<iteration>.pt`; only the newest few are kept.
 
 A checkpoint holds the iteration to run next, model, optimiser and gradient-scaler state. No generator state is needed:
-every random draw of an iteration is seeded by (seed, iteration, item).
+every random draw of an iteration is seeded by (seed, iteration, item). Loading skips unusable checkpoints.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MESSAGE = 300  # characters of an error in a warning; torch lists every key of 
 
 
 class Unusable(Exception):
-    """A checkpoint that can be read and is not one of this network and its optimisers."""
+    """A readable checkpoint that does not belong to this network and its optimisers."""
 
 
 def save_checkpoint(folder: Path, iteration: int, state: dict[str, Any], *, keep: int) -> Path:
@@ -39,7 +39,7 @@ def save_checkpoint(folder: Path, iteration: int, state: dict[str, Any], *, keep
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a process left that was killed while it wrote a checkpoint."""
+    """Remove the partial files of a process that was killed while it wrote a checkpoint."""
     for path in folder.glob(".*.part.pt"):
         path.unlink(missing_ok=True)
 
@@ -47,10 +47,10 @@ def sweep(folder: Path) -> None:
 def load_newest(
     folder: Path, *, like: Mapping[str, Any], warn: Callable[[str], None]
 ) -> tuple[dict[str, Any] | None, list[Path]]:
-    """The newest usable checkpoint on the CPU, or None, and the unusable ones that are newer.
+    """Load the newest usable checkpoint to the CPU (None if there is none); also returns newer, unusable ones.
 
-    `like` is what a checkpoint of this stage holds ("model", "optimizers", "scaler"): one with other names, shapes or
-    types is unusable, as is one that is cut, altered, or no file at all. `warn` hears of each.
+    `like` is the content expected of a checkpoint ("model", "optimizers", "scaler"). A checkpoint with other names,
+    shapes or types is unusable, as is one that is truncated, altered or not a file. `warn` is called for each.
     """
     found, unusable = list_checkpoints(folder), list[Path]()
     for path in reversed(found):
@@ -67,7 +67,7 @@ def load_newest(
 
 
 def set_aside(paths: Sequence[Path]) -> None:
-    """Rename unusable checkpoints, so that they are in nobody's way and can still be looked at."""
+    """Rename unusable checkpoints: they are no longer loaded, but can still be inspected."""
     for path in paths:
         tries = (path.with_name(f"{path.name}.damaged{n or ''}") for n in range(1000))
         path.rename(next(free for free in tries if not free.exists()))
@@ -105,7 +105,10 @@ def _check_tensors(found: Any, wanted: Mapping[str, Tensor]) -> None:
 
 
 def _check_optimizer(found: Any, wanted: Mapping[str, Any]) -> None:
-    """`wanted` has every parameter's state as the optimiser makes it; one that never had a gradient has none."""
+    """Raise Unusable unless `found` fits `wanted`, which has the state of every parameter.
+
+    A parameter that never had a gradient has no state in `found`.
+    """
     if not isinstance(found, dict) or not isinstance(found.get("state"), dict):
         raise Unusable("an optimiser's state is missing")
     groups = found.get("param_groups")
@@ -126,7 +129,7 @@ def _alike(found: Any, wanted: Tensor) -> bool:
 def keep_best(
     folder: Path, iteration: int, metrics: dict[str, float] | None, model: nn.Module, metadata: dict[str, str]
 ) -> None:
-    """Save `model` if its AP is above that of the best so far; a set without ground truth has no best."""
+    """Save `model` if its AP exceeds the best so far; does nothing without ground truth (`metrics` is None)."""
     if metrics is None or metrics["AP"] <= _best_ap(folder):
         return
     save_weights(folder / "best.safetensors", model.state_dict(), metadata)

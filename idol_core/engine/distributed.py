@@ -17,12 +17,12 @@ PATIENCE = timedelta(hours=1)  # the others wait in a collective while rank 0 sc
 
 
 class PeerLost(IdolError):
-    """Another process of the group ended. The group resumes from the last checkpoint."""
+    """Another process of the group ended; the group can resume from the last checkpoint."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """This process among its peers. `device` is the CUDA device of the local rank, or the CPU."""
+    """The process group as this process sees it. `device` is the CUDA device of the local rank, or the CPU."""
 
     rank: int
     world: int
@@ -57,18 +57,18 @@ class Group:
         return values
 
     def barrier(self) -> None:
-        """Wait until all processes are here."""
+        """Wait until all processes have called this."""
         if self.world > 1:
             dist.barrier()
 
 
 def place_in_group() -> tuple[int, int]:
-    """(rank, world) as torchrun's environment says; (0, 1) alone."""
+    """(rank, world size) from torchrun's environment; (0, 1) for a single process."""
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 def join_group() -> Group:
-    """Join the group that torchrun describes in the environment; alone where there is none."""
+    """Join the process group that torchrun's environment describes; a group of one without torchrun."""
     rank, world = place_in_group()
     local = int(os.environ.get("LOCAL_RANK", 0))
     cuda = torch.cuda.is_available()
@@ -85,13 +85,13 @@ def join_group() -> Group:
 
 
 def leave_group() -> None:
-    """Leave the group in good order; a process that failed just ends, as its peers may never answer."""
+    """Shut the process group down after success; a failed process just exits, as its peers may never answer."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
 
 def is_peer_loss(error: BaseException) -> bool:
-    """Whether `error` is a collective that broke because another process ended."""
+    """Whether `error` comes from a collective that failed because another process ended."""
     if not isinstance(error, RuntimeError) or not (dist.is_available() and dist.is_initialized()):
         return False
     text = str(error)

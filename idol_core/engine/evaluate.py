@@ -24,15 +24,15 @@ from idol_core.inference.streaming import VideoSegmenter
 from idol_core.model.idol import IDOL
 from idol_core.system.files import write_json
 
-PICTURED, PICTURED_SCORE = 6, 0.3  # videos or images in a picture of predictions, and what is drawn
+PICTURED, PICTURED_SCORE = 6, 0.3  # videos or images in predictions.png, and the least score that is drawn
 
 
 def validation_set(
     config: StageConfig, root: Path, classes: Sequence[str], *, on_read: Callable[[int, int], None]
 ) -> Dataset:
-    """What a stage is scored on, its classes in the order of those that the stage learns.
+    """Open the validation set of a stage, with its classes in the order of the training classes.
 
-    Raises InvalidInput where it has other classes, and as `open_dataset` does.
+    Raises InvalidInput if its classes are not the training classes, and what `open_dataset` raises.
     """
     dataset = open_dataset(resolve_source(config.data.val, root), on_read=on_read)
     order = match_classes(
@@ -53,14 +53,13 @@ def evaluate_stage(
     should_stop: Callable[[], bool],
     pictures: bool = False,
 ) -> dict[str, float] | None:
-    """Write `results.json` and, where the set has ground truth, `evaluation.json` into `folder`.
+    """Run and score the model; write `results.json` and, with ground truth, `evaluation.json` into `folder`.
 
-    `dataset` is the stage's `validation_set`.
+    `dataset` is the stage's `validation_set`. With `pictures`, `predictions.png` shows the predictions on the first
+    videos or images.
 
-    `pictures` asks for `predictions.png` too: what was found in the first videos or images.
-
-    Every process of the group takes each world-th video; the first puts the results together and returns METRICS on
-    0..100 (None without ground truth), the others return None as soon as their part is on disk.
+    The videos are divided among the processes of the group. Rank 0 merges the results and returns METRICS on 0..100
+    (None without ground truth); the others return None as soon as their part is on disk.
 
     Raises Preempted when `should_stop` says so.
     """
@@ -113,20 +112,20 @@ def evaluate_stage(
 
 
 def _as_track(result: dict[str, Any]) -> dict[str, Any]:
-    """An instance of an image as a track of one frame; a track as it is."""
+    """Turn an image's instance into a track of one frame; a track is returned as it is."""
     if "video_id" in result:
         return result
     return {**result, "video_id": result["image_id"], "segmentations": [result["segmentation"]]}
 
 
 def in_order(results: list[dict[str, Any]], dataset: Dataset) -> list[dict[str, Any]]:
-    """Results in the order of the data set's videos (or images), whoever found them."""
+    """Sort results by the order of the data set's videos (or images), whichever process made them."""
     name = "video_id" if results and "video_id" in results[0] else "image_id"
     place = {video.id: row for row, video in enumerate(dataset.videos)}
     return sorted(results, key=lambda result: place[result[name]])
 
 
 def score(dataset: Dataset, results: list[dict[str, Any]], *, video: bool) -> dict[str, Any]:
-    """`stats` and `per_category` on 0..1 as the official evaluations print them (-1: not defined)."""
+    """Compute `stats` and `per_category` on 0..1, as in the official evaluations (-1: not defined)."""
     found: Any = evaluate_vis(dataset.index, results) if video else evaluate_coco(as_images(dataset).index, results)
     return {"stats": found.stats, "per_category": found.per_category}

@@ -17,14 +17,15 @@ from idol_core.engine.journal import Journal
 from idol_core.engine.stage_files import StageError, newest_iteration, read_status
 from idol_core.errors import IdolError, Preempted
 
-WAIT_SECONDS = 1.0  # what broke a peer is worth more than that it is gone
+WAIT_SECONDS = 1.0  # time given to a lost peer to record its own error, which explains more than its loss
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS)
 
 
 def report_failure(folder: Path, error: Exception) -> IdolError:
-    """Leave the reason in state.json, if the disk still takes it; returns it as this process's error.
+    """Write the reason of a failure to state.json, if the disk allows it; returns the error to report.
 
-    A process that lost a peer keeps silent where the peer told its own reason.
+    If another process of the group has already recorded its reason, nothing is written and that one is returned,
+    unless `error` is Preempted.
     """
     known = _translated(error, folder)
     if not isinstance(known, Preempted | PeerLost | LoaderLost):
@@ -47,7 +48,10 @@ def report_failure(folder: Path, error: Exception) -> IdolError:
 
 
 def _told_by_another(folder: Path, *, patient: bool) -> IdolError | None:
-    """What another process of the group has reported since the stage was started, if anything."""
+    """The error that another process of the group has recorded since the stage started; None if there is none.
+
+    `patient`: wait up to WAIT_SECONDS for one.
+    """
     deadline = time.monotonic() + (WAIT_SECONDS if patient else 0.0)
     while place_in_group()[1] > 1:
         state = read_status(folder)
@@ -80,12 +84,12 @@ def _translated(error: Exception, folder: Path) -> IdolError:
         return IdolError(f"the device ran out of memory: {error}", where=str(folder), fix=fix)
     name = f"rank {rank}: {type(error).__name__}" if world > 1 else type(error).__name__
     log = folder / "logs" / f"rank{rank}.log"
-    text = " ".join(str(error).split())  # a line, however many the error has
+    text = " ".join(str(error).split())  # one line, however many the error has
     return IdolError(f"{name}: {text}", where=str(log), fix="read the traceback in the log")
 
 
 def _told(known: IdolError, error: Exception) -> StageError:
-    """`final`: starting again without a change would end the same way. `traceback`: where nobody foresaw the error."""
+    """The error as state.json holds it; with a traceback only if the error was unexpected."""
     lost = isinstance(known, PeerLost | LoaderLost)
     return StageError(
         what=known.what,

@@ -15,13 +15,13 @@ STALL_SECONDS = float(os.environ.get("IDOL_STALL_SECONDS", "60"))
 
 
 class LoaderLost(IdolError):
-    """A loader process ended: killed, or out of (shared) memory."""
+    """A data loader process ended: killed, or out of (shared) memory."""
 
 
 def lost_loader(error: BaseException, *, where: str, when: str = "") -> LoaderLost | None:
-    """The error that belongs to a loader process's end; None for another error.
+    """Translate PyTorch's error about an ended loader process to LoaderLost; None for any other error.
 
-    PyTorch raises it in the main thread as soon as the process has ended, whatever runs there just then.
+    PyTorch raises it in the main thread as soon as the process has ended, whatever code is running there.
     """
     if not isinstance(error, RuntimeError) or "DataLoader worker" not in str(error):
         return None
@@ -36,7 +36,7 @@ def next_batches(
     names: Callable[[int], list[str]],
     warn: Callable[[str], None],
 ) -> list[Batch]:
-    """The micro-batches of `iteration`. `warn` is called when the loader stalls, with the `names` of its items.
+    """Take the micro-batches of `iteration` from the loader; a stall is passed to `warn` with the items' `names`.
 
     Raises:
         LoaderLost: a loader process ended.
@@ -58,7 +58,7 @@ def next_batches(
 
 @contextmanager
 def watchdog(seconds: float, bark: Callable[[float], None]) -> Iterator[None]:
-    """Call `bark(seconds waited)` from another thread after `seconds`, and again whenever as many have passed."""
+    """Call `bark(seconds waited)` from another thread every `seconds` until the context ends."""
     over = threading.Event()
     started = time.monotonic()
 

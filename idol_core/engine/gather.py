@@ -17,13 +17,13 @@ POLL_SECONDS = 0.1
 
 
 class Parts:
-    """A folder with one file of results a process."""
+    """A folder to which each process writes its results as one file, for rank 0 to collect."""
 
     def __init__(self, folder: Path, group: Group) -> None:
         self._folder, self._group = folder, group
 
     def clear(self) -> None:
-        """Remove what an earlier attempt left, before anybody writes."""
+        """Remove the files of an earlier attempt; all processes wait until that is done."""
         if self._group.rank == 0:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._group.barrier()
@@ -31,7 +31,10 @@ class Parts:
     def exchange(
         self, results: list[dict[str, Any]], *, should_stop: Callable[[], bool]
     ) -> list[dict[str, Any]] | None:
-        """The results of all processes in the first one, None in the others. Raises Preempted."""
+        """Return the results of all processes in rank 0, None in the others.
+
+        Raises Preempted if `should_stop` says so while rank 0 waits.
+        """
         if self._group.world == 1:
             return results
         if self._group.rank > 0:

@@ -15,9 +15,9 @@ from idol_core.system.files import write_aside
 
 
 class Journal:
-    """Writer of one stage folder's `state.json` and `metrics.jsonl`. Seconds add up over resumed sessions.
+    """Writes `state.json` and `metrics.jsonl` of one stage folder. Seconds add up over resumed sessions.
 
-    A `silent` one writes nothing but warnings: all processes of a group but the first have it.
+    A `silent` journal writes warnings only; every rank but 0 has one.
     """
 
     def __init__(self, folder: Path, *, iterations: int, silent: bool = False) -> None:
@@ -25,15 +25,15 @@ class Journal:
         self.iterations = iterations
         self.silent = silent
         self._scalars: Scalars | None = None
-        self._begun = silent  # whether metrics.jsonl is this session's
-        self._held: list[dict[str, Any]] = []  # lines until then
+        self._begun = silent  # whether lines can be written: resume_at has cleaned up metrics.jsonl
+        self._held: list[dict[str, Any]] = []  # lines to write once it has
         self._seconds = read_status(folder).seconds
         self._started = time.monotonic()
 
     def resume_at(self, iteration: int) -> None:
-        """Drop the lines of iterations that will be run again, and what is no line. To be called before the first line.
+        """Drop invalid lines and those of iterations that will be run again. Must be called before `line`.
 
-        Where any are dropped, the file is replaced, and a line marks where this session begins.
+        If any are dropped, the file is replaced, and a line marks where this session begins.
         """
         if self.silent:
             return
@@ -48,7 +48,7 @@ class Journal:
             self._append(values)
 
     def line(self, **values: Any) -> None:
-        """Add a line to `metrics.jsonl`, and to TensorBoard's files if it is about an iteration."""
+        """Add a line to `metrics.jsonl`, and to TensorBoard's files if it has an iteration."""
         if self.silent:
             return
         if self._scalars is not None and "iteration" in values:
@@ -56,29 +56,29 @@ class Journal:
         self._append(values)
 
     def has_evaluated(self, iteration: int) -> bool:
-        """Whether `metrics.jsonl` tells of an evaluation of these weights."""
+        """Whether `metrics.jsonl` records an evaluation at this iteration."""
         told = (line.values or {} for line in read_lines(self.folder / METRICS_LINES))
         return any(v.get("event") == "evaluated" and v["iteration"] == iteration for v in told)
 
     def warn(self, text: str) -> None:
-        """Say `text` on stderr, and in `metrics.jsonl` for whoever watches the run.
+        """Print `text` on stderr and add it to `metrics.jsonl`, for anyone watching the run.
 
-        A silent journal too: what it warns of holds up the whole group, so no other process writes just then.
+        A silent journal does so too: the warning concerns a stall of the whole group, so no other process is writing.
         """
         print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} warning: {text}", file=sys.stderr, flush=True)
         self._tell({"event": "warning", "text": text})
 
     def start_from(self, text: str) -> None:
-        """Add a line on the weights that training begins with."""
+        """Add a line that says which weights training starts from."""
         if not self.silent:
             self._tell({"event": "start", "text": text})
 
     def reading(self, done: int, total: int) -> None:
-        """Add a line on how many bytes of a large annotation file are read."""
+        """Add a line on how many bytes of a large annotation file have been read."""
         self.line(event="read", done=done, total=total)
 
     def _tell(self, values: dict[str, Any]) -> None:
-        """Add a line once the lines are this session's, so that whoever watches the run sees it."""
+        """Add a line now, or hold it until `resume_at` has cleaned up the file."""
         if self._begun:
             self._append(values)
         else:
@@ -90,7 +90,7 @@ class Journal:
 
     def state(self, status: str, *, phase: str, iteration: int, metrics: dict[str, float] | None = None,
               error: StageError | None = None) -> None:  # fmt: skip
-        """Replace `state.json`: status running, stopped, failed or done; phase train or evaluate."""
+        """Replace `state.json`. status: running, stopped, failed or done; phase: train or evaluate."""
         if not self.silent:
             seconds = round(self._seconds + time.monotonic() - self._started, 2)
             found = StageStatus(status, phase, iteration, self.iterations, seconds, metrics, error)
@@ -102,7 +102,7 @@ def _stays(line: dict[str, Any] | None, iteration: int) -> bool:
 
 
 class Scalars:
-    """Writes numbers to event files in `folder`; those of iterations from `start` on replace older ones."""
+    """Writes TensorBoard event files to `folder`; values after iteration `start` replace those of earlier sessions."""
 
     def __init__(self, folder: Path, *, start: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -121,5 +121,5 @@ class Scalars:
 
 
 def open_scalars(folder: Path, *, start: int) -> Scalars | None:
-    """A writer, or None without tensorboard."""
+    """Open a TensorBoard writer; None if tensorboard is not installed."""
     return Scalars(folder, start=start) if find_spec("tensorboard") else None

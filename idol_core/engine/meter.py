@@ -13,7 +13,7 @@ import torch
 
 
 class Meter:
-    """Counts from one report to the next."""
+    """Measures speed, data wait and memory between two reports."""
 
     def __init__(self, start: int, device: torch.device) -> None:
         self._device = device
@@ -21,14 +21,14 @@ class Meter:
 
     @contextmanager
     def waiting_for_data(self) -> Iterator[None]:
-        """Time in here is data wait."""
+        """Count the time spent in this context as waiting for data."""
         started = time.perf_counter()
         yield
         self._data_wait += time.perf_counter() - started
 
     def report(self, done: int) -> dict[str, Any]:
-        """Iteration, iterations per second, share of the time spent waiting for data, peak memory in MiB (of the
-        device; on a CPU of this process since its start)."""
+        """Iteration, iterations per second, share of time spent waiting for data (0..1), and peak memory in MiB (of the
+        device; on a CPU, of this process since its start)."""
         now = time.perf_counter()
         elapsed, count = now - self._since, done - self._reported
         values = {

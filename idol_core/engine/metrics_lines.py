@@ -1,10 +1,10 @@
-"""The reader of metrics.jsonl, a line of JSON for every report of a stage.
+"""Read metrics.jsonl: one line of JSON for each report of a stage.
 
     training lines   iteration, loss, losses {name: value}, it_per_s, data_wait, memory_mib, lr, grad_norm
     events           {"event": "start" | "warning", "text"}, {"event": "read" | "evaluate", "done", "total"},
                      {"event": "evaluated", "iteration", "metrics"}, {"event": "resumed", "iteration"}
 
-A line that is none of these (cut short by a kill, bytes that are no UTF-8, wrong types) is passed over everywhere.
+Any other line (cut short by a kill, not UTF-8, wrong types) is skipped by every reader.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import Any, NamedTuple
 from idol_core.engine.stage_files import number, numbers, text, whole
 from idol_core.system.files import parse_object
 
-RESUMED = "resumed"  # the event of the line behind which the lines of a later session begin
-LONGEST = 1 << 20  # bytes; what is longer is no line of ours
+RESUMED = "resumed"  # event that marks the start of a resumed session
+LONGEST = 1 << 20  # bytes; longer lines are skipped
 _TEXTS, _COUNTS, _ITERATIONS = ("start", "warning"), ("read", "evaluate"), ("evaluated", RESUMED)
 
 
 class Line(NamedTuple):
-    """A line of the file: its bytes with the line end, and what it says (None: not one of ours)."""
+    """A line of the file: its bytes with the line end, and its parsed values (None: not a valid line)."""
 
     raw: bytes
     values: dict[str, Any] | None
 
 
 def read_lines(path: Path) -> Iterator[Line]:
-    """All lines of metrics.jsonl, none where there is no such file."""
+    """Yield all lines of metrics.jsonl; none if there is no such file."""
     if not path.is_file():
         return
     with open(path, "rb") as file:
@@ -41,7 +41,7 @@ def read_lines(path: Path) -> Iterator[Line]:
 
 
 def parse_line(raw: bytes) -> dict[str, Any] | None:
-    """What a line says, with fields of the right types alone; None where it is no line of ours."""
+    """Parse a line, keeping only fields of the right type; None if the line is not valid."""
     found = parse_object(raw)
     if not found:
         return None

@@ -1,7 +1,8 @@
 """Muon (Jordan et al. 2024): an optimizer whose steps are orthogonalised momentum, for hidden layers.
 
-torch.optim.Muon takes matrices alone, one after the other and in bfloat16, which a processor without such instructions
-computes ten times slower; here convolutions take part, all matrices with one shorter side go together, and in float32.
+torch.optim.Muon takes only matrices, one by one and in bfloat16, which is ten times slower on a processor without
+bfloat16 instructions. This one also takes convolutions, batches all matrices whose shorter sides are equal, and
+computes in float32.
 """
 
 from __future__ import annotations
@@ -14,28 +15,28 @@ import torch
 from torch import Tensor
 
 MOMENTUM = 0.95
-SCALE = 0.5  # a step's root mean square in learning rates; .2 would be AdamW's (Liu et al. 2025), which learns slower
-# Odd polynomials a x + b x^3 + c x^5, one after the other, that bring singular values of .002..1 to .68..1.32: each the
-# best for what the one before leaves (Amsel et al. 2025, "The Polar Express", computed here for four rounds).
+SCALE = 0.5  # RMS of a step / learning rate; .2 would match AdamW (Liu et al. 2025) but learns slower
+# Coefficients (a, b, c) of polynomials a x + b x^3 + c x^5. Applied in turn, they map singular values of .002..1 to
+# .68..1.32; each is optimal for the previous one's output (Amsel et al. 2025, "The Polar Express", for four rounds).
 ROUNDS = (
     (8.426788, -24.936135, 18.492494),
     (4.111647, -3.059130, 0.574954),
     (3.714570, -2.778125, 0.542939),
     (2.781950, -2.074927, 0.463501),
 )
-MARGIN = 1.02  # what lies above 1 even by rounding grows
-SMALLEST = 1e-12  # norm that counts; its square is well above a float's smallest
+MARGIN = 1.02  # keeps values below 1 in spite of rounding: values above 1 would grow
+SMALLEST = 1e-12  # least norm to divide by; its square is well within the range of float32
 
 
 class Muon(torch.optim.Optimizer):
-    """Over parameters of two or more dimensions; those after the first are taken as one. Weight decay is decoupled."""
+    """Muon for parameters of two or more dimensions; those after the first are flattened. Decoupled weight decay."""
 
     def __init__(self, params: Iterable[Any], *, lr: float, weight_decay: float) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Move every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         for group in self.param_groups:
             alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
             for parameter in group["params"]:
@@ -48,7 +49,7 @@ class Muon(torch.optim.Optimizer):
                 torch._foreach_add_(parameters, list(step.reshape(-1, *parameters[0].shape)))
 
     def _directions(self, parameters: Sequence[Tensor]) -> Tensor:
-        """Nesterov's: the mean of past gradients as it will be, were this one to come again; [n, *shape]."""
+        """Nesterov momentum of n parameters of one shape, [n, *shape]; updates their running means of gradients."""
         grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
         for parameter in parameters:
             if not self.state[parameter]:
@@ -59,9 +60,10 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(stacks: Sequence[Tensor]) -> list[Tensor]:
-    """Stacks of matrices, each [n, r, c] -> the same, each matrix with its singular vectors and with singular values of
-    .68 to 1.32 (those below a five-hundredth of the largest stay smaller). The iteration is carried out on the smaller
-    square of each matrix, all squares of one size at once.
+    """Orthogonalise matrices approximately: keep the singular vectors, bring the singular values to .68..1.32.
+
+    Takes and returns stacks of shape [n, r, c]. Singular values below 1/500 of the largest stay smaller than .68. The
+    iteration runs on the smaller Gram matrix of each matrix, all those of one size in one batch.
     """
     wide = [_of_norm_one(stack.mT if stack.shape[1] > stack.shape[2] else stack) for stack in stacks]
     of_size: dict[int, list[int]] = defaultdict(list)
@@ -78,14 +80,15 @@ def orthogonal(stacks: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _of_norm_one(matrices: Tensor) -> Tensor:
-    """Each divided by its Frobenius norm, so that its square is in a float's range; what is next to nothing remains so:
-    the momentum of a layer that gets no gradient any more falls to zero through all magnitudes.
+    """Divide each matrix by its Frobenius norm, so that its square is in the range of float32.
+
+    Norms below SMALLEST are not scaled up to 1: the momentum of a layer without gradients decays towards zero.
     """
     return matrices / matrices.flatten(1).norm(dim=1).clamp(min=SMALLEST)[:, None, None]
 
 
 def _inverse_roots(squares: Tensor) -> Tensor:
-    """[n, r, r] positive semidefinite -> [n, r, r], about their inverse square roots."""
+    """Approximate the inverse square roots of positive semidefinite matrices, [n, r, r] -> [n, r, r]."""
     size = MARGIN * squares.flatten(1).norm(dim=1).clamp(min=SMALLEST)[:, None, None]  # no eigenvalue is larger
     square, product = squares / size, None
     for index, (a, b, c) in enumerate(ROUNDS):

@@ -20,13 +20,13 @@ def refuse_not_finite(
     *,
     scaled: bool,
 ) -> None:
-    """Raise IdolError over a gradient that is not finite; to be called in every process of a group, the same in all.
+    """Raise the same IdolError in every process for a gradient that is not finite. A collective: all must call it.
 
     Args:
-        losses: scalars by name, of each of this process's `micro_batches`. The items of those whose losses are not
-            finite are named, whichever process they are of; all items where only the gradient is not finite.
-        scaled: the gradient was scaled up for fp16. If it alone is not finite nothing is raised: the scaler leaves out
-            such a step and scales less.
+        losses: scalars by name for each of this process's `micro_batches`. The error names the items of all
+            micro-batches with a loss that is not finite, on any process; if all losses are finite, all items.
+        scaled: the gradient was scaled up for fp16. If all losses are finite nothing is raised then: the gradient
+            scaler skips the step and lowers its scale.
     """
     here = [(_bad(values), batch.sample_ids) for values, batch in zip(losses, micro_batches, strict=True)]
     everywhere = [entry for entries in group.gather(here) for entry in entries]

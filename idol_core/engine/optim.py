@@ -13,14 +13,14 @@ from idol_core.backbones.resnet import NormedConv
 from idol_core.config import SolverConfig
 from idol_core.engine.muon import Muon
 
-# Weights that end in numbers with a meaning of their own, which AdamW moves even beside Muon; by parts of their names.
+# Parts of the names of output layers, whose outputs have a scale with a meaning: AdamW trains them even with Muon.
 OUTPUTS = ("class_heads.", "reference_head.", "layers.2.")
 
 
 def make_optimizers(model: nn.Module, solver: SolverConfig) -> list[torch.optim.Optimizer]:
-    """AdamW over the trainable parameters: group 0 everything, group 1 the backbone at `backbone_lr_factor` x lr.
+    """AdamW over the trainable parameters: group 1 is the backbone at `backbone_lr_factor` x lr, group 0 the rest.
 
-    With solver.optimizer "muon" a second one, of the same groups, takes the weights of hidden layers from the first.
+    With solver.optimizer "muon" a second optimizer, with the same groups, trains the weights of hidden layers instead.
     Weight decay is the same everywhere, norms and biases included, as in the published runs.
     """
     hidden = {name for name in _weights(model) if not any(part in name for part in OUTPUTS)}
@@ -43,8 +43,8 @@ def make_optimizers(model: nn.Module, solver: SolverConfig) -> list[torch.optim.
 
 
 def full_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The optimiser's state dict with the moments of every parameter, as tensors without memory: what a checkpoint may
-    hold of it."""
+    """The optimiser's state dict with the moments of every parameter, as tensors without memory (meta device): what a
+    checkpoint is compared with."""
     names = ("momentum",) if isinstance(optimizer, Muon) else ("exp_avg", "exp_avg_sq")
     steps = {} if isinstance(optimizer, Muon) else {"step": torch.empty((), device="meta")}
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -61,7 +61,7 @@ def _weights(model: nn.Module) -> Iterator[str]:
 
 
 def lr_factor(iteration: int, solver: SolverConfig) -> float:
-    """What multiplies `solver.lr` in iteration 0..iterations-1: linear warm-up, then steps or a half cosine to 0."""
+    """Factor on `solver.lr` at an iteration (0..iterations-1): linear warm-up, then steps or a half cosine to 0."""
     factor = 1.0
     if iteration < solver.warmup_iterations:
         done = iteration / solver.warmup_iterations

@@ -31,14 +31,14 @@ from idol_core.system.cpu import keep_freed_memory
 from idol_core.system.files import write_json
 from idol_core.weights import Classes, save_weights, start_from
 
-CLASSES = "classes.json"  # names by class index, for whoever opens a checkpoint of the stage
-LOCK_SECONDS = 60.0  # a predecessor that was told to stop writes its checkpoint in this time
+CLASSES = "classes.json"  # class names by index, for users of the stage's checkpoints
+LOCK_SECONDS = 60.0  # time for a previous process that is stopping to write its checkpoint
 
 
 def run_stage(folder: Path, *, should_stop: Callable[[], bool]) -> None:
     """Run or resume the stage of `folder` to its end.
 
-    Raises IdolError; Preempted after a checkpoint when told to stop.
+    Raises IdolError; Preempted, after writing a checkpoint, when `should_stop` says so.
     """
     order = _order(folder)
     config = order.config()
@@ -48,7 +48,7 @@ def run_stage(folder: Path, *, should_stop: Callable[[], bool]) -> None:
         if rank == 0:
             sweep(folder / "checkpoints")
         journal.state("running", phase="train", iteration=newest_iteration(folder / "checkpoints"))
-        group = join_group()  # after that line: whatever fails in another process is told later
+        group = join_group()  # after state.json: errors of other processes are recorded later than this
         if group.device.type == "cpu":
             keep_freed_memory()
         _run(folder, order, config, group, journal, should_stop)
@@ -127,17 +127,17 @@ class _Batches:
         self._config, self._dataset, self._group = config, dataset, group
 
     def start(self, iteration: int) -> Iterator[list[Batch]]:
-        """Those of `iteration`, of the next, ..."""
+        """Yield the micro-batches of `iteration`, of the next one, and so on."""
         place = {"rank": self._group.rank, "world": self._group.world}
         return make_loader(self._config, self._dataset, start_iteration=iteration, **place)
 
     def names(self, iteration: int) -> list[str]:
-        """The items of `iteration`, known before they are loaded."""
+        """Names of the items of `iteration`, known before they are loaded."""
         return item_names(self._config, self._dataset, iteration, rank=self._group.rank, world=self._group.world)
 
 
 def _initialise(model: IDOL, order: StageOrder, config: StageConfig, names: Sequence[str]) -> str:
-    """Load what the stage starts from; says which weights, and what became of them."""
+    """Load the start weights into `model`; returns a text on which they are and what was loaded."""
     source = order.parent or config.init
     if source is None:
         return "from scratch"

@@ -1,7 +1,7 @@
-"""The readers of a stage folder: stage.json says what to do, state.json how far it is; names of checkpoints.
+"""Read a stage folder: stage.json (what to do), state.json (its status), and the names of checkpoints.
 
-Whatever stands in such a file (another version's fields, wrong types, half a file), reading it raises nothing: a field
-of the wrong type has its default, a file that is no JSON object counts as absent.
+Reading never raises, whatever a file contains (another version's fields, wrong types, half a file): a field of the
+wrong type gets its default, and a file that is not a JSON object counts as absent.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from idol_core.errors import Integrity
 from idol_core.system.files import read_object, write_json
 
 ORDER, STATUS, METRICS_LINES, CHECKPOINTS = "stage.json", "state.json", "metrics.jsonl", "checkpoints"
-_LARGEST = 1 << 53  # the last whole number that JSON's readers agree on
+_LARGEST = 1 << 53  # largest integer that all JSON readers represent exactly
 
 
 def text(value: Any, default: str = "") -> str:
-    """`value` where it is text that can be printed (lone surrogates are replaced), else `default`."""
+    """`value` if it is a string, made printable (lone surrogates are replaced), else `default`."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else default
 
 
 def whole(value: Any, default: int = 0) -> int:
-    """`value` where it is a whole number from 0 on, else `default`."""
+    """`value` if it is an integer of at least 0, else `default`."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST else default
 
 
 def number(value: Any) -> float | None:
-    """`value` where it is a finite number, else None."""
+    """`value` if it is a finite number, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e300 or not isfinite(value):
         return None
     return value
 
 
 def numbers(value: Any) -> dict[str, float] | None:
-    """The finite numbers of a JSON object by name; None where it has none or is no object."""
+    """The finite numbers of a JSON object by name; None if it has none or is not an object."""
     if not isinstance(value, dict):
         return None
     return {text(name): found for name, v in value.items() if (found := number(v)) is not None} or None
@@ -71,7 +71,7 @@ class StageStatus:
 
 
 def read_status(folder: Path) -> StageStatus:
-    """The state.json of a stage folder; an empty one where there is none that can be read."""
+    """Read the state.json of a stage folder; an empty status if there is none that can be read."""
     found = read_object(folder / STATUS)
     return StageStatus(
         status=text(found.get("status")),
@@ -110,9 +110,9 @@ class StageOrder:
 
     folder: Path
     key: str
-    fingerprint: dict[str, Any]  # {} where it is not known what the weights belong to
+    fingerprint: dict[str, Any]  # {} where it is not known
     settings: dict[str, Any]
-    parent: str | None  # the weights of the step before
+    parent: str | None  # weights of the previous step
     root: Path | None  # of the data sets
 
     @property
@@ -128,11 +128,11 @@ class StageOrder:
 
     @property
     def validates_on(self) -> str:
-        """The name of the data set that it is scored on, '' for one given by paths."""
+        """Name of the validation set; '' for one given by paths."""
         return text(_inner(_inner(self.settings, "data"), "val").get("name"))
 
     def config(self) -> StageConfig:
-        """The settings as a StageConfig. Raises Integrity where they are not of this version."""
+        """The settings as a StageConfig. Raises Integrity if they do not fit this version."""
         try:
             return stage_from_dict(self.settings)
         except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
@@ -141,7 +141,7 @@ class StageOrder:
 
 
 def read_order(folder: Path) -> StageOrder:
-    """The stage.json of a stage folder; an empty one where there is none that can be read."""
+    """Read the stage.json of a stage folder; an empty order if there is none that can be read."""
     found = read_object(folder / ORDER)
     fingerprint, root = _inner(found, "identity"), text(found.get("root"))
     return StageOrder(
@@ -160,7 +160,7 @@ def _inner(values: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints in a stage's folder of them, by the iteration in their names, oldest first."""
+    """Checkpoint files in `folder`, sorted by the iteration in their names, oldest first."""
     found = (path for path in folder.glob("*.pt") if path.stem.isascii() and path.stem.isdigit())
     return sorted(found, key=lambda path: int(path.stem))
 

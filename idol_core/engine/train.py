@@ -30,13 +30,13 @@ from idol_core.structures import Batch
 
 
 class Batches(Protocol):
-    """This process's part of the training set."""
+    """Source of this process's micro-batches of the training set."""
 
     def start(self, iteration: int) -> Iterator[list[Batch]]:
-        """Micro-batches of `iteration`, of the next, ..."""
+        """Yield the micro-batches of `iteration`, of the next one, and so on."""
 
     def names(self, iteration: int) -> list[str]:
-        """The items of an iteration, for messages about them."""
+        """Names of the items of an iteration, for messages."""
 
 
 class Objective(nn.Module):
@@ -54,7 +54,7 @@ class Objective(nn.Module):
 
 
 def seed_of(*parts: int) -> int:
-    """A 63-bit seed that depends on all of `parts`."""
+    """Hash `parts` to a 63-bit seed."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
@@ -72,12 +72,12 @@ def train(
     initialise: Callable[[], None],
     evaluate: Callable[[int], None],
 ) -> None:
-    """Train `model` in place for the iterations that are left, resuming from `folder/checkpoints`.
+    """Train `model` in place for the remaining iterations, resuming from `folder/checkpoints`.
 
-    `initialise()` gives the model the weights to begin with, where no checkpoint can be used. `evaluate(i)` is called
-    between iterations where solver.evaluate_every says so, and again where that was cut short by the end of a session.
-    Raises Preempted after a checkpoint when `should_stop` says so, and IdolError on a loss that is not finite (the last
-    good checkpoint stays).
+    `initialise()` loads the start weights; it is called if there is no usable checkpoint. `evaluate(i)` is called every
+    `solver.evaluate_every` iterations, and again on resuming if the session ended during an evaluation.
+    Raises Preempted, after writing a checkpoint, when `should_stop` says so, and IdolError on a loss that is not finite
+    (the last good checkpoint stays).
     """
     solver = config.solver
     model.to(group.device).train()
@@ -141,7 +141,7 @@ def train(
 
 
 def _padded_alike(batch: Batch, group: Group) -> Batch:
-    """Padded to the largest frames of the whole batch, so that the padding doesn't depend on the processes."""
+    """Pad to the largest frames of the group's batch, so that padding doesn't depend on the number of processes."""
     return pad_batch(batch, *group.largest(*batch.frames.images.shape[-2:]))
 
 
@@ -149,7 +149,7 @@ def _gradients(
     objective: nn.Module, micro_batches: list[Batch], scaler: torch.amp.GradScaler, iteration: int,
     solver: SolverConfig, group: Group,
 ) -> list[dict[str, Tensor]]:  # fmt: skip
-    """Accumulate the gradients of this process's micro-batches; returns what each adds to the mean of the weighted
+    """Accumulate the gradients of this process's micro-batches; returns each one's contribution to the mean weighted
     losses, detached."""
     share = 1.0 / len(micro_batches)
     parts: list[dict[str, Tensor]] = []
@@ -178,9 +178,9 @@ def _restore(
     group: Group,
     warn: Callable[[str], None],
 ) -> int | None:
-    """Load the newest usable checkpoint; returns the iteration to run next, None where there is none.
+    """Load the newest usable checkpoint; returns the iteration to run next, None if there is none.
 
-    Raises IdolError where the processes of the group read different ones.
+    Raises IdolError if the processes of the group read different checkpoints.
     """
     like = {
         "model": model.state_dict(),
@@ -198,14 +198,14 @@ def _restore(
         return None
     model.load_state_dict(saved["model"])
     for optimizer, found in zip(optimizers, saved["optimizers"], strict=True):
-        groups = optimizer.state_dict()["param_groups"]  # whatever a checkpoint says: the recipe's, which are the same
+        groups = optimizer.state_dict()["param_groups"]  # from the recipe, not from the checkpoint
         optimizer.load_state_dict({"state": found["state"], "param_groups": groups})
     scaler.load_state_dict(saved["scaler"])
     return start
 
 
 def _unheard(_text: str) -> None:
-    """The first process tells it for all."""
+    """Ignore a warning: rank 0 gives it for all processes."""
 
 
 def _identity(value: Tensor) -> Tensor:

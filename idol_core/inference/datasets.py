@@ -1,4 +1,4 @@
-"""Results of a whole data set: tracks of its videos, instances of its images."""
+"""Run a model over a whole data set: tracks of its videos, instances of its images."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def infer_videos(
         a compressed RLE with counts as text, or None, for each frame}.
 
     Raises:
-        Missing, Integrity: a frame that is not there, can't be decoded or has another size than its annotation says.
+        Missing, Integrity: a frame is missing, can't be decoded or has another size than its annotation says.
     """
     results: list[dict[str, Any]] = []
     rows = range(len(dataset.videos)) if videos is None else videos
@@ -61,7 +61,7 @@ def infer_images(
     precision: Precision = "float32",
     images: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
-    """Instances of every image of a data set (videos of one frame), or of those in the rows `images`.
+    """Segment every image of a data set (videos of one frame), or those in the rows `images`.
 
     Returns:
         Entries of a COCO results file: {image_id, category_id, score, bbox (x, y, width, height), segmentation}.
@@ -84,7 +84,7 @@ def infer_images(
 
 
 def read_frames(paths: Sequence[str], size: Size) -> Iterator[Any]:
-    """Frames [H, W, 3] uint8 RGB of files that all must have this (height, width)."""
+    """Read image files as frames [H, W, 3] uint8 RGB; all must have this (height, width)."""
     return _read_each(paths, [size] * len(paths))
 
 

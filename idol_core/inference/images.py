@@ -1,4 +1,4 @@
-"""Instances of single images, as step 1 is scored: no tracking, up to 100 (query, class) pairs an image."""
+"""Segment single images, as needed to score step 1: no tracking, up to 100 (query, class) pairs per image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST = 100  # COCO's limit of detections
 
 
 class StillDetections(NamedTuple):
-    """n (query, class) pairs of one image, by falling score. A query may come with several classes."""
+    """n (query, class) pairs of one image, by falling score. A query may occur with several classes."""
 
     scores: Tensor  # [n]
     classes: Tensor  # [n] int64
@@ -28,7 +28,7 @@ class StillDetections(NamedTuple):
 
 
 class StillInstances(NamedTuple):
-    """What is reported of one image, in its original size."""
+    """The n reported instances of one image, in its original size."""
 
     scores: Tensor  # [n], falling
     classes: Tensor  # [n] int64
@@ -37,7 +37,7 @@ class StillInstances(NamedTuple):
 
 
 def select_pairs(logits: Tensor, boxes: Tensor, size: Size) -> StillDetections:
-    """The best (query, class) pairs of one image after box NMS within each query's best class.
+    """Select the best (query, class) pairs of one image, after box NMS among queries of the same best class.
 
     logits: [Q, K] before sigmoid; boxes: [Q, 4] cxcywh normalized; size: of the image without padding.
     """
@@ -52,9 +52,9 @@ def select_pairs(logits: Tensor, boxes: Tensor, size: Size) -> StillDetections:
 
 
 def finish_pairs(found: StillDetections, masks: dict[int, Tensor], size: Size, original: Size) -> StillInstances:
-    """Resize what was found to the original image; pairs whose box then is empty are dropped.
+    """Resize boxes and masks to the original image; pairs whose box is empty there are dropped.
 
-    masks: logits [h/4, w/4] over the padded image, of every query that occurs.
+    masks: by query, for every query in `found`: mask logits [h/4, w/4] over the padded image.
     """
     scale = found.boxes.new_tensor((original[1] / size[1], original[0] / size[0])).repeat(2)
     limit = found.boxes.new_tensor((original[1], original[0])).repeat(2)
@@ -71,7 +71,7 @@ def finish_pairs(found: StillDetections, masks: dict[int, Tensor], size: Size, o
 
 @torch.no_grad()
 def still_instances(model: IDOL, decoded: Decoded, originals: list[Size]) -> list[StillInstances]:
-    """What is reported of each of the B images that were decoded; `originals` are the sizes to report in."""
+    """Instances of each of the B decoded images, in their `originals` sizes (height, width)."""
     features = model.mask_features(decoded)
     all_logits, all_boxes = class_logits_and_boxes(decoded)
     sizes = decoded.sizes.tolist()

@@ -1,4 +1,4 @@
-"""Detections of a data set kept on disk, a file a video, so that tracking can be repeated without the network."""
+"""Cache detections on disk, one file per video, so that tracking can be repeated without the network."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ def video_records(
     on_progress: Progress,
     say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[tuple[int, VideoRecord]]:
-    """(row, record) of every video, from `folder` where it is there, else from the network and then kept there.
+    """Yield (row, record) of every video: read from `folder` if cached there, else computed and then cached.
 
-    The network is built when the first video is missing, and not at all if none is. `say` hears how much was kept;
-    where nothing more can be written (a full disk), it hears that, once, and the rest is not kept. Raises as
-    `infer_videos`.
+    The network is built only when a video is not cached. `say` is called with how much was written; if writing fails
+    (a full disk), `say` is called once about it and the rest is not cached. Raises as `infer_videos`.
     """
     segmenter: VideoSegmenter | None = None
     kept, keeping = 0, True
@@ -56,10 +55,10 @@ def video_records(
 
 
 def save_record(path: Path, record: VideoRecord) -> int:
-    """Write a record, atomically; every value is kept exactly. Returns the bytes written. Raises OSError."""
+    """Write a record atomically and without loss; returns the number of bytes. Raises OSError."""
     frames = record.frames
     counts = [c for frame in frames for c in frame.counts]
-    packed = io.BytesIO()  # a zip file that breaks off on a full disk cannot be closed in peace
+    packed = io.BytesIO()  # in memory first: on a full disk, closing a partial zip file raises again
     np.savez_compressed(
         packed,
         size=np.array(record.size, np.int64),
@@ -76,7 +75,7 @@ def save_record(path: Path, record: VideoRecord) -> int:
 
 
 def load_record(path: Path) -> VideoRecord | None:
-    """Inverse of `save_record`; None where the file is not there or damaged."""
+    """Read a record written by `save_record`; None if the file is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             parts = {name: stored[name] for name in stored.files}

@@ -1,6 +1,6 @@
-"""Oracle experiments (paper section 3): how much association costs, measured by giving the true identities.
+"""Oracle experiments (paper section 3): the AP lost to association, measured with identities from the ground truth.
 
-What matches no ground truth has no true identity and is dropped, in both oracles.
+Both oracles drop detections or tracks that match no ground-truth object.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from idol_core.tracking.tracks import VideoAssembler, VideoTracks
 
 Results = list[dict[str, Any]]
 
-MATCH_IOU = 0.25  # about where a mask stops to raise the IoU of the track it joins
+MATCH_IOU = 0.25  # a mask of lower IoU would hardly raise the IoU of the track it joins
 
 
 def frame_oracle(record: VideoRecord, truths: Sequence[Track], config: TrackerConfig) -> VideoTracks:
-    """Tracks where each detection of each frame, after mask NMS, has the identity of the object it matches.
+    """Frame oracle: each detection, after mask NMS, gets the identity of the ground-truth object that it matches.
 
-    truths: compressed counts of every frame of each object, in the original size; None where it is absent.
+    truths: for each object, the compressed RLE counts of every frame in the original size; None where it is absent.
     """
     assembler = VideoAssembler(config)
     for t, frame in enumerate(record.frames):
@@ -40,7 +40,7 @@ def frame_oracle(record: VideoRecord, truths: Sequence[Track], config: TrackerCo
 def clip_oracle(
     record: VideoRecord, truths: Sequence[Track], config: TrackerConfig, *, clip_length: int
 ) -> VideoTracks:
-    """Tracks where the tracker works within each clip of `clip_length` frames, and clips are joined by the truth.
+    """Clip oracle: the tracker runs within clips of `clip_length` frames; ground truth links tracks across clips.
 
     truths: as for `frame_oracle`.
     """
@@ -56,7 +56,7 @@ def clip_oracle(
 
 
 def assign(ious: np.ndarray) -> np.ndarray:
-    """Which truth each row of ious [n, G] matches, [n] int64, UNASSIGNED for none: one to one, best pairs first."""
+    """Match rows of ious [n, G] to objects one to one, highest IoU first: [n] int64 object index or UNASSIGNED."""
     found = np.full(len(ious), UNASSIGNED, np.int64)
     left = ious.copy()
     while left.size and left.max() >= MATCH_IOU:
@@ -69,7 +69,7 @@ def assign(ious: np.ndarray) -> np.ndarray:
 def _true_identities(
     clip: Sequence[FrameRecord], ids: Sequence[np.ndarray], truths: Sequence[Track], size: tuple[int, int]
 ) -> dict[int, int]:
-    """Identity of the tracker -> index of the object it matches, for those of a clip that match one."""
+    """Map each track identity of a clip to the index of the object it matches; unmatched tracks are left out."""
     own = sorted({i for frame in ids for i in frame.tolist() if i >= 0})
     tracks: list[list[bytes | None]] = [[None] * len(clip) for _ in own]
     for t, frame_ids in enumerate(ids):
@@ -88,7 +88,7 @@ def _true_identities(
 def _frame_iou(
     frame: FrameRecord, kept: np.ndarray, truths: Sequence[bytes | None], size: tuple[int, int]
 ) -> np.ndarray:
-    """[len(kept), G]; 0 for objects that are absent."""
+    """Mask IoU of the `kept` detections with the G objects, [len(kept), G]; 0 for objects that are absent."""
     ious = np.zeros((len(kept), len(truths)))
     present = [g for g, counts in enumerate(truths) if counts is not None]
     if present and len(kept):
@@ -101,9 +101,10 @@ def _frame_iou(
 def oracle_results(
     records: Iterable[tuple[int, VideoRecord]], dataset: Dataset, config: TrackerConfig, *, clip_length: int
 ) -> dict[str, Results]:
-    """Entries of YouTube-VIS results files under "normal", "clip" and "frame", from records of videos (rows of the data
-    set): the tracker as it is, with clips of `clip_length` frames joined by the truth, with every frame's identities
-    from the truth."""
+    """Results under "normal" (the tracker alone), "clip" (`clip_oracle`) and "frame" (`frame_oracle`).
+
+    Takes (row of the data set, record) of videos; returns entries of YouTube-VIS results files.
+    """
     results: dict[str, Results] = {"normal": [], "clip": [], "frame": []}
     for row, record in records:
         truths = [[rle and rle["counts"] for rle in t.segmentations] for t in dataset.tracks(row) if not t.iscrowd]

@@ -1,4 +1,4 @@
-"""What evaluation runs: a copy of the network with all done in advance that does not depend on the frames."""
+"""Prepare a network for inference: a copy with everything precomputed that does not depend on the frames."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from idol_core.ops.precision import HALVES
 
 
 def evaluation_copy(model: IDOL, device: torch.device, precision: Precision = "float32") -> IDOL:
-    """A copy of `model` on `device`, in evaluation mode, for `arithmetic(device, precision)`; the model stays as it is.
+    """Copy `model` to `device` in evaluation mode, for use in `arithmetic(device, precision)`; `model` is unchanged.
 
     Frozen batch norms are folded into their convolutions. In bf16 and fp16 the weights that autocast would cast for
-    every batch are cast here, once. What is computed is the same to the last bit. Training the model further, or
-    loading other weights into it, does not change the copy; the copy's own weights are not those of a weights file.
+    every batch are cast here, once. Outputs are the same to the last bit. Training the model further, or loading other
+    weights into it, does not change the copy. The copy's weights must not be saved as a weights file.
     """
     made = copy.deepcopy(model).to(device).eval()
     for module in made.modules():

@@ -1,4 +1,4 @@
-"""Which queries of a frame go to the tracker, and all that the tracker and the masks need of them, and no more."""
+"""Select the queries of a frame that go to the tracker, and compute masks and embeddings for these only."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from idol_core.tracking.tracker import mask_intersections, overlaps_of
 
 
 def select_queries(logits: Tensor, boxes: Tensor, *, min_score: float, box_nms: float) -> Tensor:
-    """Indices [n] of one frame's queries by falling score: those above `min_score`, less the overlapping of a class.
+    """Select one frame's queries with scores above `min_score`, after box NMS per class: indices [n] by falling score.
 
-    If none is above it, the single best query. logits: [Q, K] before sigmoid; boxes: [Q, 4] cxcywh normalized.
+    If no score is above it, the single best query. logits: [Q, K] before sigmoid; boxes: [Q, 4] cxcywh normalized.
     """
     scores, labels = logits.sigmoid().max(-1)
     candidates = (scores > min_score).nonzero()[:, 0]
@@ -33,7 +33,7 @@ def select_queries(logits: Tensor, boxes: Tensor, *, min_score: float, box_nms: 
 def class_nms(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -> Tensor:
     """Box NMS within each class, over cxcywh boxes [n, 4]: indices kept, by falling score.
 
-    Classes are kept apart by shifting their boxes, as the original does: it decides what rounding does to the IoU.
+    Boxes of each class are shifted apart, as in the original, so that IoUs have the same rounding errors as there.
     """
     corners = cxcywh_to_xyxy(boxes)
     if not len(corners):
@@ -47,8 +47,8 @@ def class_nms(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -
 def select_detections(model: IDOL, decoded: Decoded, config: TrackerConfig) -> list[Detections]:
     """The detections of each of B frames, by falling score; masks and embeddings are computed for these only.
 
-    Scores, labels, probabilities and boxes come out on the CPU, where the choice is made; embeddings and mask logits
-    are where the network is (see `observations`). A device is waited for once.
+    Scores, labels, probabilities and boxes are on the CPU, where the selection is made; embeddings and mask logits stay
+    on the network's device (see `observations`). Synchronizes with the device once.
     """
     logits, boxes = class_logits_and_boxes(decoded)
     chosen = [
@@ -69,7 +69,7 @@ def select_detections(model: IDOL, decoded: Decoded, config: TrackerConfig) -> l
 
 
 def class_logits_and_boxes(decoded: Decoded) -> tuple[Tensor, Tensor]:
-    """The last layer's, [B, Q, K] and [B, Q, 4] float32, on the CPU, by one copy."""
+    """Class logits [B, Q, K] and boxes [B, Q, 4] of the last layer, float32 on the CPU, transferred in one copy."""
     logits, boxes = decoded.logits[-1].float(), decoded.boxes[-1].float()
     if logits.device.type != "cpu":
         logits, boxes = torch.cat((logits, boxes), dim=-1).cpu().split((logits.shape[-1], 4), dim=-1)
@@ -78,7 +78,7 @@ def class_logits_and_boxes(decoded: Decoded) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def observations(found: Sequence[Detections], size: Size, original: Size) -> list[Observation]:
-    """What tracking needs of B frames, on the CPU, with the masks in the `original` size. A device is waited for once.
+    """Bring what tracking needs of B frames to the CPU, with masks in the `original` size; synchronizes once.
 
     size: of the frames in the network, without padding.
     """
@@ -99,7 +99,7 @@ def observations(found: Sequence[Detections], size: Size, original: Size) -> lis
 
 
 def pack(found: Sequence[Detections], size: Size, original: Size) -> Tensor:
-    """Embeddings, shared pixels and changes of the masks of one frame after another, as bytes, on their device."""
+    """Pack each frame's embeddings, mask intersections and `mask_changes` into one uint8 tensor on their device."""
     changes = mask_changes(torch.cat([one.mask_logits for one in found]), size, original)
     parts: list[Tensor] = []
     for one, own in zip(found, changes.split([len(one.scores) for one in found]), strict=True):

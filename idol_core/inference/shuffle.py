@@ -1,4 +1,4 @@
-"""Experiments on the detections that the tracker sees."""
+"""Ablation of the embeddings: shuffle them before tracking."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from idol_core.structures import Detections
 
 
 class EmbeddingShuffle:
-    """Deals the embeddings of a frame's detections out anew: what is then lost in AP, the embeddings had brought.
+    """Ablation: shuffle embeddings among a frame's detections; the AP drop is their contribution.
 
     For `VideoSegmenter(transform_detections=)`.
     """

@@ -41,10 +41,10 @@ Frame = np.ndarray | Tensor  # [H, W, 3] uint8 RGB
 
 
 class VideoSegmenter:
-    """A trained network with everything around it: test-time resize, selection, tracking, masks in original size.
+    """Segment and track videos: test-time resize, network, selection, tracking, masks in the original size.
 
     Args:
-        model: with an embedding head (steps 2 and 3). A copy of it is what runs: training it further changes nothing.
+        model: with an embedding head (steps 2 and 3). It is copied: training it further does not change the results.
         tracker, input: thresholds, and the size at which frames go through the network.
         classes: names of the K classes.
         device: where the network runs.
@@ -83,12 +83,11 @@ class VideoSegmenter:
         precision: Precision | None = None,
         **options: Any,
     ) -> VideoSegmenter:
-        """Open weights that carry their recipe: a file, or a name of the cache (without network).
+        """Load weights that carry their recipe: a file, or a name in the cache (nothing is downloaded).
 
-        `precision` is by default bf16 on a GPU that computes in it, else float32. `options` go to the constructor,
-        where they replace what the recipe says. Raises Missing with the fetch command where the name is not in the
-        cache, InvalidInput where the file does not say what it was built from, Integrity where that can't work or does
-        not fit its tensors.
+        `precision` is by default bf16 on a GPU that supports it, else float32. `options` go to the constructor, where
+        they override the recipe. Raises Missing with the fetch command if the name is not in the cache, InvalidInput if
+        the file has no recipe, Integrity if the recipe is invalid or does not fit the tensors.
         """
         path = find_weights(os.fspath(weights))
         state, metadata = open_weights(path)
@@ -103,7 +102,7 @@ class VideoSegmenter:
             )
         try:
             check_fits(state, config.model, where=str(path))
-        except InvalidInput as error:  # nobody asked for these sizes but the file itself
+        except InvalidInput as error:  # the sizes come from the file, not from the caller
             raise Integrity(error.what, where=str(path), fix="fetch or train the weights again") from error
         model = build_model(config.model)
         model.load_state_dict(state)
@@ -116,23 +115,23 @@ class VideoSegmenter:
         return cls(model, device=device, precision=chosen, **(found | options))
 
     def start(self, *, keep: bool = False) -> OnlineVideo:
-        """The state of a new stream: for `stream(..., video=)`, to save and restore in the middle."""
+        """Create the state of a new stream for `stream(..., video=)`; it can be saved and restored midway."""
         return OnlineVideo(self.tracker, keep=keep)
 
     def stream(
         self, frames: Iterable[Frame], *, video: OnlineVideo | None = None, batch: int = 1, overlap: bool = False
     ) -> Generator[TrackedFrame, None, None]:
-        """Track frames one after another; each comes out as soon as it is done.
+        """Segment and track frames in order; each is yielded as soon as it is done.
 
         Args:
             frames: any iterable of [H, W, 3] uint8 RGB arrays or tensors, all of one size.
-            video: the state to go on from; a new one by default.
-            batch: frames sent through the network at once. More delays what comes out, and changes nothing else.
-            overlap: while frames are tracked and their masks encoded, the next `batch` goes through the network, in a
-                thread that takes them from `frames`. Faster, but `frames` is ahead of what comes out.
+            video: the state to continue from; a new one by default.
+            batch: frames sent through the network at once. A larger one delays the output and changes nothing else.
+            overlap: run the next `batch` through the network, in another thread, while frames are tracked and their
+                masks encoded. Faster, but frames are taken from `frames` ahead of the output.
 
         Raises:
-            InvalidInput: a frame is not of that form, or not of the first one's size.
+            InvalidInput: a frame has another form, or another size than the first.
         """
         video = video or self.start()
         with self._observed(frames, batch, overlap=overlap) as observations:
@@ -142,7 +141,7 @@ class VideoSegmenter:
     def segment(
         self, frames: Iterable[Frame], *, on_frame: Callable[[TrackedFrame], None] | None = None
     ) -> VideoTracks:
-        """Whole-video tracks. Frames are consumed as they come, `tracker.batch_frames` at once; none is kept."""
+        """Tracks of a whole video. Frames are consumed in batches of `tracker.batch_frames`; none is kept."""
         video = self.start(keep=True)
         with self._observed(frames, self.tracker.batch_frames, overlap=True) as observations:
             for seen in observations:
@@ -152,7 +151,7 @@ class VideoSegmenter:
         return video.tracks()
 
     def record(self, frames: Iterable[Frame]) -> VideoRecord:
-        """The detections of a video, to be tracked by `track_record` under one setting after another."""
+        """Detections of a video, to be tracked by `track_record` with different tracker settings."""
         kept: list[FrameRecord] = []
         size = (0, 0)
         with self._observed(frames, self.tracker.batch_frames, overlap=True) as observations:
@@ -164,9 +163,9 @@ class VideoSegmenter:
     def stream_together(
         self, sources: Sequence[Iterable[Frame]], *, videos: Sequence[OnlineVideo] | None = None
     ) -> Iterator[list[TrackedFrame | None]]:
-        """Several streams side by side, one frame of each at a time in one batch; None where a stream has ended.
+        """Process several streams in step, one frame of each per batch; yields None for a stream that has ended.
 
-        `videos` are the states to go on from, one a stream; new ones by default.
+        `videos` are the states to continue from, one per stream; new ones by default.
         """
         videos = videos or [self.start() for _ in sources]
         for frames in zip_longest(*sources):
@@ -178,7 +177,7 @@ class VideoSegmenter:
 
     @torch.inference_mode()
     def observe(self, frames: Sequence[Frame]) -> list[Observation]:
-        """The network's part, for frames of any streams: those of equal size go through at once."""
+        """Run the network on frames of any streams; frames of equal size form one batch."""
         arrays = [_as_array(frame) for frame in frames]
         seen: dict[int, Observation] = {}
         for shape in dict.fromkeys(array.shape for array in arrays):
@@ -188,7 +187,7 @@ class VideoSegmenter:
 
     @contextlib.contextmanager
     def _observed(self, frames: Iterable[Frame], batch: int, *, overlap: bool) -> Iterator[Iterator[Observation]]:
-        """The network's part, frame by frame; with `overlap` the next group is on its way meanwhile."""
+        """Run the network, yielding one frame at a time; with `overlap`, the next batch is computed meanwhile."""
         groups = map(self.observe, _groups(frames, batch))
         with prefetched(groups, ahead=1) if overlap else contextlib.nullcontext(groups) as seen:
             yield chain.from_iterable(seen)

@@ -1,1 +1,1 @@
-"""The machine: threads, background work, files written whole, the cache folder."""
+"""Operating-system helpers: threads, background work, atomic file writes, the cache folder."""

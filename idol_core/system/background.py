@@ -12,14 +12,14 @@ _T = TypeVar("_T")
 Task = Generator[None, None, None]
 
 _AHEAD = 16
-_PATIENCE = 0.1  # seconds between looks at whether the other side is still there
+_PATIENCE = 0.1  # seconds between checks whether the other thread still runs
 
 
 @contextlib.contextmanager
 def prefetched(source: Iterable[_T], *, ahead: int = _AHEAD) -> Iterator[Iterator[_T]]:
-    """Iterate over `source` in a thread of its own, up to `ahead` items before they are asked for.
+    """Iterate over `source` in another thread, up to `ahead` items in advance.
 
-    What `source` raises is raised where the item is taken. Leaving the context ends the thread, and the items.
+    What `source` raises is raised where the item is taken. Leaving the context ends the thread and the iteration.
     """
     waiting: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=ahead)
     abandoned = threading.Event()
@@ -58,11 +58,11 @@ def prefetched(source: Iterable[_T], *, ahead: int = _AHEAD) -> Iterator[Iterato
         abandoned.set()
         thread.join()
         _empty(waiting)
-        waiting.put(("end", None))  # for a taker in another thread
+        waiting.put(("end", None))  # wakes a consumer in another thread
 
 
 class Background:
-    """Runs tasks in a thread, one after another in the order in which they are given; see `background`."""
+    """Runs tasks in a thread, one at a time in the order given; see `background`."""
 
     def __init__(self, waiting: int) -> None:
         self._tasks: queue.Queue[Task | None] = queue.Queue(maxsize=waiting)
@@ -84,14 +84,14 @@ class Background:
     def finish(self) -> None:
         """Wait for all tasks. Raises what one of them raised."""
         self._put(None)
-        # a Ctrl-C during Thread.join would have the thread count as ended (Python 3.11), and a signal that another
-        # thread receives does not end a wait without end
+        # Not Thread.join: a Ctrl-C during it marks the thread as ended (Python 3.11). Not a wait without a timeout: a
+        # signal received by another thread would not interrupt it.
         while not self._ended.wait(_PATIENCE):
             pass
         self.check()
 
     def abandon(self) -> None:
-        """Close the running task at its next step; those behind it are not begun."""
+        """Close the running task at its next step; queued tasks are not started."""
         self._abandoned.set()
         _empty(self._tasks)
         self._tasks.put(None)
@@ -119,11 +119,11 @@ class Background:
 
 @contextlib.contextmanager
 def background(*, waiting: int = 1) -> Iterator[Background]:
-    """A thread for tasks that need no answer, such as writing files; at most `waiting` of them wait for their turn.
+    """Start a thread for tasks without a result, such as writing files; at most `waiting` tasks are queued.
 
-    A task is a generator that yields after every small step. What a task raises is raised here, in its own type, at the
-    next `add` or `check` or at the end of the context, and ends the work. Leaving the context waits for the tasks that
-    were given; leaving it by an exception (Ctrl-C among them) closes the running one and drops the others.
+    A task is a generator that yields after every small step. What a task raises is raised, with its own type, at the
+    next `add` or `check` or at the end of the context; no further tasks are run. Leaving the context waits for all
+    tasks; leaving it by an exception (including Ctrl-C) closes the running one and drops the others.
     """
     tasks = Background(waiting)
     try:

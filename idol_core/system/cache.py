@@ -17,9 +17,9 @@ def cache_folder() -> Path:
 
 
 def weights_path(name: str) -> Path:
-    """The file of the weights called `name`: converted safetensors if there, else the original as published.
+    """The file of the weights `name` in the cache: converted safetensors if there, else the published original.
 
-    Raises Missing (exit 3) with the fetch command where neither is in the cache.
+    Raises Missing (exit 3) with the fetch command if neither is in the cache.
     """
     folder = cache_folder() / "weights"
     for ending in (".safetensors", ".pth", ".pkl"):
@@ -29,7 +29,7 @@ def weights_path(name: str) -> Path:
 
 
 def find_weights(name_or_path: str) -> Path:
-    """A file given by its path, or weights of the cache given by their name. Raises Missing."""
+    """Find a weights file by its path or by its name in the cache. Raises Missing."""
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return path

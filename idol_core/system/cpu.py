@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def usable_cores() -> int:
-    """Cores this process may use: its affinity mask, cut by the cgroup's CPU quota where there is one."""
+    """Number of cores this process may use: its affinity mask, limited by the cgroup's CPU quota if there is one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -21,9 +21,9 @@ def usable_cores() -> int:
 
 
 def configure_threads(processes: int = 1) -> int:
-    """Set the OpenMP variables that the user has not set; returns the threads of each of `processes` on this machine.
+    """Set the OpenMP variables that the user has not set; returns the number of threads of each of `processes`.
 
-    One core is left to the loader and to everything else: a parallel region waits for its slowest thread.
+    One core is left free for the data loader and other work: a parallel region waits for its slowest thread.
     Workers sleep between parallel regions instead of spinning: a spinning worker that loses its core to another process
     holds up the whole region, which makes a small training step up to 20 times slower on a busy machine.
     """
@@ -33,14 +33,15 @@ def configure_threads(processes: int = 1) -> int:
     return threads
 
 
-# Of glibc's mallopt(3). Beyond the second limit blocks come straight from the system, 32 MiB is the most it takes.
+# Parameters of glibc's mallopt(3). Blocks above M_MMAP_THRESHOLD (at most 32 MiB) are mapped directly by the system.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES, LARGEST_BYTES = 1 << 30, 32 << 20
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep up to 1 GiB of freed memory instead of having the system clear the same pages every step;
-    returns whether the C library knows how (glibc does).
+    """Let this process keep up to 1 GiB of freed memory, so that the system need not clear the same pages every step.
+
+    Returns whether the C library supports this (glibc does).
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

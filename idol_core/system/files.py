@@ -1,4 +1,4 @@
-"""Write files whole or not at all (aside, fsync, rename), and read small JSON files whatever is in them."""
+"""Write files atomically (temporary file, fsync, rename); read small JSON files without ever failing on content."""
 
 from __future__ import annotations
 
@@ -32,24 +32,26 @@ def write_json(path: Path, value: Any, *, indent: int | None = 1) -> None:
         aside.write_text(json.dumps(value, indent=indent, allow_nan=False) + "\n", encoding="utf-8")
 
 
-LARGEST_JSON, DEEPEST_JSON = 16 << 20, 64  # bytes and levels of nesting; what we write stays far below
+LARGEST_JSON, DEEPEST_JSON = 16 << 20, 64  # bytes and levels of nesting; the files we write are far smaller
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a small file of ours; {} where there is none: no such file, no regular file, over 16 MiB, not
-    UTF-8, cut short, another kind of JSON, nested more than 64 levels deep. NaN and infinity are read as null.
+    """Read a small JSON file of ours that holds an object; {} if it does not.
+
+    That is: no such file, not a regular file, over 16 MiB, not UTF-8, cut short, not an object, or nested more than 64
+    levels deep. NaN and infinity are read as null.
     """
     return parse_object(_small(path))
 
 
 def read_array(path: Path) -> list[Any]:
-    """The JSON array in a small file of ours, read as `read_object` does; [] where there is none."""
+    """Read a small JSON file of ours that holds an array, as `read_object` does; [] if it does not."""
     found = _parse(_small(path))
     return found if isinstance(found, list) else []
 
 
 def parse_object(text: bytes) -> dict[str, Any]:
-    """The JSON object that `text` is, read as `read_object` does."""
+    """Parse `text` as a JSON object, as `read_object` does."""
     found = _parse(text)
     return found if isinstance(found, dict) else {}
 

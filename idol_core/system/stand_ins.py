@@ -1,4 +1,4 @@
-"""Files that stand in another's place: empty ones, pointers of Git LFS, web pages."""
+"""Recognise files that are not the expected content: empty files, Git LFS pointers, web pages."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def is_web_page(start: bytes) -> bool:
-    """Whether a file that begins so is HTML: servers send pages for logins, quotas and errors."""
+    """Whether a file that starts with these bytes is HTML: servers send pages for logins, quotas and errors."""
     return start.removeprefix(b"\xef\xbb\xbf").lstrip()[:15].lower().startswith(_PAGE)
 
 
 def refuse_stand_in(path: Path, *, where: str = "") -> None:
-    """Raise Integrity where a file is not what its name says but empty, a Git LFS pointer or a web page.
+    """Raise Integrity if a file is empty, a Git LFS pointer or a web page instead of what its name says.
 
-    `where` names it in the error; default: the path. Raises OSError where it can't be read.
+    `where` names the file in the error; default: its path. Raises OSError if it can't be read.
     """
     with open(path, "rb") as file:
         start = file.read(1024)

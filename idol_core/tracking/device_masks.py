@@ -1,7 +1,7 @@
-"""Masks on their way from a device: thresholded and resized there, one bit a pixel, run lengths made of them here.
+"""Encode masks that are on a GPU: threshold and resize there, transfer one bit per pixel, make RLEs on the CPU.
 
-The CPU's own way (`masks.encode_masks`) looks only where something is inside; a device does better with whole frames
-and no question about what is in them.
+`masks.encode_masks`, for the CPU, processes only the occupied rows; a GPU is faster on whole frames, as looking for
+occupied rows would make it wait.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from idol_core.tracking.masks import Size, compress, encode_masks, nearest_place
 
 
 def encode_anywhere(mask_logits: Tensor, size: Size, original: Size) -> list[bytes]:
-    """`encode_masks` for logits on any device, which is waited for once."""
+    """`encode_masks` for logits on any device; synchronizes with it once."""
     if mask_logits.device.type == "cpu":
         return encode_masks(mask_logits, size, original)
     return encode_changes(mask_changes(mask_logits, size, original).cpu().numpy(), original)
 
 
 def mask_changes(mask_logits: Tensor, size: Size, original: Size) -> Tensor:
-    """Where the masks of `encode_masks` change value, column by column, beginning outside; on the logits' device.
+    """Mark the pixels where the masks of `encode_masks` change value, on the logits' device.
+
+    Pixels are taken column by column, as in COCO's RLE; the value before the first one is 0 (background).
 
     Returns:
-        [n, ceil(H * W / 8)] uint8, eight places a byte, the first in its highest bit.
+        [n, ceil(H * W / 8)] uint8, eight pixels per byte, the first in the highest bit.
     """
     logits = mask_logits.float()[:, None]
     enlarged = F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False)[:, 0]
@@ -40,12 +42,12 @@ def mask_changes(mask_logits: Tensor, size: Size, original: Size) -> Tensor:
 
 
 def encode_changes(changes: NDArray[np.uint8], original: Size) -> list[bytes]:
-    """Compressed COCO run lengths of masks from their `mask_changes`, on the CPU."""
+    """Turn `mask_changes` into compressed COCO RLE counts, on the CPU."""
     return [compress(_places(row), original) for row in changes]
 
 
 def _places(row: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The places of the bits that are set, ascending; most bytes are zero."""
+    """Indices of the bits that are set, ascending; fast if most bytes are zero."""
     filled = np.flatnonzero(row)
     byte, bit = np.unpackbits(row[filled]).reshape(-1, 8).nonzero()
     places: NDArray[np.int64] = 8 * filled[byte] + bit

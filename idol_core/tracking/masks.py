@@ -1,4 +1,4 @@
-"""Masks of detections in the size of the original frame, as COCO run lengths; only where something is inside."""
+"""Convert mask logits to COCO RLE in the original frame's size, computing only the rows that may be occupied."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Size = tuple[int, int]  # (height, width) in pixels
 
 
 def encode_masks(mask_logits: Tensor, size: Size, original: Size) -> list[bytes]:
-    """Masks as they are reported: compressed COCO run lengths of each, over the original frame.
+    """Encode masks as they are reported: compressed COCO RLE counts of each, in the original frame's size.
 
     Logits are enlarged four times (bilinear), turned into probabilities, cropped to the frame without padding, resized
-    to the original (nearest), and inside is above .5.
+    to the original (nearest) and thresholded: foreground is above .5.
 
     Args:
         mask_logits: [n, h/4, w/4] over the padded frame.
         size: of the frame in the network, without padding.
-        original: what it was resized from.
+        original: size of the frame before it was resized for the network.
     """
     mask_logits = mask_logits.float()
     occupied = (mask_logits > 0).any(2).cpu().numpy()  # [n, h/4]
@@ -32,7 +32,7 @@ def encode_masks(mask_logits: Tensor, size: Size, original: Size) -> list[bytes]
 
 
 def decode_masks(counts: Sequence[bytes], original: Size) -> NDArray[np.bool_]:
-    """[n, H, W] bool of compressed run lengths."""
+    """Decode compressed RLE counts to masks, [n, H, W] bool."""
     if not counts:
         return np.zeros((0, *original), bool)
     decoded = coco_mask.decode([{"size": list(original), "counts": one} for one in counts])
@@ -47,7 +47,7 @@ def nearest_indices(source: int, target: int) -> NDArray[np.int64]:
 
 
 def nearest_places(source: int, target: int) -> Tensor:
-    """[target] int64, ascending: the source index of each target index, as torch's nearest interpolation has it."""
+    """Source index of each target index in torch's nearest interpolation: [target] int64, ascending."""
     places = torch.arange(source, dtype=torch.float32)[None, None]
     return F.interpolate(places, size=target, mode="nearest")[0, 0].long()
 
@@ -60,13 +60,13 @@ def _encode(
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
 ) -> bytes:
-    """One mask. Bilinear values lie between the logits they come from: rows far from a positive one are outside."""
+    """Encode one mask. Bilinear values lie between their source logits: rows far from a positive one are background."""
     positive = np.flatnonzero(occupied)
     if not len(positive):
         return compress(np.zeros(0, np.int64), original)
     top, bottom = max(int(positive[0]) - 2, 0), int(positive[-1]) + 3
     band = F.interpolate(logits[None, None, top:bottom], scale_factor=4, mode="bilinear", align_corners=False)[0, 0]
-    # The probability, not the logit, is compared: sigmoid of the least positive logits is .5 in float32.
+    # Compare the probability, not the logit: in float32, sigmoid of the smallest positive logits is exactly .5.
     inside = (band[: max(size[0] - 4 * top, 0), : size[1]].sigmoid() > 0.5).cpu().numpy()
     filled = np.flatnonzero(inside.any(0))
     if not len(filled):
@@ -86,7 +86,7 @@ def _encode(
 
 
 def compress(changes: NDArray[np.int64], original: Size) -> bytes:
-    """Compressed counts of a mask that changes value at these places (column by column, beginning outside)."""
+    """Compressed RLE counts of a mask whose value changes at these pixels (column by column, 0 before the first)."""
     pixels = original[0] * original[1]
     if len(changes) and changes[-1] == pixels:
         changes = changes[:-1]

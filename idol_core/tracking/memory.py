@@ -1,4 +1,4 @@
-"""The tracks that a new frame's detections are compared with (paper section 4.2)."""
+"""Memory bank: the tracks that a new frame's detections are matched to (paper section 4.2)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-_NEW_SHARE = np.float32(0.8)  # of the newest embedding, without temporal weighting
+_NEW_SHARE = np.float32(0.8)  # weight of the newest embedding in the running average (no temporal weighting)
 
 
 @dataclass
 class MemoryTrack:
-    """One track. `embeddings` and `scores` are its most recent, oldest first; `representative` stands for them all."""
+    """One track: its latest `embeddings` and `scores`, oldest first; `representative` is what detections match."""
 
     embeddings: list[Floats]  # [C] each
     scores: list[np.float32]
@@ -29,7 +29,7 @@ class Memory:
 
     Args:
         length: embeddings kept of each track.
-        max_missed: frames after its last one at whose end a track is forgotten.
+        max_missed: a track is forgotten at the end of this many frames in a row without it.
         temporal_weighting: a track is represented by the mean of its kept embeddings, weighted by score plus a ramp in
             (0, 1] over time; otherwise by a running average.
     """
@@ -42,19 +42,19 @@ class Memory:
         return len(self.tracks)
 
     def ids(self) -> NDArray[np.int64]:
-        """[m], in order of creation."""
+        """Identities of the m tracks, [m], in order of creation."""
         return np.fromiter(self.tracks, np.int64, len(self.tracks))
 
     def representatives(self) -> Floats:
-        """[m, C], rows as in `ids`; there must be a track."""
+        """Representative embeddings, [m, C], rows as in `ids`; there must be at least one track."""
         return np.stack([track.representative for track in self.tracks.values()])
 
     def frames_seen(self) -> NDArray[np.int64]:
-        """[m], in how many frames each track was present."""
+        """Number of frames that each track was present in, [m], rows as in `ids`."""
         return np.fromiter((track.frames_seen for track in self.tracks.values()), np.int64, len(self.tracks))
 
     def see(self, identity: int, embedding: Floats, score: np.float32, frame: int) -> None:
-        """Add a detection [C] to a track, which it may begin."""
+        """Add a detection's embedding [C] to a track; a new identity starts a track."""
         track = self.tracks.get(identity)
         if track is None:
             self.tracks[identity] = MemoryTrack([embedding], [score], embedding, frame, 1)
@@ -75,7 +75,7 @@ class Memory:
         self.tracks = {i: t for i, t in self.tracks.items() if frame - t.last_seen < self.max_missed}
 
     def state(self) -> dict[int, dict[str, Any]]:
-        """All there is to know, as arrays and numbers; see `restore`."""
+        """The complete state, as arrays and numbers; see `restore`."""
         return {
             identity: {
                 "embeddings": np.stack(track.embeddings),
@@ -88,7 +88,7 @@ class Memory:
         }
 
     def restore(self, state: dict[int, dict[str, Any]]) -> None:
-        """Become what `state` was taken from."""
+        """Restore what `state` returned."""
         self.tracks = {
             identity: MemoryTrack(
                 list(kept["embeddings"]),

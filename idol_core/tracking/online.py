@@ -1,4 +1,4 @@
-"""One video as it runs: what the network saw of each frame goes in, tracked frames come out."""
+"""Track one video online: the network's output for each frame goes in, tracked frames come out."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from idol_core.tracking.tracks import ClassScores, Floats, VideoAssembler, Video
 
 
 class LeftDevice(NamedTuple):
-    """What the CPU needs of a frame's n masks that lie on a device."""
+    """What the CPU needs to know of a frame's n masks, whose logits stay on a GPU."""
 
     overlaps: Floats  # [n, n] mask IoU
-    changes: NDArray[np.uint8]  # of `mask_changes`, [n, bytes]
+    changes: NDArray[np.uint8]  # [n, bytes], see `mask_changes`
 
 
 class Observation(NamedTuple):
-    """What the network saw of one frame. All but mask logits is on the CPU, and so are those where `masks` is None."""
+    """The detections of one frame. All is on the CPU, except the mask logits if `masks` is given."""
 
     detections: Detections
     size: Size  # of the frame in the network, without padding
@@ -34,11 +34,11 @@ class Observation(NamedTuple):
     masks: LeftDevice | None = None
 
     def overlaps(self) -> Floats:
-        """[n, n] mask IoU of every two detections."""
+        """Mask IoU of every two detections, [n, n]."""
         return mask_overlaps(self.detections.mask_logits) if self.masks is None else self.masks.overlaps
 
     def encode(self, rows: NDArray[np.int64]) -> list[bytes]:
-        """Compressed COCO run lengths of the masks `rows` over the original frame."""
+        """Compressed COCO RLE counts of the masks `rows`, in the original frame's size."""
         if self.masks is None:
             return encode_masks(self.detections.mask_logits[torch.from_numpy(rows)], self.size, self.original)
         return encode_changes(self.masks.changes[rows], self.original)
@@ -57,18 +57,18 @@ class TrackedFrame(NamedTuple):
 
     @property
     def masks(self) -> NDArray[np.bool_]:
-        """[m, H, W], decoded anew each time."""
+        """Masks [m, H, W] bool, decoded at each call."""
         return decode_masks(self.counts, self.size)
 
     @property
     def rles(self) -> list[dict[str, Any]]:
-        """The masks as COCO has them in JSON."""
+        """The masks as RLE dicts of COCO's JSON."""
         return [{"size": list(self.size), "counts": counts.decode("ascii")} for counts in self.counts]
 
 
 class OnlineVideo:
-    """The state of one stream. With `keep`, whole-video tracks are collected too (run lengths only); otherwise memory
-    does not grow with the video."""
+    """The tracking state of one stream. With `keep`, whole-video tracks are collected too (as RLEs); otherwise memory
+    does not grow with the video's length."""
 
     def __init__(self, config: TrackerConfig, *, keep: bool) -> None:
         self.config = config
@@ -78,7 +78,7 @@ class OnlineVideo:
         self._classes: dict[int, ClassScores] = {}
 
     def step(self, seen: Observation) -> TrackedFrame:
-        """The next frame. Raises InvalidInput if its original size is not that of the first."""
+        """Track the next frame. Raises InvalidInput if its original size differs from the first frame's."""
         if self.size is None:
             self.size = seen.original
         if self.size != seen.original:
@@ -108,7 +108,7 @@ class OnlineVideo:
         return self.assembler.finish(self.size or (0, 0))
 
     def state(self) -> dict[str, Any]:
-        """All that the next frame depends on, as arrays, bytes and numbers; see `restore`."""
+        """The complete state, as arrays, bytes and numbers; see `restore`."""
         return {
             "size": self.size,
             "tracker": self.tracker.state(),
@@ -117,7 +117,7 @@ class OnlineVideo:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Become what `state` was taken from (a video of the same configuration and the same `keep`)."""
+        """Restore what `state` returned, for a video of the same configuration and the same `keep`."""
         self.size = state["size"]
         self.tracker.restore(state["tracker"])
         self._classes = {identity: ClassScores.restored(scores) for identity, scores in state["classes"].items()}

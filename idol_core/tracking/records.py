@@ -1,4 +1,4 @@
-"""What tracking needs of a video's detections, kept: so that tracking can be repeated without the network."""
+"""Records of a video's detections, from which tracking can be repeated without the network."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class VideoRecord(NamedTuple):
 
 
 def record_frame(seen: Observation) -> FrameRecord:
-    """Keep a frame's detections; every mask is encoded, reported or not."""
+    """Record a frame's detections; every mask is encoded, whether it will be reported or not."""
     found = seen.detections
     scores, probs, embeddings = (part.numpy() for part in (found.scores, found.probs, found.embeddings))
     return FrameRecord(scores, probs, embeddings, seen.overlaps(), seen.encode(np.arange(len(scores))))
 
 
 def track_record(record: VideoRecord, config: TrackerConfig) -> VideoTracks:
-    """The tracks that the video gives under `config` (whose `select_threshold` and `box_nms` have acted already)."""
+    """Track a recorded video under `config`; `select_threshold` and `box_nms` were applied when it was recorded."""
     tracker, assembler = Tracker(config), VideoAssembler(config)
     for frame in record.frames:
         ids = tracker.associate(frame.scores, frame.embeddings, frame.overlaps)
@@ -47,6 +47,6 @@ def track_record(record: VideoRecord, config: TrackerConfig) -> VideoTracks:
 
 
 def add_frame(assembler: VideoAssembler, frame: FrameRecord, ids: np.ndarray) -> None:
-    """Pass the detections that have an identity (0 and up in `ids` [n]) to the assembler."""
+    """Pass the detections that belong to a track (`ids` [n] of 0 and up) to the assembler."""
     present = np.flatnonzero(ids >= 0)
     assembler.add(ids[present].tolist(), frame.probs[present], [frame.counts[i] for i in present])

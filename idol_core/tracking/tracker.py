@@ -1,4 +1,4 @@
-"""Online association: which detection of a new frame is which track (paper section 4.2)."""
+"""Online association: assign the detections of each new frame to tracks (paper section 4.2)."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _OVERLAPPING_IOU = np.float32(0.05)
 
 
 class Tracker:
-    """Gives the detections of one frame after another their identities.
+    """Assigns track identities to the detections of each frame in turn.
 
-    Numbers are float32 throughout: thresholds are met or missed exactly as in the original.
+    All numbers are float32, so that comparisons with thresholds come out exactly as in the original.
     """
 
     def __init__(self, config: TrackerConfig) -> None:
@@ -67,16 +67,16 @@ class Tracker:
         return ids
 
     def state(self) -> dict[str, Any]:
-        """All that the next frame depends on, as arrays and numbers; see `restore`."""
+        """The complete state, as arrays and numbers; see `restore`."""
         return {"frame": self.frame, "next_id": self.next_id, "memory": self.memory.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Become what `state` was taken from (a tracker of the same configuration)."""
+        """Restore what `state` returned, for a tracker of the same configuration."""
         self.frame, self.next_id = state["frame"], state["next_id"]
         self.memory.restore(state["memory"])
 
     def _match(self, embeddings: Floats) -> Ids:
-        """Each detection's track, or UNASSIGNED: the most similar, unless taken or not similar enough."""
+        """Match each detection to the most similar track; UNASSIGNED if that is taken or not similar enough."""
         ids = np.full(len(embeddings), UNASSIGNED, np.int64)
         if not len(self.memory) or not len(embeddings):
             return ids
@@ -93,7 +93,7 @@ class Tracker:
             best = row.argmax()
             if row[best] > threshold:
                 ids[i] = identities[best]
-                similarity[:, best] = 0  # closed for the others
+                similarity[:, best] = 0  # taken: no other detection can match it
         return ids
 
 
@@ -108,7 +108,7 @@ def bisoftmax(products: Floats) -> Floats:
 
 
 def suppress(overlaps: Floats, threshold: float) -> Ids:
-    """Indices that mask NMS keeps: in order, each whose IoU with none kept before it exceeds the threshold."""
+    """Mask NMS, best first: indices of the masks whose IoU with every mask kept before is at most the threshold."""
     kept: list[int] = []
     excessive = overlaps > np.float32(threshold)
     for i, row in enumerate(excessive):
@@ -123,13 +123,13 @@ def mask_overlaps(mask_logits: Tensor) -> Floats:
 
 
 def mask_intersections(mask_logits: Tensor) -> Tensor:
-    """Pixels that every two of n masks share, given as logits [n, h, w]: [n, n] float32, where the logits are."""
+    """Pixels that every two of n masks share, given as logits [n, h, w]: [n, n] float32, on the logits' device."""
     masks = (mask_logits > 0).flatten(1).float()
     return masks @ masks.T  # whole numbers: exact
 
 
 def overlaps_of(intersections: Tensor) -> Floats:
-    """Mask IoU from `mask_intersections`. Both parts of the fraction have 1e-6 added: two empty masks have IoU 1."""
+    """Mask IoU from `mask_intersections`. 1e-6 is added to intersection and union: two empty masks have IoU 1."""
     areas = intersections.diagonal()
     union = areas[:, None] + areas[None] - intersections
     return _to_numpy((intersections + 1e-6) / (union + 1e-6))

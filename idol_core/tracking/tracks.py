@@ -1,4 +1,4 @@
-"""Tracks of a whole video, put together while its frames come in; what grows with the video is run lengths only."""
+"""Assemble the tracks of a whole video frame by frame; only the masks' RLEs grow with the video's length."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from idol_core.tracking.masks import Size
 Floats = NDArray[np.float32]
 
 _SETTLED_FRAME = 9  # frame index from which brief tracks are dropped
-_BRIEF = 3  # seen in fewer frames, a track is brief
-_GONE = 2  # frames absent, up to the present one, after which a brief track is dropped
+_BRIEF = 3  # a track seen in fewer frames is brief
+_GONE = 2  # a brief track is dropped after this many frames in a row without it
 
 
 class ClassScores:
@@ -29,13 +29,13 @@ class ClassScores:
         self.frames = 0
 
     def add(self, probs: Floats) -> None:
-        """Another frame's probabilities, [K]."""
+        """Add a frame's class probabilities, [K]."""
         self.total += probs
         np.maximum(self.best, probs, out=self.best)
         self.frames += 1
 
     def value(self, config: TrackerConfig) -> Floats:
-        """[K]: the mean over the frames, or the best of each class, as the configuration says."""
+        """Scores [K]: each class's mean over the frames, or its maximum if the configuration says so."""
         return self.best.copy() if config.score == "max" else (self.total / self.frames).astype(np.float32)
 
     def state(self) -> dict[str, Any]:
@@ -58,14 +58,14 @@ class VideoTrack(NamedTuple):
 
 @dataclass(frozen=True)
 class VideoTracks:
-    """All tracks of a video, in order of their first frame (that of a track dropped and found again: the later one)."""
+    """All tracks of a video, by first frame (for a track dropped and found again: the frame it was found again in)."""
 
     tracks: list[VideoTrack]
     frames: int
     size: Size  # of the original frames
 
     def scored(self, config: TrackerConfig) -> list[tuple[VideoTrack, int, float]]:
-        """(track, class index, score) of all that is reported: every class above `class_score`, or the best class."""
+        """(track, class index, score) of each track's classes above `class_score`, or of its best class only."""
         found: list[tuple[VideoTrack, int, float]] = []
         for track in self.tracks:
             labels = (track.probs > np.float32(config.class_score)).nonzero()[0]
@@ -111,7 +111,7 @@ class VideoAssembler:
         self._tracks: dict[int, _Building] = {}
 
     def add(self, ids: Sequence[int], probs: Floats, masks: Sequence[bytes]) -> None:
-        """The next frame: identity, class probabilities [m, K] and run lengths of each track that is present."""
+        """Add the next frame: identity, class probabilities [m, K] and RLE counts of each track that is present."""
         for identity, vector, counts in zip(ids, probs, masks, strict=True):
             track = self._tracks.get(int(identity))
             if track is None:
@@ -120,24 +120,24 @@ class VideoAssembler:
             track.masks[self.frame] = counts
             track.last = self.frame
         if self.frame >= _SETTLED_FRAME:
-            # The tracker is not told: should it see the identity again, that begins a new entry.
+            # The tracker keeps the identity: if it assigns it again, a new entry begins.
             brief = [i for i, t in self._tracks.items() if t.scores.frames < _BRIEF and self.frame - t.last >= _GONE]
             for identity in brief:
                 del self._tracks[identity]
         self.frame += 1
 
     def finish(self, size: Size) -> VideoTracks:
-        """What has come together so far; more frames may follow."""
+        """The tracks so far; more frames may follow."""
         tracks = [VideoTrack(i, t.scores.value(self.config), dict(t.masks)) for i, t in self._tracks.items()]
         return VideoTracks(tracks, self.frame, size)
 
     def state(self) -> dict[str, Any]:
-        """All that is held, as arrays, bytes and numbers; see `restore`."""
+        """The complete state, as arrays, bytes and numbers; see `restore`."""
         tracks = {i: (t.scores.state(), dict(t.masks), t.last) for i, t in self._tracks.items()}
         return {"frame": self.frame, "tracks": tracks}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Become what `state` was taken from."""
+        """Restore what `state` returned."""
         self.frame = state["frame"]
         self._tracks = {
             i: _Building(ClassScores.restored(scores), dict(masks), last)
@@ -146,7 +146,7 @@ class VideoAssembler:
 
 
 class ReportedTrack(NamedTuple):
-    """A track as it is reported: with one class, the best over its frames."""
+    """A track as it is reported: with its best class over the video."""
 
     track: VideoTrack
     label: int  # class index
@@ -157,7 +157,7 @@ class ReportedTrack(NamedTuple):
 def report_tracks(
     tracks: VideoTracks, config: TrackerConfig, *, classes: Sequence[str], threshold: float
 ) -> list[ReportedTrack]:
-    """The tracks of at least this score, by falling score."""
+    """Tracks with their best class and a score of at least `threshold`, by falling score."""
     single = dataclasses.replace(config, multi_class=False)
     found = [ReportedTrack(track, label, classes[label], score) for track, label, score in tracks.scored(single)]
     return sorted((f for f in found if f.score >= threshold), key=lambda f: -f.score)

@@ -1,1 +1,1 @@
-"""Frames in and out of video files, cameras and folders of pictures."""
+"""Read frames from video files, cameras and folders of images; write video files."""

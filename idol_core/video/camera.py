@@ -1,4 +1,4 @@
-"""Frames of a camera through Video4Linux, by way of PyAV."""
+"""Read frames from a camera (Video4Linux) through PyAV."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from idol_core.video.files import USUAL_RATE, TimedFrame
 
 
 def read_camera(number: int, *, stop: Callable[[], bool]) -> Iterator[TimedFrame]:
-    """Frames of camera `number` (/dev/videoN), as they come, until `stop` says so or the camera ends.
+    """Yield live frames of camera `number` (/dev/videoN) until `stop` returns true or the camera ends.
 
-    Their times are the camera's: many give fewer frames than they promise, in the dark above all.
+    Times are from the camera's clock: many cameras give fewer frames than their nominal rate, above all in the dark.
 
-    Raises Missing: no such camera, or it can't be opened.
+    Raises Missing if there is no such camera or it can't be opened.
     """
     device = camera_device(number)
     try:
@@ -35,7 +35,7 @@ def read_camera(number: int, *, stop: Callable[[], bool]) -> Iterator[TimedFrame
 
 
 def camera_rate(number: int) -> float:
-    """Frames a second that the camera promises. Raises as `read_camera`."""
+    """Nominal frame rate of the camera, in frames per second. Raises as `read_camera`."""
     device = camera_device(number)
     try:
         with av.open(str(device), format="video4linux2") as container:
@@ -45,7 +45,7 @@ def camera_rate(number: int) -> float:
 
 
 def camera_device(number: int) -> Path:
-    """The device file of a camera. Raises Missing, naming the cameras that there are, where it is not there."""
+    """The device file of a camera. If it does not exist, raises Missing with the cameras that do."""
     device = Path(f"/dev/video{number}")
     if device.exists():
         return device

@@ -13,15 +13,15 @@ from idol_core.errors import InvalidInput, Missing
 from idol_core.video.files import Damage, OnDamage, TimedFrame, probe_video, read_timed_video
 from idol_core.video.writer import video_file
 
-STILL_RATE = 6.0  # frames a second of clips that are image files, as YouTube-VIS samples them
+STILL_RATE = 6.0  # frames per second assumed for image files, as YouTube-VIS is sampled
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames of one size, in order. `read` gives them from the first on, each time it is called.
+    """Frames of one size, in order. Each call of `read` yields them from the start.
 
-    It takes a function that is told of damaged frames.
+    `read` takes a function that is called for each damaged frame.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Clip:
 
 
 def video_clip(path: Path) -> Clip:
-    """A video file. Raises Missing or Integrity as `probe_video` does; reading it, as `read_video` does."""
+    """A video file as a clip. Raises as `probe_video` does; reading it raises as `read_video` does."""
     info = probe_video(path)
 
     def read(on_damage: OnDamage) -> Iterator[TimedFrame]:
@@ -42,12 +42,12 @@ def video_clip(path: Path) -> Clip:
 
 
 def image_clip(paths: Sequence[Path], *, name: str, rate: float | None = None) -> Clip:
-    """Image files in the given order, of any mode (an alpha channel is dropped), `rate` a second.
+    """Image files as a clip, in the given order, at `rate` frames per second; any mode (alpha is dropped).
 
-    The pictures of a single file that has several (pages of a TIFF, an animated PNG or WebP) are frames, shown as long
-    as it says where no rate is given. Reading raises as `read_frame` does.
+    A single file with several images (pages of a TIFF, an animated PNG or WebP) gives one frame each, timed as the
+    file says if no rate is given. Reading raises as `read_frame` does.
 
-    Raises Missing where there are none.
+    Raises Missing if there are no files.
     """
     if not paths:
         raise Missing("no frames", where=name, fix=f"give image files ({', '.join(IMAGE_ENDINGS)})")
@@ -81,7 +81,7 @@ def _stack_clip(path: Path, pages: int, *, name: str, rate: float | None) -> Cli
 
 
 def labelled_clip(video: Video, *, rate: float | None = None) -> Clip:
-    """A video of a data set; its frames must have the size that its annotation says."""
+    """A video of a data set as a clip; its frames must have the size given in its annotation."""
     pace = rate or STILL_RATE
 
     def read(on_damage: OnDamage) -> Iterator[TimedFrame]:
@@ -94,14 +94,14 @@ def labelled_clip(video: Video, *, rate: float | None = None) -> Clip:
 
 
 def _numbered(frame: int, on_damage: OnDamage) -> Callable[[str], None]:
-    """Of one image file."""
+    """A warning function for the image file of this frame number, which passes on to `on_damage`."""
     return lambda what: on_damage(Damage(frame, what))
 
 
 def recorded_clip(live: Callable[[], Iterator[TimedFrame]], *, name: str, rate: float, recording: Path) -> Clip:
-    """Frames that come only once, such as a camera's: the first reading writes them to `recording`, later ones read it.
+    """A clip of live frames, such as a camera's: the first reading records them to `recording`, later ones read that.
 
-    The recording is a video: later readings give nearly the same pixels.
+    The recording is a compressed video: later readings give nearly the same pixels.
     """
 
     def read(on_damage: OnDamage) -> Iterator[TimedFrame]:
@@ -124,13 +124,13 @@ def recorded_clip(live: Callable[[], Iterator[TimedFrame]], *, name: str, rate: 
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The image files of a folder, frame2 before frame10, without hidden ones (`._0.jpg` beside 0.jpg, from a Mac)."""
+    """Image files of a folder, frame2 before frame10; hidden ones (such as a Mac's `._0.jpg`) are left out."""
     visible = (path for path in folder.iterdir() if not path.name.startswith("."))
     return in_order(path for path in visible if path.suffix.lower() in IMAGE_ENDINGS and path.is_file())
 
 
 def in_order(paths: Iterable[Path]) -> list[Path]:
-    """Paths by name, the numbers in them by value."""
+    """Sort paths by name, comparing numbers in them by value."""
 
     def key(path: Path) -> list[tuple[int, str]]:
         parts = re.split(r"(\d+)", str(path))
@@ -140,7 +140,7 @@ def in_order(paths: Iterable[Path]) -> list[Path]:
 
 
 def alike(frames: Iterable[TimedFrame], where: str, *, names: Sequence[str] = ()) -> Iterator[TimedFrame]:
-    """The frames; raises InvalidInput where one has not the first one's size."""
+    """Yield the frames unchanged; raises InvalidInput if one differs in size from the first."""
     first: tuple[int, int] | None = None
     for i, frame in enumerate(frames):
         size = (frame.pixels.shape[1], frame.pixels.shape[0])

@@ -1,4 +1,4 @@
-"""Between decoded video frames and RGB: which matrix a file's colors have, and how a frame is turned upright."""
+"""Convert between video frames and RGB: color matrices, and rotation by the display matrix."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _BT709, _UNSPECIFIED, _SMPTE170M = 1, 2, 6  # AVColorSpace; BT.601 is SMPTE 170M
 
 
 def upright(frame: av.VideoFrame) -> Frame:
-    """[H, W, 3] RGB of a decoded frame, turned and mirrored as its display matrix says.
+    """Convert a decoded frame to [H, W, 3] RGB, rotated and mirrored by its display matrix.
 
-    Frames of high definition that don't name their matrix are read by BT.709, smaller ones by BT.601, as players do.
+    Frames that don't name their color matrix are taken as BT.709 in high definition, else BT.601, as players do.
     """
     named = frame.colorspace != _UNSPECIFIED or frame.format.is_rgb
     matrix = None if named else _usual_matrix(frame.height, frame.width)
@@ -29,14 +29,14 @@ def upright(frame: av.VideoFrame) -> Frame:
 
 
 def encodable(picture: Frame) -> av.VideoFrame:
-    """[H, W, 3] RGB, both even, as a yuv420p frame in the matrix of `tag_colors`."""
+    """Convert [H, W, 3] RGB (H and W even) to a yuv420p frame with the color matrix of `tag_colors`."""
     matrix = _usual_matrix(*picture.shape[:2])
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
     return frame.reformat(format="yuv420p", dst_colorspace=matrix, dst_color_range=ColorRange.MPEG)
 
 
 def tag_colors(encoder: av.VideoCodecContext, height: int, width: int) -> None:
-    """Have a file of frames of this size say which colors they have: BT.709 in high definition, else BT.601."""
+    """Tag a file with the color matrix for frames of this size: BT.709 in high definition, else BT.601."""
     large = _usual_matrix(height, width) == Colorspace.ITU709
     encoder.colorspace = _BT709 if large else _SMPTE170M
     encoder.color_primaries = ColorPrimaries.BT709 if large else ColorPrimaries.SMPTE170M
@@ -49,11 +49,11 @@ def _usual_matrix(height: int, width: int) -> Colorspace:
 
 
 def _orientation(frame: av.VideoFrame) -> Orientation:
-    """From the display matrix: 3 x 3 whole numbers, of which a, b and c, d begin the first two rows."""
+    """Read the display matrix: 3 x 3 integers, whose first two rows begin with a, b and c, d."""
     try:
         matrix = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
     except ValueError:  # other side data of a kind that PyAV does not know
-        turned = frame.rotation // 90 % 4  # to the left
+        turned = frame.rotation // 90 % 4  # quarter turns counterclockwise
         return (UPRIGHT, Orientation(0, -1, 1, 0), Orientation(-1, 0, 0, -1), Orientation(0, 1, -1, 0))[turned]
     if matrix is None:
         return UPRIGHT

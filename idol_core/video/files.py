@@ -1,4 +1,4 @@
-"""Read video files through PyAV, whose wheel brings FFmpeg along."""
+"""Read video files through PyAV, whose wheel includes FFmpeg."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from idol_core.errors import Integrity, Missing
 from idol_core.video.clock import FrameClock
 from idol_core.video.colors import Frame, upright
 
-USUAL_RATE = 25.0  # of files that don't name theirs
-_TEXT = ("tty", "bin", "xbin", "adf", "idf")  # formats as which FFmpeg draws any text
+USUAL_RATE = 25.0  # frames per second of files that don't name their rate
+_TEXT = ("tty", "bin", "xbin", "adf", "idf")  # FFmpeg's text formats: it would render any text file as a video
 _NO_TIMESTAMPS = 0x80  # flag of FFmpeg's formats
 _TOLERANCE = 2  # frames by which an announced duration may be off
 _MEND = "check that the file plays, or copy it again"
@@ -34,9 +34,9 @@ class TimedFrame(NamedTuple):
 
 
 class Damage(NamedTuple):
-    """What is wrong with a frame of a clip that is used all the same, or with one that is left out."""
+    """A damaged frame of a clip: one that is used all the same, or one that is left out."""
 
-    frame: int  # its number from 0; of one that is left out, that of the next
+    frame: int  # frame number from 0; for a frame that is left out, the number of the next
     what: str
 
 
@@ -44,11 +44,11 @@ OnDamage = Callable[[Damage], None]
 
 
 def unheard(_: Damage) -> None:
-    """For those who need not know of damage."""
+    """Ignore damage."""
 
 
 class VideoInfo(NamedTuple):
-    """What a video file says of itself."""
+    """Frame rate and number of frames from a video file's header."""
 
     rate: float  # frames a second, on average
     frames: int | None  # None where the file does not say
@@ -61,21 +61,21 @@ def probe_video(path: Path) -> VideoInfo:
 
 
 def read_video(path: Path) -> Iterator[Frame]:
-    """Frames [H, W, 3] RGB as `read_timed_video` has them."""
+    """Yield the frames [H, W, 3] RGB of `read_timed_video`, without their times."""
     return (frame.pixels for frame in read_timed_video(path))
 
 
 def read_timed_video(path: Path, *, on_damage: OnDamage = unheard) -> Iterator[TimedFrame]:
-    """Frames of a video's film, one at a time, turned and mirrored as its metadata says, at the times it gives them.
+    """Yield the frames of a video file with their times, rotated and mirrored as its metadata says.
 
-    Damaged frames are given as far as they could be decoded.
+    Damaged frames are yielded as far as they could be decoded.
 
     Args:
-        on_damage: called for a damaged frame before it is given, and for one that can't be decoded at all.
+        on_damage: called for a damaged frame before it is yielded, and for one that can't be decoded at all.
 
     Raises:
         Missing: no such file.
-        Integrity: not a video, no film in it, no frames, cut short, or frames of over MAX_PIXELS.
+        Integrity: not a video, no video stream, no frames, cut short, or frames of over MAX_PIXELS.
     """
     given = 0
     try:
@@ -83,7 +83,7 @@ def read_timed_video(path: Path, *, on_damage: OnDamage = unheard) -> Iterator[T
             yield frame
             given += 1
         return
-    except _Undecodable:  # of frames decoded side by side some may be lost with it: go on one after another
+    except _Undecodable:  # frames decoded in parallel with it may be lost: continue without frame threads
         pass
 
     def later(damage: Damage) -> None:
@@ -98,11 +98,11 @@ class _Undecodable(Exception):
 
 
 def _decode(path: Path, on_damage: OnDamage, *, in_frame_threads: bool) -> Iterator[TimedFrame]:
-    """All frames. Raises _Undecodable with frame threads, otherwise passes over what can't be decoded."""
+    """Decode all frames. What can't be decoded raises _Undecodable with frame threads, else it is skipped."""
     count = packets = 0
     last_read = last_shown = end = 0.0  # seconds
     failure: FFmpegError | None = None
-    torn = False  # the last packet that was read
+    torn = False  # whether the last packet that was read is corrupt
 
     def broken(why: object) -> Integrity:
         return Integrity(f"video cannot be read after frame {count}: {why}", where=str(path), fix=_MEND)
@@ -111,7 +111,7 @@ def _decode(path: Path, on_damage: OnDamage, *, in_frame_threads: bool) -> Itera
         stream.thread_type = "AUTO" if in_frame_threads else "SLICE"
         clock = FrameClock(1 / _rate(container, stream))
         corrupt: set[int | None] = set()  # times of packets that came with errors
-        in_order: deque[float] | None = deque() if container.format.name == "avi" else None  # has no times of its own
+        in_order: deque[float] | None = deque() if container.format.name == "avi" else None  # AVI has no timestamps
         try:
             for packet in container.demux(stream):
                 if not packet.size and packet.dts is not None:  # the decoder would take it for the end
@@ -147,13 +147,13 @@ def _decode(path: Path, on_damage: OnDamage, *, in_frame_threads: bool) -> Itera
                     count += 1
         except FFmpegError as error:
             raise broken(error) from None
-        if torn:  # never so in a transport stream, of which every recording begins and ends somewhere
+        if torn:  # never set for transport streams, whose recordings begin and end anywhere
             raise broken("it is cut short")
         if "mp4" in container.format.name and packets < (listed := len(stream.index_entries)):
             raise broken(f"it is cut short, of {listed} frames {packets} are there")
         if count and end + _TOLERANCE * end / packets < (said := _announced(stream)):
             raise broken(f"it is cut short, of {said:.2f} seconds {end:.2f} are there")
-        if in_frame_threads and last_shown < last_read:  # threads don't tell of errors in the last frames
+        if in_frame_threads and last_shown < last_read:  # frame threads don't report errors in the last frames
             raise _Undecodable
     if not count:
         what = f"no frame can be decoded: {failure}" if failure else "a video without frames"
@@ -161,12 +161,12 @@ def _decode(path: Path, on_damage: OnDamage, *, in_frame_threads: bool) -> Itera
 
 
 def _end(packet: av.Packet[av.VideoStream]) -> float:
-    """When what is in a packet has been shown."""
+    """Time at which a packet's frame ends, in seconds."""
     return float(((packet.pts or 0) + (packet.duration or 0)) * (packet.time_base or 0))
 
 
 def _announced(stream: av.VideoStream) -> float:
-    """Seconds that a Matroska or WebM file says its pictures last; 0 where it does not say."""
+    """Duration of the video stream in seconds as a Matroska or WebM file states it; 0 if it does not."""
     hours, _, rest = stream.metadata.get("DURATION", "").partition(":")
     minutes, _, seconds = rest.partition(":")
     try:
@@ -176,7 +176,7 @@ def _announced(stream: av.VideoStream) -> float:
 
 
 def _rate(container: InputContainer, stream: av.VideoStream) -> float:
-    """Frames a second on average; of bare streams, which have no times, what their encoder wrote."""
+    """Average frames per second; for raw streams, which have no timestamps, the rate that their encoder wrote."""
     bare = container.format.flags & _NO_TIMESTAMPS
     rates = (stream.guessed_rate, stream.average_rate) if bare else (stream.average_rate, stream.guessed_rate)
     return float(rates[0] or rates[1] or USUAL_RATE)
@@ -184,7 +184,7 @@ def _rate(container: InputContainer, stream: av.VideoStream) -> float:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
-    """A container and its film: of the streams that are no attached pictures the first that is to be shown."""
+    """Open a container and its video stream: the default one, else the first; attached pictures don't count."""
     if path.exists() and not path.is_file():
         raise Integrity("not a regular file", where=str(path), fix="name a video file")
     try:
@@ -210,7 +210,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
 
 
 def url_of(path: Path) -> str:
-    """For FFmpeg, which takes what stands before a colon for a protocol."""
+    """A path as a URL for FFmpeg, which would read anything before a colon as a protocol."""
     return f"file:{path}"
 
 

@@ -1,4 +1,4 @@
-"""Write video files through PyAV, whole or not at all."""
+"""Write video files through PyAV; a file appears only once it is complete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from idol_core.system.files import write_aside
 from idol_core.video.colors import Frame, encodable, tag_colors
 from idol_core.video.files import url_of
 
-_TICKS = 60000  # a second; MPEG-4 takes no more than 65535
+_TICKS = 60000  # clock ticks per second; MPEG-4 allows at most 65535
 
 
 class VideoFile:
@@ -29,14 +29,14 @@ class VideoFile:
         self._rate = _fraction(rate)
         self._stream = cast(av.VideoStream, container.add_stream(self._codec, rate=self._rate))
         self._tick = Fraction(1, self._rate.numerator * max(1, _TICKS // self._rate.numerator))
-        self._shown = -1  # ticks at which the last frame is shown
+        self._shown = -1  # time of the last frame, in ticks
         self.count = 0
         self.size = (0, 0)  # height and width of the frames
 
     def add(self, frame: Frame, seconds: float | None = None) -> None:
-        """Encode the next frame [H, W, 3] RGB, to be shown at this time, by default as the rate has it.
+        """Encode the next frame [H, W, 3] RGB, to be shown at `seconds`; by default, as the frame rate says.
 
-        Raises InvalidInput where its size is not the first one's.
+        Raises InvalidInput if its size differs from the first frame's.
         """
         if not self.count:
             self._begin(frame.shape[0], frame.shape[1])
@@ -57,7 +57,7 @@ class VideoFile:
         self.count += 1
 
     def finish(self) -> None:
-        """Encode what still waits. Raises InvalidInput where there was no frame."""
+        """Flush the encoder. Raises InvalidInput if there was no frame."""
         if not self.count:
             raise InvalidInput("a video without frames", where=self._where, fix="give at least one frame")
         self._container.mux(self._stream.encode(None))
@@ -72,7 +72,7 @@ class VideoFile:
 
 
 def _fraction(rate: float) -> Fraction:
-    """Such as 24000/1001 for 23.976, and 1/5 for 0.2."""
+    """The rate as an exact fraction, such as 24000/1001 for 23.976 and 1/5 for 0.2."""
     if rate < 1:
         return 1 / Fraction(1 / rate).limit_denominator(1001)
     return Fraction(rate).limit_denominator(1001)
@@ -80,11 +80,10 @@ def _fraction(rate: float) -> Fraction:
 
 @contextmanager
 def video_file(path: Path, *, rate: float) -> Iterator[VideoFile]:
-    """A video to be written frame by frame, `rate` a second or at times of their own.
+    """Write a video frame by frame, at `rate` frames per second or at times given with the frames.
 
-    It appears whole at the end, or not at all.
-
-    Odd sizes get a repeated last row or column, as the codec wants even ones.
+    The file appears only once it is complete. For odd sizes the last row or column is repeated, as the codec needs even
+    ones.
     """
     with (
         write_aside(path) as aside,
@@ -96,7 +95,7 @@ def video_file(path: Path, *, rate: float) -> Iterator[VideoFile]:
 
 
 def write_video(path: Path, frames: Iterable[Frame], *, rate: float) -> int:
-    """Write frames [H, W, 3] RGB of one size as `video_file` does; returns how many there were.
+    """Write frames [H, W, 3] RGB of one size as `video_file` does; returns their number.
 
     Raises:
         InvalidInput: no frames, or a change of size.

@@ -1,7 +1,7 @@
-"""The original's detectron2 configuration keys: each with its default and what it means here. Imports no torch.
+"""Translate the original's detectron2 configuration keys to our settings. Imports no torch.
 
-The one table (FIELDS) serves the importer of YAML files, the model behind detectron2's interfaces and the test that
-holds the shipped recipes against the published ones.
+One table (FIELDS) holds each key's default and meaning. It is used by the importer of YAML files, by
+idol_core.detectron2, and by the test that compares the shipped recipes with the published ones.
 """
 
 from idol_core.yacs.fields import FIELDS, FOREIGN_SECTIONS, IDOL_FIELDS

@@ -1,4 +1,4 @@
-"""Every key of detectron2's configuration and of those that the original adds, with default and meaning."""
+"""Table of all configuration keys, detectron2's and those that the original adds, with default and meaning."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _clips(config: Config) -> bool:
 
 
 def _flip(value: str, config: Config) -> dict[str, Any]:
-    """Images of step 2 are flipped one by one, the frames of a clip together."""
+    """RANDOM_FLIP's settings: images of step 2 are flipped one by one, the frames of a clip together."""
     usual = "horizontal" if config["INPUT.COCO_PRETRAIN"] else "flip_by_clip"
     if value not in ("none", usual):
         raise ValueError(f"only '{usual}' or 'none' can be had in this step")
@@ -200,7 +200,7 @@ IDOL_FIELDS: dict[str, Field] = {
 }
 FIELDS: dict[str, Field] = DETECTRON2_FIELDS | IDOL_FIELDS
 
-# What a configuration may hold for other meta architectures; nothing here reads it.
+# Sections that a configuration may have for other meta architectures; they are ignored.
 FOREIGN_SECTIONS = (
     "MODEL.FPN.",
     "MODEL.PROPOSAL_GENERATOR.",

@@ -1,4 +1,4 @@
-"""Names of data sets, weights and backbones as the published configurations have them, and ours."""
+"""Translate the published configurations' names of data sets, weights and backbones to ours."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from idol_core.yacs.rules import Config
 
-# As registered with detectron2 -> as recipes and the catalogue of data sets say.
+# Name registered with detectron2 -> name in recipes and in the catalogue of data sets.
 DATA_SETS = {
     "ytvis_2019_train": "ytvis19_train",
     "ytvis_2019_val": "ytvis19_val",
@@ -37,17 +37,17 @@ _IMAGENET = {"r50": "r50-imagenet", "r101": "r101-imagenet", "swinl": "swinl-ima
 
 
 def on_resnet(config: Config) -> bool:
-    """The backbone is a ResNet."""
+    """Whether the backbone is a ResNet."""
     return bool(config["MODEL.BACKBONE.NAME"] == RESNET)
 
 
 def on_swin(config: Config) -> bool:
-    """The backbone is the original's Swin transformer."""
+    """Whether the backbone is the original's Swin transformer."""
     return bool(config["MODEL.BACKBONE.NAME"] == SWIN)
 
 
 def backbone_name(config: Config) -> str:
-    """The shipped backbone that comes nearest: r50, r101 or swinl."""
+    """The shipped backbone that is closest: r50, r101 or swinl."""
     if on_swin(config):
         return "swinl"
     return "r101" if config["MODEL.RESNETS.DEPTH"] == 101 else "r50"
@@ -63,10 +63,10 @@ def data_source(names: Any, side: str) -> dict[str, Any]:
 
 
 def start(weights: str, config: Config) -> dict[str, Any]:
-    """MODEL.WEIGHTS as `init`: a published file by its name of ours, any other by its path.
+    """Translate MODEL.WEIGHTS to `init`: our name for a published file, the path of any other.
 
-    Where nothing is named and layers of the backbone stay frozen, or the backbone is the published Swin-L, the step
-    begins with that backbone's ImageNet weights.
+    If it is empty and layers of the backbone stay frozen, or the backbone is the published Swin-L, `init` is that
+    backbone's ImageNet weights.
     """
     if "://" in weights and weights not in _WEIGHTS:
         raise ValueError("weights to start from are files here (idolctl fetch, idolctl convert)")

@@ -1,4 +1,4 @@
-"""Kinds of keys: it sets a setting of ours, only some values are supported, or nothing reads it."""
+"""Kinds of configuration keys: those that become settings, those with few supported values, those ignored."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Config = Mapping[str, Any]  # every key, dotted, with its value; sequences are lists
+Config = Mapping[str, Any]  # every dotted key with its value; sequences are lists
 Condition = Callable[[Config], bool]
 
 
 def always(config: Config) -> bool:
-    """The key counts whatever the others say."""
+    """Condition of a key that applies whatever the values of the others."""
     return True
 
 
 @dataclass(frozen=True)
 class Sets:
-    """A key that becomes settings of ours.
+    """A key that is translated to settings of ours.
 
-    `settings(value, config)` gives them by dotted path of StageConfig, or raises ValueError, in words that follow
-    "KEY is VALUE,", where the value has no counterpart.
+    `settings(value, config)` returns them by dotted path of StageConfig. If the value has no counterpart it raises
+    ValueError, whose text continues "KEY is VALUE,".
     """
 
     default: Any
@@ -30,7 +30,7 @@ class Sets:
 
 @dataclass(frozen=True)
 class Needs:
-    """A key that is no choice here: our code does what one of the `allowed` values says."""
+    """A key with fixed behaviour here: our code does what the `allowed` values say; others are refused."""
 
     default: Any
     allowed: Callable[[Config], list[Any]]
@@ -39,7 +39,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Unread:
-    """A key that changes nothing that is learnt or reported here, and why."""
+    """A key that has no effect on training or results here, and why."""
 
     default: Any
     reason: str
@@ -49,12 +49,12 @@ Field = Sets | Needs | Unread
 
 
 def sets(default: Any, *paths: str, when: Condition = always) -> Sets:
-    """The value as it is, at each of `paths`."""
+    """A key whose value is copied to each of `paths`."""
     return Sets(default, lambda value, config: dict.fromkeys(paths, value), when)
 
 
 def chooses(default: Any, path: str, words: Mapping[Any, Any], *, when: Condition = always) -> Sets:
-    """One of a few values, each with its word in our settings."""
+    """A key with a few values, each of which has a counterpart (`words`) for the setting at `path`."""
 
     def settings(value: Any, config: Config) -> dict[str, Any]:
         if value not in words:
@@ -65,5 +65,5 @@ def chooses(default: Any, path: str, words: Mapping[Any, Any], *, when: Conditio
 
 
 def needs(default: Any, *allowed: Any, when: Condition = always) -> Needs:
-    """One of `allowed`, whatever the other keys say."""
+    """A key that must have one of the `allowed` values."""
     return Needs(default, lambda config: list(allowed), when)

@@ -1,4 +1,4 @@
-"""A complete configuration of the original becomes settings of ours."""
+"""Translate a complete configuration of the original to our settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from idol_core.yacs.rules import Config, Sets, Unread
 
 
 class Problem(NamedTuple):
-    """A key whose value can't be had here."""
+    """A key whose value is not supported here."""
 
     key: str
     what: str
@@ -28,20 +28,20 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class Translation:
-    """Settings by dotted path of StageConfig (`step` among them), what stands in the way, and keys without effect."""
+    """Result of a translation: settings by dotted path of StageConfig (including `step`), problems, ignored keys."""
 
     settings: dict[str, Setting]
     problems: list[Problem]
-    unread: dict[str, str]  # keys that were changed from their default, though nothing reads them -> why nothing does
+    unread: dict[str, str]  # ignored keys that were changed from their default -> why they are ignored
 
 
 def defaults() -> dict[str, Any]:
-    """The value of every key that nobody changes."""
+    """The default value of every key."""
     return {key: field.default for key, field in FIELDS.items()}
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of a nested mapping; tuples become lists."""
+    """Yield (dotted key, value) of a nested mapping; tuples become lists."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{key}.")
@@ -50,8 +50,8 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def parse_text(value: Any) -> Any:
-    """A text that is a Python literal as that literal ('(8000,)' -> [8000]), as detectron2 reads YAML and its command
-    line; everything else as it is."""
+    """Evaluate a text that is a Python literal ('(8000,)' -> [8000]), as detectron2 does for YAML and its command line;
+    other values are returned as they are."""
     if isinstance(value, str):
         try:
             return _listed(ast.literal_eval(value))
@@ -61,9 +61,9 @@ def parse_text(value: Any) -> Any:
 
 
 def coerced(key: str, value: Any) -> Any:
-    """The value in the type of the key's default (an integer where a fraction is expected will do).
+    """Convert the value to the type of the key's default (an integer is accepted for a float).
 
-    Raises ValueError, in words that follow "KEY is VALUE,".
+    Raises ValueError, whose text continues "KEY is VALUE,".
     """
     default = FIELDS[key].default
     if default is None or type(value) is type(default):
@@ -74,7 +74,7 @@ def coerced(key: str, value: Any) -> Any:
 
 
 def translate(config: Config, *, keys: Collection[str] = FIELDS) -> Translation:
-    """What the `keys` of a complete configuration say, in our words. Values must have their types (`coerced`)."""
+    """Translate the `keys` of a complete configuration. Values must have the types of the defaults (`coerced`)."""
     found = Translation({}, [], {})
     for key in keys:
         field, value = FIELDS[key], config[key]
