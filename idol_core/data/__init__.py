@@ -1,1 +1,1 @@
-"""Labelled sets to training batches: index, pairs of frames, augmentation, loader."""
+"""From labelled data sets to training batches: index, pairs of frames, augmentation, loader."""

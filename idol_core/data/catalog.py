@@ -1,6 +1,6 @@
-"""Names of data sets and where their frames and annotations lie below the data root, older layouts included.
+"""Names of data sets, and where their frames and annotations are below the data root (older layouts included).
 
-Besides the names built in, a data root may hold sets of its own (`ROOT/NAME.yaml`: NAME_train, NAME_val) and splits
+Besides the built-in names, a data root may hold the user's own sets (`ROOT/NAME.yaml`: NAME_train, NAME_val) and splits
 (`ROOT/splits/NAME@SPLIT/`: NAME@SPLIT_train, NAME@SPLIT_val).
 """
 
@@ -50,9 +50,9 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def find_layout(name: str, root: Path) -> Layout | None:
-    """The layout of a named set: built in, a split made below `root`, or described by a file there; None: no such name.
+    """Find a named set: built in, a split below `root`, or a YAML description in `root`; None if the name is unknown.
 
-    Raises InvalidInput where such a file is malformed.
+    Raises InvalidInput if the description is malformed.
     """
     if name in LAYOUTS:
         return LAYOUTS[name]
@@ -67,18 +67,18 @@ def find_layout(name: str, root: Path) -> Layout | None:
 
 
 def known_names(root: Path) -> list[str]:
-    """All names that `find_layout` knows: those built in, then those of `root`."""
+    """List all names that `find_layout` knows: the built-in ones, then those of `root`."""
     return [*LAYOUTS, *own_names(root), *(f"{split}_{side}" for split in split_names(root) for side in SIDES)]
 
 
 def resolve_source(source: DataSource, root: Path) -> DataSource:
-    """The source with its kind, and with frames and annotations as absolute paths that exist.
+    """Complete a source: its kind, and frames and annotations as existing absolute paths.
 
-    What the source gives itself is taken (relative paths from the working directory) before what its name implies.
+    Paths given in the source (relative to the working directory) take precedence over those that its name implies.
 
     Raises:
-        InvalidInput: neither a known name nor frames, annotations and kind.
-        Missing: a file or folder is in none of the expected places; `where` lists them.
+        InvalidInput: the name is unknown, and frames, annotations and kind are not all given.
+        Missing: a file or folder is in none of the expected locations; `where` lists them.
     """
     layout = find_layout(source.name, root)
     if layout is None and None in (source.kind, source.frames, source.annotations):

@@ -1,4 +1,4 @@
-"""Frames and instances of several items become one padded batch."""
+"""Collate frames and instances of several items into one padded batch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor
 from idol_core.config import InputConfig
 from idol_core.structures import Batch, FrameBatch, Targets
 
-STRIDE = 32  # frames are padded to a multiple of it
+STRIDE = 32  # frames are padded to a multiple of this, in pixels
 
 
 class Sample(NamedTuple):
-    """A frame and its n instances after augmentation. Where `present` is False the rest of a row means nothing."""
+    """A frame and its n instances after augmentation. Rows with `present` False hold no valid values."""
 
     image: Tensor  # [3, h, w] uint8 RGB
     labels: Tensor  # [n] int64
@@ -26,7 +26,7 @@ class Sample(NamedTuple):
 
 
 def collate_images(samples: Sequence[Sample], *, config: InputConfig, sample_ids: Sequence[str] = ()) -> Batch:
-    """Batch of step 1: one frame per item, absent instances left out."""
+    """Make a batch of step 1: one frame per item, without absent instances."""
     kept = [_select(sample, sample.present) for sample in samples]
     frames = collate_frames([sample.image for sample in samples], config=config)
     return Batch(frames, _targets(kept, frames), None, tuple(sample_ids))
@@ -35,9 +35,9 @@ def collate_images(samples: Sequence[Sample], *, config: InputConfig, sample_ids
 def collate_pairs(
     pairs: Sequence[tuple[Sample, Sample]], *, config: InputConfig, sample_ids: Sequence[str] = ()
 ) -> Batch:
-    """Batch of steps 2 and 3 from (key, reference) samples with instances in the same order.
+    """Make a batch of steps 2 and 3 from (key, reference) samples with instances in the same order.
 
-    Instances absent in key are left out of both; one that is only absent in the reference keeps its row there, invalid.
+    Instances absent in key are dropped from both; those absent only in the reference keep their row, marked invalid.
     """
     keys = [_select(key, key.present) for key, _ in pairs]
     refs = [_select(ref, key.present) for key, ref in pairs]
@@ -64,7 +64,7 @@ def collate_frames(images: Sequence[Tensor], *, config: InputConfig) -> FrameBat
 
 
 def pad_batch(batch: Batch, height: int, width: int) -> Batch:
-    """The same batch, padded at the bottom and right to at least (height, width), both multiples of 32."""
+    """Pad a batch at the bottom and right to at least (height, width), both multiples of 32."""
     down, right = (
         max(0, most - side) for most, side in zip((height, width), batch.frames.images.shape[-2:], strict=True)
     )

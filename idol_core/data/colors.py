@@ -17,8 +17,9 @@ MIDDLE = 127.5
 
 
 def draw_colors(rng: Generator, config: ColorConfig) -> NDArray[np.float32] | None:
-    """[3, 4] map that takes (r, g, b, 1), 0..255, to new colors: hue and saturation about grey, then contrast about
-    the middle, then brightness. None leaves the pixels alone; at probability 0 nothing is drawn.
+    """Draw a color jitter: a [3, 4] matrix that maps (r, g, b, 1), 0..255, to new colors.
+    It changes hue and saturation around grey, then contrast around mid-grey, then brightness. None: no change. At
+    probability 0, `rng` is not used.
     """
     if config.probability == 0 or rng.random() >= config.probability:
         return None
@@ -36,7 +37,7 @@ def draw_colors(rng: Generator, config: ColorConfig) -> NDArray[np.float32] | No
 
 
 def recolor(image: Tensor, colors: NDArray[np.float32] | None) -> Tensor:
-    """uint8 [3, h, w] -> uint8 [3, h, w] under a map of `draw_colors`, clipped to 0..255."""
+    """Apply a color jitter of `draw_colors`: uint8 [3, h, w] -> uint8 [3, h, w], clipped to 0..255."""
     if colors is None:
         return image
     linear, offset = torch.from_numpy(colors[:, :3]), torch.from_numpy(colors[:, 3:])

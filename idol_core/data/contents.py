@@ -1,4 +1,4 @@
-"""What a labelled set holds for training, and what in it looks like a mistake."""
+"""Summarise what a data set offers for training, and report suspicious annotations."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from idol_core.data.annotations.index import AnnotationIndex
 from idol_core.data.annotations.segmentation import NORMALISED, OUTSIDE, SLIVER
 from idol_core.data.dataset import Dataset
 
-NEAR_IOU = 0.5  # of a mask's own box and the `bbox` beside it, both a pixel larger on each side
+NEAR_IOU = 0.5  # IoU of the mask's box and the annotated `bbox`, both enlarged by a pixel on each side
 _AREA_SLACK = 50  # pixels
-_TOLD = 5  # classes that are named
-_NOTICED = 0.05  # share of the objects from which on training speaks of something
-_TOGETHER = 4096  # masks whose boxes are computed at a time
+_TOLD = 5  # most class names listed in a remark
+_NOTICED = 0.05  # training warns of a fault that affects at least this share of the objects
+_TOGETHER = 4096  # masks per batch when computing boxes
 
 
 class Remark(NamedTuple):
-    """Something about a `number` of objects (or classes) that is worth knowing, with an example."""
+    """An observation about `number` objects (or classes), with an example."""
 
     number: int
     what: str
@@ -32,7 +32,7 @@ class Remark(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """Objects of a set: `usable` of `objects` have a mask of a pixel or more somewhere and are no crowd."""
+    """Counts of a data set: `usable` of `objects` are no crowd and have a mask of at least one pixel in some frame."""
 
     objects: int
     usable: int
@@ -40,19 +40,19 @@ class Contents(NamedTuple):
 
 
 class _Segments(NamedTuple):
-    """Every mask that an object has or could have: arrays [S]."""
+    """One row per object and frame, with or without a mask: arrays [S]."""
 
     track: NDArray[np.int64]
     frame: NDArray[np.int64]  # row over all frames
     row: NDArray[np.int64]  # in the index's segments
-    given: NDArray[np.bool_]  # there is a mask, though it may be empty
+    given: NDArray[np.bool_]  # the object has a mask, possibly an empty one
     area: NDArray[np.int64]
     flags: NDArray[np.uint8]
     boxed: NDArray[np.bool_]  # the file has a `bbox`
 
 
 def contents_of(dataset: Dataset) -> Contents:
-    """Count what training gets and what it does not, and what looks odd. Decodes the boxes of all masks."""
+    """Count usable and unusable objects and collect remarks. Computes the boxes of all masks."""
     index = dataset.index
     segments = _segments(index)
     remarks = _remarks(index, segments)
@@ -69,14 +69,14 @@ def contents_of(dataset: Dataset) -> Contents:
 
 
 def training_remarks(dataset: Dataset) -> list[str]:
-    """What training should warn of: faults that concern a good part of the objects."""
+    """Warnings for training: faults that affect a considerable share of the objects."""
     index = dataset.index
     found = [r for r in _remarks(index, _segments(index)) if r.number >= _NOTICED * len(index.track_ids)]
     return [f"the training set: {remark}" for remark in found]
 
 
 def why_nothing(index: AnnotationIndex) -> str:
-    """Why there is nothing to train on."""
+    """Explain why a data set has nothing to train on."""
     objects = len(index.track_ids)
     if not objects:
         return "the training set has no instances: its file has no annotations"
@@ -99,14 +99,14 @@ def _segments(index: AnnotationIndex) -> _Segments:
 
 
 def _usable(index: AnnotationIndex, segments: _Segments) -> NDArray[np.bool_]:
-    """[A] objects that training learns from."""
+    """[A] bool: whether training can use the object."""
     seen = np.zeros(len(index.track_ids), np.bool_)
     seen[segments.track[segments.area > 0]] = True
     return seen & ~index.track_crowd
 
 
 def _remarks(index: AnnotationIndex, segments: _Segments) -> list[Remark]:
-    """What flags and areas tell."""
+    """Remarks that follow from mask flags and areas."""
     objects = len(index.track_ids)
     masked = np.zeros(objects, np.bool_)
     masked[segments.track[segments.given]] = True
@@ -146,7 +146,7 @@ def _example(index: AnnotationIndex, segments: _Segments, place: int) -> str:
 
 
 def _classes(index: AnnotationIndex, usable: NDArray[np.bool_]) -> list[Remark]:
-    """Classes that nothing is learnt of."""
+    """Remarks on classes without a usable object."""
     counts = np.bincount(index.track_categories[usable], minlength=len(index.category_ids))
     lacking = np.flatnonzero(counts == 0).tolist()
     if not lacking:
@@ -157,9 +157,9 @@ def _classes(index: AnnotationIndex, usable: NDArray[np.bool_]) -> list[Remark]:
 
 
 def _far_from_file(index: AnnotationIndex, segments: _Segments) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places in `segments` of masks that lie elsewhere, and of masks of another size, than the file says.
+    """Rows of `segments` whose mask contradicts the file: those away from their `bbox`, and those of another `area`.
 
-    Sizes are looked at in images only. An `area` may be that of the mask or of its box.
+    Areas are compared for images only. An `area` may be that of the mask or of its box.
     """
     alone = np.diff(index.first_frame).max(initial=0) == 1
     area = index.track_areas[segments.track] if alone else np.full(len(segments.track), np.nan)
@@ -177,7 +177,7 @@ def _far_from_file(index: AnnotationIndex, segments: _Segments) -> tuple[NDArray
 
 
 def _own_boxes(index: AnnotationIndex, segments: _Segments, places: NDArray[np.int64]) -> NDArray[np.float64]:
-    """[n, 4] x, y, width, height of masks."""
+    """Compute boxes of masks: [n, 4] x, y, width, height."""
     video = np.searchsorted(index.first_frame, segments.frame[places], side="right") - 1
     frames = (segments.frame[places] - index.first_frame[video]).tolist()
     sizes, tracks = index.video_sizes[video].tolist(), segments.track[places].tolist()
@@ -186,7 +186,7 @@ def _own_boxes(index: AnnotationIndex, segments: _Segments, places: NDArray[np.i
 
 
 def _box_iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[n] IoU of boxes (x, y, width, height), each taken a pixel larger on every side."""
+    """[n] IoU of boxes (x, y, width, height), each enlarged by a pixel on every side."""
     low_a, low_b = a[:, :2] - 1, b[:, :2] - 1
     high_a, high_b = a[:, :2] + a[:, 2:] + 1, b[:, :2] + b[:, 2:] + 1
     both = np.maximum(np.minimum(high_a, high_b) - np.maximum(low_a, low_b), 0).prod(1)

@@ -1,4 +1,4 @@
-"""A labelled set as everything else sees it: videos (an image is a video of one frame) and the tracks in them."""
+"""A labelled data set: its videos (an image is a video of one frame) and their tracks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Track(NamedTuple):
 
 
 class Dataset:
-    """Videos and tracks of an annotation index, with the folder that the frame names are relative to."""
+    """A data set: the annotation index, and the folder that its frame names are relative to."""
 
     def __init__(self, index: AnnotationIndex, *, frames: Path, source: Path, kind: str) -> None:
         self.index, self.frames, self.source, self.kind = index, frames, source, kind
@@ -47,7 +47,7 @@ class Dataset:
         return self.index.name(int(self.index.first_frame[video]) + t)
 
     def reordered(self, order: Sequence[int]) -> Dataset:
-        """The same set with its classes in another order: class index i is what was `order[i]`; ids stay the file's."""
+        """Copy with the classes reordered: new class index i is old index `order[i]`; category ids don't change."""
         if list(order) == list(range(len(self.category_ids))):
             return self
         places = np.array(order, np.int64)
@@ -61,7 +61,7 @@ class Dataset:
 
     @property
     def category_ids(self) -> list[int]:
-        """The file's category ids, ascending unless `reordered`; a class index is a position in this list."""
+        """Category ids of the file, ascending unless `reordered`; a class index is a position in this list."""
         result: list[int] = self.index.category_ids.tolist()
         return result
 
@@ -79,7 +79,7 @@ class Dataset:
         return _Videos(self)
 
     def tracks(self, video: int) -> list[Track]:
-        """Objects of a video (a row of `videos`), crowds included; empty where the file has no annotations."""
+        """Tracks of a video (a row of `videos`), crowds included; empty if the file has no annotations."""
         index = self.index
         length = int(index.first_frame[video + 1] - index.first_frame[video])
         size = index.video_sizes[video].tolist()
@@ -95,7 +95,7 @@ class Dataset:
 
 
 class _Videos(Sequence[Video]):
-    """Videos made on demand, so that none are kept."""
+    """Sequence that builds each Video on access, to save memory."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._index, self._frames = dataset.index, dataset.frames
@@ -121,9 +121,9 @@ class _Videos(Sequence[Video]):
 
 
 def open_dataset(source: DataSource, *, on_read: Progress | None = None) -> Dataset:
-    """Open a resolved source (`catalog.resolve_source`): its kind, frames folder and annotation file are given.
+    """Open a source that `catalog.resolve_source` has resolved to a kind, a frames folder and an annotation file.
 
-    `on_read` hears how far the first reading of a large annotation file is: (bytes passed, bytes of the file).
+    `on_read(bytes read, bytes of the file)` reports progress when a large annotation file is parsed for the first time.
 
     Raises:
         InvalidInput: one of the three is missing.
@@ -145,7 +145,7 @@ def open_dataset(source: DataSource, *, on_read: Progress | None = None) -> Data
 
 
 def open_annotations(path: Path, kind: str, *, on_read: Progress | None = None) -> AnnotationIndex:
-    """The index of an annotation file of the kind "vis" or "coco", which need not name its frames.
+    """Read an annotation file of the kind "vis" or "coco" into an index; frame names may be missing in the file.
 
     Raises Missing, Integrity: see `read_vis` and `read_coco`.
     """

@@ -1,4 +1,4 @@
-"""Every frame opened, video by video in several processes; masks were checked when the annotations were read."""
+"""Check a data set by opening every frame, in several processes; masks are checked when annotations are read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from idol_core.system.cpu import usable_cores
 
 
 class VideoTask(NamedTuple):
-    """What one process needs of a video."""
+    """What a worker process needs to check one video."""
 
     id: int
     file_names: list[str]
@@ -23,14 +23,14 @@ class VideoTask(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """One thing that is wrong, and where."""
+    """One problem and its location."""
 
     where: str
     what: str
 
 
 def check_deeply(dataset: Dataset, *, on_progress: Callable[[int, int], None]) -> list[Broken]:
-    """All that is broken in a data set, in its order. `on_progress(done, total)` counts videos (images)."""
+    """Find every broken frame, in the order of the data set. `on_progress(done, total)` counts videos (images)."""
     broken: list[Broken] = []
     total = len(dataset.videos)
     on_progress(0, total)
@@ -43,7 +43,7 @@ def check_deeply(dataset: Dataset, *, on_progress: Callable[[int, int], None]) -
 
 
 def check_video(task: VideoTask) -> list[Broken]:
-    """Open the frames of a video."""
+    """Open all frames of a video and return what is broken."""
     broken = []
     for name in task.file_names:
         found: list[str] = []
@@ -59,7 +59,7 @@ def check_video(task: VideoTask) -> list[Broken]:
 
 
 def missing_frames(dataset: Dataset) -> list[str]:
-    """Names (relative to the frames folder) of frames that are not there; folders are listed, nothing is opened."""
+    """List missing frames (names relative to the frames folder); only lists folders, opens no frame."""
     listed: dict[Path, set[str]] = {}
     missing = []
     for frame in range(int(dataset.index.first_frame[-1])):

@@ -1,7 +1,8 @@
-"""Frames from image files.
+"""Read frames from image files.
 
-JPEG goes through simplejpeg: libjpeg-turbo as in PIL, bit for bit, in 0.6 of the time (benchmarks/data.py). All else,
-and what simplejpeg finds fault with, goes through PIL, for which a file cut short is an error, not a grey area.
+JPEG goes through simplejpeg: libjpeg-turbo as in PIL, bit for bit, in 0.6 of the time (benchmarks/data.py). Other
+formats, and files that simplejpeg rejects, go through PIL, which treats a truncated file as an error and does not fill
+it with grey.
 """
 
 from __future__ import annotations
@@ -21,33 +22,33 @@ from idol_core.data.names import similar_file
 from idol_core.data.orientation import EXIF, UPRIGHT, Orientation, oriented
 from idol_core.errors import IdolError, Integrity, Missing
 
-MAX_PIXELS = 100_000_000  # of one picture; larger ones are refused before they are decoded
+MAX_PIXELS = 100_000_000  # limit for one picture; larger ones are refused before decoding
 
-OnDamage = Callable[[str], None]  # takes what is wrong with a picture that is used all the same
+OnDamage = Callable[[str], None]  # receives a description of the damage
 
 _PHOTOMETRIC, _NEW_SUBFILE_TYPE = 262, 254  # TIFF tags
-_WHITE_IS_ZERO, _REDUCED = 0, 1  # values of these
+_WHITE_IS_ZERO, _REDUCED = 0, 1  # values of the tags above
 
-_JPEG_DAMAGE = ("Corrupt JPEG data", "Premature end", "Inconsistent progression")  # libjpeg's own words
+_JPEG_DAMAGE = ("Corrupt JPEG data", "Premature end", "Inconsistent progression")  # libjpeg messages
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS is the limit here
 
 
 class DamagedFrame(UserWarning):
-    """A damaged picture is used as far as it could be decoded."""
+    """Warning: a damaged picture is used as far as it could be decoded."""
 
 
 def read_frame(path: str | Path, *, on_damage: OnDamage | None = None) -> NDArray[np.uint8]:
-    """[H, W, 3] RGB of an image file, turned upright where EXIF says so.
+    """Read an image file as uint8 [H, W, 3] RGB, rotated according to EXIF.
 
-    An alpha channel is dropped; of 16-bit grey, 65535 becomes 255.
+    An alpha channel is dropped; 16-bit grey is scaled so that 65535 becomes 255.
 
     Args:
-        on_damage: called for a picture that is damaged inside, but decodes; None: a DamagedFrame warning.
+        on_damage: called for a picture that is damaged but decodes; None: emit a DamagedFrame warning.
 
     Raises:
-        Missing: no such file; one whose name differs in case, Unicode form or slashes is named.
-        Integrity: not an image, cut short, over MAX_PIXELS, several pictures in one file, or pixels of 32 bits.
+        Missing: no such file; the error suggests a file whose name differs only in case, Unicode form or slashes.
+        Integrity: not an image, truncated, over MAX_PIXELS, several pictures in one file, or 32-bit pixels.
     """
     with _opened(path) as image:
         if (count := len(_pages(image))) > 1:
@@ -60,9 +61,9 @@ def read_frame(path: str | Path, *, on_damage: OnDamage | None = None) -> NDArra
 
 
 def read_pages(path: str | Path, *, on_damage: OnDamage | None = None) -> Iterator[tuple[NDArray[np.uint8], float]]:
-    """The pictures of one file (pages of a TIFF, an animated PNG or WebP) and the seconds that each is shown.
+    """Yield each picture of a file (pages of a TIFF, frames of an animated PNG or WebP) and its duration in seconds.
 
-    0 where the file does not say. A file of one picture gives that. Raises as `read_frame`.
+    The duration is 0 if the file gives none. Also accepts files of one picture. Raises as `read_frame`.
     """
     with _opened(path) as image:
         pages = _pages(image)
@@ -75,14 +76,14 @@ def read_pages(path: str | Path, *, on_damage: OnDamage | None = None) -> Iterat
 
 
 def count_pages(path: str | Path) -> int:
-    """How many pictures a file holds. Raises as `read_frame`."""
+    """Count the pictures in a file. Raises as `read_frame`."""
     with _opened(path) as image:
         return len(_pages(image))
 
 
 @contextlib.contextmanager
 def _opened(path: str | Path) -> Iterator[Image.Image]:
-    """The image, not yet decoded; errors of PIL while it is open become ours."""
+    """Open an image without decoding it; PIL's errors inside the context become IdolErrors."""
     try:
         if not stat.S_ISREG(Path(path).stat().st_mode):
             raise Integrity("not a regular file", where=str(path), fix="name an image file")
@@ -96,14 +97,14 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
         raise _too_large("", path) from None
     except (IdolError, MemoryError):
         raise
-    except Exception as error:  # files that were made to break a decoder make PIL raise nearly anything
+    except Exception as error:  # PIL can raise nearly anything on maliciously crafted files
         what = f"frame cannot be decoded: {error or type(error).__name__}"
         fix = "copy or download it again; if it opens elsewhere, save it as PNG or JPEG"
         raise Integrity(what, where=str(path), fix=fix) from None
 
 
 def missing_frame(path: Path) -> Missing:
-    """The error for a frame that is not there; it names the file that was probably meant."""
+    """Make the error for a missing frame; it suggests the file that was probably meant."""
     found = similar_file(path)
     if found is None:
         return Missing("frame not found", where=str(path), fix="complete the frames folder")
@@ -115,9 +116,9 @@ def missing_frame(path: Path) -> Missing:
 
 
 def _pages(image: Image.Image) -> list[int]:
-    """Numbers of the pictures in a file, of which the first is made the current one.
+    """Page numbers of the pictures in a file; seeks to the first one.
 
-    Without reduced copies of a TIFF, previews behind a JPEG (MPO) and what stands in for an animated PNG.
+    Skips reduced copies in a TIFF, previews after a JPEG (MPO) and the default image of an animated PNG.
     """
     count = getattr(image, "n_frames", 1)
     if count == 1 or image.format == "MPO":
@@ -149,17 +150,17 @@ def _decoded(path: str | Path, image: Image.Image, on_damage: OnDamage | None) -
             if image.mode in ("RGB", "L"):
                 return oriented(decoded, shown)
         except ValueError as error:
-            picture = _rgb(image, path)  # raises for a file cut short
+            picture = _rgb(image, path)  # raises for a truncated file
             if str(error).startswith(_JPEG_DAMAGE):
                 _tell(f"damaged: {error}", path, on_damage)
             return oriented(picture, shown)
         return oriented(_rgb(image, path), shown)
-    image.load()  # turns a TIFF, whose orientation then is another
+    image.load()  # rotates a TIFF, which changes its orientation tag
     return oriented(_rgb(image, path), _orientation(image))
 
 
 def jpeg_damage(content: bytes) -> str | None:
-    """What libjpeg finds damaged inside a JPEG that decodes all the same; None for a whole one."""
+    """libjpeg's damage message for a JPEG that still decodes; None for an intact one."""
     try:
         simplejpeg.decode_jpeg(content, "GRAY")
     except ValueError as error:
@@ -179,7 +180,7 @@ def _orientation(image: Image.Image) -> Orientation:
 
 
 def _rgb(image: Image.Image, path: str | Path) -> NDArray[np.uint8]:
-    """[H, W, 3] of any picture whose range of values is known."""
+    """Convert a picture with a known value range to RGB [H, W, 3]."""
     mode = image.mode
     if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):
         grey = np.asarray(image).astype(np.uint32)
@@ -203,13 +204,13 @@ def _too_large(size: str, path: str | Path) -> Integrity:
 
 
 class FrameReader:
-    """Reads frames, keeping those of a small set in memory (per process)."""
+    """Reads frames; with `keep` it caches them in memory, per process (for small data sets)."""
 
     def __init__(self, *, keep: bool) -> None:
         self._kept: dict[str, NDArray[np.uint8]] | None = {} if keep else None
 
     def __call__(self, path: str, height: int, width: int, *, on_damage: OnDamage | None = None) -> NDArray[np.uint8]:
-        """[height, width, 3] RGB; a frame of another size is an Integrity error, as its masks would not fit."""
+        """Read a frame as [height, width, 3] RGB. Raises Integrity if its size differs, as its masks would not fit."""
         if self._kept is not None and path in self._kept:
             return self._kept[path]
         frame = read_frame(path, on_damage=on_damage)

@@ -10,7 +10,7 @@ from idol_core.data.dataset import Dataset
 
 
 def as_images(dataset: Dataset) -> Dataset:
-    """The frames of a video set as one-frame videos, ids 1, 2, ... in file order; an image set is left as it is."""
+    """Turn each frame of a video set into a one-frame video, ids 1, 2, ... in file order; image sets stay unchanged."""
     if dataset.kind == "coco":
         return dataset
     index = dataset.index

@@ -1,4 +1,4 @@
-"""The training loader: batches made in worker processes; each depends only on the seed and its position."""
+"""Training loader: worker processes make the batches; a batch depends only on the seed and its position."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from idol_core.data.samples import LabelledFrames
 from idol_core.errors import IdolError
 from idol_core.structures import Batch
 
-KEEP_BYTES = 256 * 2**20  # sets whose frames take less are kept in memory by every worker
+KEEP_BYTES = 256 * 2**20  # each worker caches all frames of data sets smaller than this
 
 
 def make_loader(
@@ -35,14 +35,14 @@ def make_loader(
     world: int = 1,
     workers: int | None = None,
 ) -> Iterator[list[Batch]]:
-    """This process's micro-batches of every iteration from `start_iteration` to the last of the solver.
+    """Yield this process's micro-batches for each iteration, from `start_iteration` to the solver's last.
 
     Args:
-        workers: loader processes; None takes config.data.workers, 0 loads in this process.
+        workers: number of loader processes; None: config.data.workers, 0: load in this process.
 
     Raises:
-        InvalidInput: the batch does not divide among the micro-batches and processes.
-        Missing, Integrity: while iterating, for a frame that is absent or broken; `where` names it.
+        InvalidInput: the batch size is not divisible by the micro-batches and processes.
+        Missing, Integrity: while iterating, if a frame is absent or broken; `where` names it.
     """
     items = MicroBatches(config, dataset)
     parts = per_process(config.solver, world)
@@ -62,10 +62,10 @@ def make_loader(
 
 
 def _heed_only_the_parent(_worker: int) -> None:
-    """In a loader process: SIGTERM ends it only if its parent sends it.
+    """Make a loader process ignore SIGTERM unless its parent sends it.
 
-    Slurm and torchrun send SIGTERM to all processes there are, and the parent still needs batches until it has its
-    checkpoint. Who sent a signal is told to `sigwaitinfo` (not on macOS, where such a signal ends the loader).
+    Slurm and torchrun send SIGTERM to all processes, but the parent still needs batches until it has written its
+    checkpoint. `sigwaitinfo` gives the sender; macOS does not have it, so there any SIGTERM ends the loader.
     """
     if not hasattr(signal, "sigwaitinfo"):
         return
@@ -81,13 +81,13 @@ def _heed_only_the_parent(_worker: int) -> None:
 
 
 def item_names(config: StageConfig, dataset: Dataset, iteration: int, *, rank: int = 0, world: int = 1) -> list[str]:
-    """What this process loads for an iteration, without loading it: frames, or in step 3 the first frames of videos."""
+    """Names of what this process loads in an iteration: frames, or in step 3 the first frame of each video."""
     each = config.solver.batch_size // world
     return MicroBatches(config, dataset).names(MicroBatch(iteration, rank * each, each))
 
 
 class MicroBatches(TorchDataset[Batch]):
-    """Makes the micro-batch at any position; failures are returned, not raised, so that they arrive unchanged."""
+    """Map-style dataset of micro-batches; errors are returned instead of raised, so that workers pass them on as is."""
 
     def __init__(self, config: StageConfig, dataset: Dataset) -> None:
         self._config, self._dataset = config, dataset
@@ -107,13 +107,13 @@ class MicroBatches(TorchDataset[Batch]):
             return error
 
     def names(self, place: MicroBatch) -> list[str]:
-        """The frames of the items at a place; of a video (step 3) its first one."""
+        """Frame names of a micro-batch's items; in step 3 the first frame of each video."""
         first = place.iteration * self._config.solver.batch_size + place.first
         items = (self._units[self._order[first + i]].tolist() for i in range(place.items))
         return [self._dataset.frame_name(video, max(frame, 0)) for video, frame in items]
 
     def make(self, place: MicroBatch) -> Batch:
-        """The micro-batch at a place."""
+        """Load one micro-batch."""
         config = self._config
         images, pairs, names = [], [], []
         for j in range(place.first, place.first + place.items):
@@ -135,7 +135,7 @@ class MicroBatches(TorchDataset[Batch]):
 
 
 class _Flat:
-    """Places of all micro-batches, one after another."""
+    """Iterates over the micro-batches of all iterations in order."""
 
     def __init__(self, config: StageConfig, start_iteration: int, rank: int, world: int) -> None:
         self._arguments = (config.solver, start_iteration, rank, world)

@@ -1,4 +1,4 @@
-"""Masks of augmented frames, sampled from run lengths without decoding the frame: small objects cost little.
+"""Sample masks of augmented frames directly from run lengths, without decoding whole frames (fast for small objects).
 
 Each target pixel takes the value of the source pixel under its centre, as with PIL's NEAREST.
 """
@@ -24,7 +24,7 @@ class SampledMasks(NamedTuple):
 
 
 def sample_masks(rles: Sequence[RLE | None], size: tuple[int, int], geometry: Geometry) -> SampledMasks:
-    """Masks of a frame of `size` (height, width) under a geometry, with their boxes."""
+    """Apply a geometry to the masks of a frame of `size` (height, width); returns masks and boxes."""
     rows, columns = source_pixels(size, geometry)
     masks = np.zeros((len(rles), len(rows), len(columns)), np.uint8)
     boxes = np.zeros((len(rles), 4), np.float32)
@@ -40,7 +40,7 @@ def sample_masks(rles: Sequence[RLE | None], size: tuple[int, int], geometry: Ge
 
 
 def source_pixels(size: tuple[int, int], geometry: Geometry) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The source row of every row and the source column of every column of a transformed frame, before its flip."""
+    """Source row of every row, and source column of every column, of a transformed frame, before the flip."""
     axes = []
     for axis in (0, 1):
         index = np.arange(size[axis])
@@ -66,7 +66,7 @@ def _sample(
     mask: NDArray[np.uint8],
     box: NDArray[np.float32],
 ) -> None:
-    """Fill `mask` and `box` (left as they are where nothing is visible)."""
+    """Write one mask and its box into `mask` and `box`; both stay unchanged if nothing is visible."""
     height = size[0]
     edges = np.cumsum(run_lengths(rle["counts"], size))
     starts, stops = edges[: len(edges) // 2 * 2 : 2], edges[1::2]

@@ -1,4 +1,4 @@
-"""Find files whose names differ from those asked for in case, Unicode form or slashes only."""
+"""Find files whose names differ from the requested ones only in case, Unicode form or slashes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def similar_file(path: Path) -> Path | None:
-    r"""The file that is there instead of `path`: `Frames/É.JPG` for `frames\é.jpg`; None where there is none.
+    r"""Find the existing file that `path` probably means: `Frames/É.JPG` for `frames\é.jpg`; None if there is none.
 
-    Compared without case and in Unicode's composed form (macOS writes decomposed names); `\` also counts as `/`.
+    Ignores case, compares in Unicode's composed form (macOS writes decomposed names) and treats `\` as `/`.
     """
     here = Path(path.anchor or ".")
     waiting = [part for part in path.parts if part != path.anchor][::-1]

@@ -1,4 +1,4 @@
-"""Turn and mirror pictures as their metadata says: EXIF orientations of photos, display matrices of videos."""
+"""Rotate and mirror pictures according to metadata: EXIF orientation of photos, display matrix of videos."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 
 class Orientation(NamedTuple):
-    """Where a stored pixel (x, y) is shown: x' = a x + c y, y' = b x + d y, then moved to begin at (0, 0).
+    """One of the eight orientations: a stored pixel (x, y) is shown at x' = a x + c y, y' = b x + d y, shifted to start
 
-    Each of the eight has two numbers that are 0 and two that are 1 or -1.
+    at (0, 0). Two of the numbers are 0, the other two are 1 or -1.
     """
 
     a: int
@@ -35,7 +35,7 @@ EXIF = {
 
 
 def nearest_orientation(a: float, b: float, c: float, d: float) -> Orientation:
-    """The one of the eight that a matrix comes closest to; its scale is left out."""
+    """The orientation closest to a matrix; its scale is ignored."""
 
     def sign(value: float) -> int:
         return -1 if value < 0 else 1
@@ -46,7 +46,7 @@ def nearest_orientation(a: float, b: float, c: float, d: float) -> Orientation:
 
 
 def oriented(picture: NDArray[np.uint8], shown: Orientation) -> NDArray[np.uint8]:
-    """A stored picture [H, W, 3] as it is to be shown, [H, W, 3] or [W, H, 3]."""
+    """Apply an orientation to a stored picture [H, W, 3]; returns [H, W, 3] or [W, H, 3]."""
     if shown == UPRIGHT:
         return picture
     if shown.a == 0:

@@ -1,6 +1,6 @@
-"""A user's own data sets (one YAML file each) and splits, found below the data root.
+"""Find a user's own data sets (one YAML file each) and splits below the data root.
 
-ROOT/NAME.yaml gives NAME_train and, where it has that part, NAME_val; relative paths are taken from the file's folder:
+ROOT/NAME.yaml defines NAME_train and, optionally, NAME_val; its paths are relative to the folder of the file:
 
     kind: vis
     train: {frames: clips/frames, annotations: clips/train.json}
@@ -22,7 +22,7 @@ _KINDS = ("coco", "vis")
 
 
 class Layout(NamedTuple):
-    """A named set: places below the root (or absolute), the usual one first."""
+    """Where the files of a named data set may be: paths below the root (or absolute), the usual one first."""
 
     kind: Literal["coco", "vis"]
     frames: tuple[str, ...]
@@ -30,8 +30,8 @@ class Layout(NamedTuple):
 
 
 def own_layout(name: str, side: str, root: Path) -> Layout | None:
-    """What ROOT/NAME.yaml says of its part `side`; None without that file or part. InvalidInput if it is malformed."""
-    path = (root / f"{name}.yaml").absolute()  # so that its places hold below any root
+    """Read the part `side` of ROOT/NAME.yaml; None without that file or part. Raises InvalidInput if malformed."""
+    path = (root / f"{name}.yaml").absolute()  # so that joining them to any root leaves them unchanged
     if not name or Path(name).name != name or not path.is_file():
         return None
     content = _read(path)
@@ -47,7 +47,7 @@ def own_layout(name: str, side: str, root: Path) -> Layout | None:
 
 
 def own_names(root: Path) -> list[str]:
-    """NAME_train and NAME_val of every description in `root`; other YAML files (without `kind`) are left aside."""
+    """List NAME_train and NAME_val for every description in `root`; YAML files without `kind` are skipped."""
     found = []
     for path in sorted(root.glob("*.yaml")):
         content = _read(path)
@@ -56,12 +56,12 @@ def own_names(root: Path) -> list[str]:
 
 
 def split_folder(root: Path, name: str) -> Path:
-    """Where the split NAME@SPLIT lies: train.json, val.json and split.json, which says how it was made."""
+    """Folder of the split NAME@SPLIT: train.json, val.json and split.json (how the split was made)."""
     return root / SPLITS / name
 
 
 def split_names(root: Path) -> list[str]:
-    """All splits made below `root`, as NAME@SPLIT."""
+    """List all splits below `root`, as NAME@SPLIT."""
     return sorted(path.parent.name for path in (root / SPLITS).glob("*@*/split.json"))
 
 

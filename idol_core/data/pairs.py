@@ -14,7 +14,7 @@ ATTEMPTS = 5  # draws before an item without a single instance in its (key) fram
 
 
 def draw_image(rng: Generator, frames: LabelledFrames, config: InputConfig, video: int, frame: int) -> Sample:
-    """One augmented image."""
+    """Draw an augmented image."""
     pixels, tracks, size = frames.pixels(video, frame), frames.tracks(video, frame), frames.size(video)
     for _ in range(ATTEMPTS):
         sample = frames.sample(pixels, video, frame, tracks, draw_image_geometry(rng, size, config))
@@ -26,7 +26,7 @@ def draw_image(rng: Generator, frames: LabelledFrames, config: InputConfig, vide
 def draw_pseudo_pair(
     rng: Generator, frames: LabelledFrames, config: InputConfig, video: int, frame: int
 ) -> tuple[Sample, Sample]:
-    """Two independent augmentations of one image as key and reference; row j of both is the same annotation."""
+    """Augment one image twice, independently, as key and reference; row j of both is the same annotation."""
     pixels, tracks, size = frames.pixels(video, frame), frames.tracks(video, frame), frames.size(video)
     for _ in range(ATTEMPTS):
         key = frames.sample(pixels, video, frame, tracks, draw_image_geometry(rng, size, config))
@@ -39,7 +39,7 @@ def draw_pseudo_pair(
 def draw_video_pair(
     rng: Generator, frames: LabelledFrames, config: InputConfig, video: int
 ) -> tuple[Sample, Sample, tuple[int, int]]:
-    """A random frame and another near it, the earlier as key; also the two frame numbers."""
+    """Draw two nearby frames of a video, the earlier as key; also returns the two frame numbers."""
     size, length = frames.size(video), frames.length(video)
     for attempt in range(ATTEMPTS):
         key_frame, ref_frame = draw_frames(rng, length, config.frame_range)
@@ -55,13 +55,13 @@ def draw_video_pair(
 
 
 def recolor_pair(rng: Generator, config: InputConfig, key: Sample, ref: Sample) -> tuple[Sample, Sample]:
-    """Same color jitter for both frames: color is an identity cue."""
+    """Apply the same color jitter to both frames: color is an identity cue."""
     colors = draw_colors(rng, config.color)
     return key._replace(image=recolor(key.image, colors)), ref._replace(image=recolor(ref.image, colors))
 
 
 def draw_frames(rng: Generator, length: int, frame_range: int) -> tuple[int, int]:
-    """Two different frames at most `frame_range` apart, in time order; a video of one frame pairs with itself."""
+    """Draw two different frames at most `frame_range` apart, in time order; a single frame is paired with itself."""
     if length == 1:
         return 0, 0
     frame = int(rng.integers(length))

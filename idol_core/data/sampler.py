@@ -1,4 +1,4 @@
-"""Order of training items: a function of the seed alone, whatever the number of processes and loader workers."""
+"""Order of training items: depends only on the seed, not on the number of processes or loader workers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from idol_core.errors import Integrity, InvalidInput
 
 
 class MicroBatch(NamedTuple):
-    """Places `first`, `first` + 1, ... of the global batch of an iteration, `items` of them."""
+    """A part of an iteration's global batch: `items` consecutive positions, beginning at `first`."""
 
     iteration: int
     first: int
@@ -25,13 +25,13 @@ class MicroBatch(NamedTuple):
 
 
 def units(dataset: Dataset, step: int, *, skip_empty: bool) -> NDArray[np.int64]:
-    """[U, 2] what an epoch goes through once: (video, -1) in step 3, (video, frame) before.
+    """List the items of an epoch: [U, 2] with (video, -1) in step 3, (video, frame) in steps 1 and 2.
 
-    Of a video set, steps 1 and 2 take the annotated frames. `skip_empty` leaves out images and videos without a usable
+    Steps 1 and 2 use only annotated frames of a video set. `skip_empty` drops images and videos without a usable
     instance (crowds are not usable).
 
     Raises:
-        Integrity: nothing to learn from.
+        Integrity: no items to train on.
     """
     index = dataset.index
     annotated = index.annotated_frames()
@@ -50,10 +50,10 @@ def units(dataset: Dataset, step: int, *, skip_empty: bool) -> NDArray[np.int64]
 
 
 def per_process(solver: SolverConfig, world: int) -> int:
-    """Micro-batches of one process in an iteration; `normalize` "global" makes one of all its items.
+    """Number of micro-batches per process and iteration; 1 if `normalize` is "global".
 
     Raises:
-        InvalidInput: the batch does not divide into micro-batches, or these into processes.
+        InvalidInput: the batch size is not divisible by the micro-batches, or these by the processes.
     """
     parts = _parts(solver, world)
     if solver.batch_size % parts:
@@ -73,7 +73,7 @@ def per_process(solver: SolverConfig, world: int) -> int:
 
 
 def micro_batches(solver: SolverConfig, *, start_iteration: int, rank: int, world: int) -> Iterator[MicroBatch]:
-    """The micro-batches of one process, in order, to the last iteration."""
+    """Yield the micro-batches of one process in order, up to the last iteration."""
     mine = per_process(solver, world)
     each = solver.batch_size // _parts(solver, world)
     for iteration in range(start_iteration, solver.iterations):
@@ -82,7 +82,7 @@ def micro_batches(solver: SolverConfig, *, start_iteration: int, rank: int, worl
 
 
 def _refined(solver: SolverConfig, world: int) -> int:
-    """The smallest number of micro-batches that divides the batch and that both what there is and `world` divide."""
+    """Smallest divisor of the batch size that is a multiple of `world` and of the configured micro-batches."""
     least = math.lcm(solver.micro_batches, world)
     return next(
         (n for n in range(least, solver.batch_size + 1, least) if solver.batch_size % n == 0), solver.batch_size
@@ -94,14 +94,14 @@ def _parts(solver: SolverConfig, world: int) -> int:
 
 
 class EpochOrder:
-    """An endless order of items: every epoch goes through all of them, shuffled differently.
+    """Endless sequence of item indices: every epoch visits all items once, in a new shuffled order.
 
-    With `group` > 1, each `group` positions in a row hold items of one orientation as far as the epoch allows, so
-    that a micro-batch carries little padding (detectron2's aspect-ratio grouping).
+    With `group` > 1, each run of `group` positions holds items of one orientation where possible, so that
+    micro-batches need little padding (detectron2's aspect-ratio grouping).
     """
 
     def __init__(self, upright: NDArray[np.bool_], *, seed: int, group: int = 1) -> None:
-        """`upright` [U] tells of every item whether it is higher than wide."""
+        """`upright` [U]: whether each item is taller than wide."""
         self._upright, self._seed, self._group = upright, seed, group
         self._epoch, self._order = -1, np.zeros(0, np.int64)
 
@@ -115,7 +115,7 @@ class EpochOrder:
         order: NDArray[np.int64] = default_rng((self._seed, epoch)).permutation(len(self._upright))
         if self._group == 1:
             return order
-        begun = -epoch * len(order) % self._group  # places that complete the last group of the epoch before
+        begun = -epoch * len(order) % self._group  # positions that complete the last group of the previous epoch
         places = np.arange(begun, len(order))
         groups, rest = [], []
         for upright in (False, True):

@@ -1,4 +1,4 @@
-"""Frames of a labelled set with their instances, under a given augmentation."""
+"""Load single frames of a data set with their instances and apply a given augmentation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from idol_core.errors import Integrity
 
 
 class LabelledFrames:
-    """Videos and their frames are named by their rows: `video` in the set, `frame` in the video."""
+    """Access to frames and instances by index: `video` is a row of the data set, `frame` counts from 0 in the video."""
 
     def __init__(self, dataset: Dataset, reader: FrameReader) -> None:
         self._dataset, self._index, self._reader = dataset, dataset.index, reader
@@ -31,21 +31,21 @@ class LabelledFrames:
         return int(self._index.first_frame[video + 1] - self._index.first_frame[video])
 
     def tracks(self, video: int, frame: int) -> NDArray[np.int64]:
-        """Rows of the tracks that are visible in a frame and no crowd."""
+        """Rows of the tracks visible in a frame, without crowds."""
         rows = np.arange(self._index.first_track[video], self._index.first_track[video + 1])
         keep = [not self._index.track_crowd[row] and self._index.present(int(row), frame) for row in rows]
         return rows[np.array(keep, np.bool_)]
 
     def pixels(self, video: int, frame: int) -> Tensor:
-        """uint8 [3, H, W] RGB. Raises Missing or Integrity where the file is absent, broken or of another size."""
+        """Read a frame: uint8 [3, H, W] RGB. Raises Missing, or Integrity if it is broken or of another size."""
         path = str(self._dataset.frames / self._dataset.frame_name(video, frame))
         return torch.from_numpy(self._reader(path, *self.size(video))).permute(2, 0, 1)
 
     def sample(self, pixels: Tensor, video: int, frame: int, tracks: NDArray[np.int64], geometry: Geometry) -> Sample:
-        """A frame and the given tracks in it (visible or not) under a geometry.
+        """Apply a geometry to a frame and to the given tracks in it (visible or not).
 
-        Boxes are tight around the transformed masks, with a crop or without, as the published training has them; a
-        track whose mask is empty afterwards is not present. Raises Integrity for run lengths that don't fit the frame.
+        Boxes are tight around the transformed masks, with or without a crop, as in the published training. A track
+        whose mask becomes empty is marked as not present. Raises Integrity for run lengths that don't fit the frame.
         """
         size = self.size(video)
         segments = [self._index.segment(int(track), frame, size) for track in tracks]

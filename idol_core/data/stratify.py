@@ -1,4 +1,4 @@
-"""Two sides of a set with each class in proportion on both, by iterative stratification (Sechidis et al. 2011)."""
+"""Split a data set with equal class proportions on both sides: iterative stratification (Sechidis et al. 2011)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections.abc import Mapping, Set
 def stratify(
     classes: Mapping[int, Set[int]], *, val_fraction: float, seed: int, groups: Mapping[int, object] | None = None
 ) -> set[int]:
-    """The videos that go to the validation side.
+    """Choose the videos of the validation side.
 
-    The rarest class that is left is dealt out first, each of its videos to the side that still lacks most of it; videos
-    without any class come last. The result depends on the arguments only, not on their order.
+    The rarest remaining class is assigned first, each of its videos to the side that still needs most of that class;
+    videos without any class come last. The result does not depend on the order of the arguments' items.
 
     Args:
         classes: video id -> the classes in it.
-        val_fraction: within (0, 1). Both sides get at least one video (or group) where there are two.
-        groups: video id -> what keeps it together with others: videos of one group go to one side, large groups first.
+        val_fraction: within (0, 1). Each side gets at least one video (or group) if there are two or more.
+        groups: video id -> group key; all videos of a group go to the same side, large groups first.
     """
     if groups is None:
         return _deal({v: dict.fromkeys(found, 1) for v, found in classes.items()}, {}, val_fraction, seed)
@@ -32,7 +32,7 @@ def stratify(
 
 
 def _deal(units: Mapping[int, Mapping[int, int]], sizes: Mapping[int, int], val_fraction: float, seed: int) -> set[int]:
-    """The units on the validation side. `units`: how often each class is in it; `sizes`: its videos (default: one)."""
+    """Choose the validation units. `units`: unit -> count of each class in it; `sizes`: unit -> videos (default: 1)."""
     rng = random.Random(seed)
     order = sorted(units)
     rng.shuffle(order)
@@ -40,7 +40,7 @@ def _deal(units: Mapping[int, Mapping[int, int]], sizes: Mapping[int, int], val_
     shares = (1 - val_fraction, val_fraction)
     room = [share * sum(sizes.get(unit, 1) for unit in order) for share in shares]
     total: Counter[int] = Counter()  # of each class, in all units
-    left: Counter[int] = Counter()  # units with each class that are not dealt out
+    left: Counter[int] = Counter()  # per class: units that contain it and are not yet assigned
     for found in units.values():
         total.update(found)
         left.update(found.keys())

@@ -1,4 +1,4 @@
-"""Flip, resize and crop of training and test frames (torchvision.transforms.v2); pixels stay uint8 until collated."""
+"""Flip, resize and crop of training and test frames (torchvision.transforms.v2); pixels stay uint8 until collation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from idol_core.config import InputConfig
 
 
 class Geometry(NamedTuple):
-    """What happens to a frame, in this order. Sizes are (height, width) in pixels."""
+    """The transforms of one frame, in the order of the fields. Sizes are (height, width) in pixels."""
 
     resize: tuple[int, int] | None  # before the crop
     crop: tuple[int, int, int, int] | None  # top, left, height, width
@@ -24,9 +24,9 @@ class Geometry(NamedTuple):
 
 
 def short_side_size(size: tuple[int, int], short_side: int, max_size: int | None) -> tuple[int, int]:
-    """(height, width) after the shorter side becomes `short_side`, less where the longer would exceed `max_size`.
+    """Size (height, width) after resizing the shorter side to `short_side`, or less so that neither exceeds `max_size`.
 
-    Rounds half up, and reduces before rounding, as detectron2's ResizeShortestEdge does.
+    The reduction to `max_size` comes before rounding (half up), as in detectron2's ResizeShortestEdge.
     """
     height, width = size
     scale = short_side / min(height, width)
@@ -37,7 +37,10 @@ def short_side_size(size: tuple[int, int], short_side: int, max_size: int | None
 
 
 def draw_crop(rng: Generator, size: tuple[int, int], bounds: tuple[int, int]) -> tuple[int, int, int, int]:
-    """(top, left, height, width), each side uniform in min(side, low)..min(side, high): detectron2's absolute_range."""
+    """Draw a crop (top, left, height, width).
+
+    Each side is uniform in min(side, low)..min(side, high), as in detectron2's absolute_range.
+    """
     low, high = bounds
     height, width = (int(rng.integers(min(side, low), min(side, high) + 1)) for side in size)
     top, left = (int(rng.integers(side - part + 1)) for side, part in zip(size, (height, width), strict=True))
@@ -45,7 +48,7 @@ def draw_crop(rng: Generator, size: tuple[int, int], bounds: tuple[int, int]) ->
 
 
 def draw_image_geometry(rng: Generator, size: tuple[int, int], config: InputConfig) -> Geometry:
-    """Augmentation of an image (steps 1 and 2): flip; sometimes a resize and a crop; a random short side."""
+    """Draw the augmentation of an image (steps 1 and 2): flip, sometimes resize and crop, random short side."""
     flip = bool(rng.random() < config.flip)
     resize = crop = None
     if rng.random() < config.crop.probability:
@@ -57,7 +60,7 @@ def draw_image_geometry(rng: Generator, size: tuple[int, int], config: InputConf
 def draw_clip_geometry(
     rng: Generator, size: tuple[int, int], config: InputConfig, *, frames: int = 2
 ) -> tuple[Geometry, ...]:
-    """Augmentation of a clip (step 3): flip, short side and whether to crop are shared, every crop is its own."""
+    """Draw the augmentation of a clip (step 3): flip, short side and whether to crop are shared, crops are not."""
     flip = bool(rng.random() < config.flip)
     short_side = int(rng.choice(config.short_sides))
     cropped = rng.random() < config.crop.probability
@@ -78,7 +81,7 @@ def _finish(
 
 
 def transform_image(image: Tensor, geometry: Geometry) -> Tensor:
-    """uint8 [3, h, w] -> uint8 [3, *geometry.size], bilinear with antialiasing (as PIL's)."""
+    """Apply a geometry: uint8 [3, h, w] -> uint8 [3, *geometry.size], bilinear with antialiasing, as in PIL."""
     if geometry.resize:
         image = F.resize(image, list(geometry.resize), antialias=True)
     if geometry.crop:
@@ -89,7 +92,7 @@ def transform_image(image: Tensor, geometry: Geometry) -> Tensor:
 
 
 def resize_for_test(image: NDArray[np.uint8], config: InputConfig) -> Tensor:
-    """uint8 frame [h, w, 3] -> uint8 [3, H, W] of the test size (short side, longest side)."""
+    """Resize a frame to the test size (short side, longest side): uint8 [h, w, 3] -> uint8 [3, H, W]."""
     frame = torch.from_numpy(image).permute(2, 0, 1)
     size = short_side_size((image.shape[0], image.shape[1]), config.test_short_side, config.test_max_size)
     return transform_image(frame, Geometry(None, None, size, False))

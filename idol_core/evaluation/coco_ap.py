@@ -1,4 +1,4 @@
-"""Mask AP of single images, computed by hotcoco, whose numbers are those of pycocotools."""
+"""Mask AP of images, computed by hotcoco (same numbers as pycocotools)."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ from idol_core.evaluation.protocol import mean_defined
 
 _AREAS, _MOST = ("", "s", "m", "l"), (1, 10, 100)  # as pycocotools orders them
 _PER_CATEGORY = ("AP", "AP50", "AR100")
-_TOGETHER = 500  # categories that are scored at a time: each takes 0.1 MB
+_TOGETHER = 500  # categories scored at a time: each takes 0.1 MB
 
 
 @dataclass(frozen=True)
 class CocoScores:
-    """Scores on 0..1, -1 where no ground truth defines one. `stats` and `per_category` as in `VisScores`, the latter
-    with AP, AP50 and AR100."""
+    """Image scores on 0..1; -1 where undefined (no ground truth). `stats` and `per_category` as in `VisScores`, the
+    latter with AP, AP50 and AR100 only.
+    """
 
     stats: dict[str, float]
     per_category: dict[int, dict[str, float]]
@@ -44,8 +45,8 @@ def evaluate_coco(
 ) -> CocoScores:
     """Score results in COCO format against annotations: an index (`where` names it in errors), a file or its content.
 
-    Sizes are those of masks: of the truth the file's `area` where it has one, else the mask's pixels, as those of the
-    results are. An annotation without a mask is no truth.
+    Object sizes are mask areas: for ground truth the file's `area` if present, otherwise (and for results) the pixels
+    of the mask. Annotations without a mask are ignored.
 
     Raises Missing and Integrity as `image_index` and `read_image_results`.
     """
@@ -58,7 +59,7 @@ def evaluate_coco(
     scored = [_scored(images, truth, found, part) for part in parts]
     rows = {category: row for _, some in scored for category, row in some.items()}
     stats = scored[0][0]
-    if len(scored) > 1:  # the curves of all categories have one length: their mean is that of the categories' means
+    if len(scored) > 1:  # all curves are equally long: the overall mean is the mean of category means
         stats = {name: mean_defined(np.array([row[name] for row in rows.values()])) for name in stats}
     undefined = dict.fromkeys(_PER_CATEGORY, -1.0)
     per_category = {c: {k: rows[c][k] for k in _PER_CATEGORY} if c in rows else undefined for c in names}
@@ -71,7 +72,7 @@ def _scored(
     found: Sequence[ImageResult],
     categories: Sequence[int],
 ) -> tuple[dict[str, float], dict[int, dict[str, float]]]:
-    """All figures over these categories, and of each of them."""
+    """Compute the metrics over these categories together, and for each."""
     rank = {category: place for place, category in enumerate(categories, start=1)}
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation: Any = COCOeval(_coco(images, rank, truth), _coco(images, rank, found), "segm")
@@ -83,7 +84,7 @@ def _scored(
 
 
 def _figures(precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:
-    """What COCO's summary has, under our names."""
+    """The metrics of COCO's summary, under our names."""
     figures = {
         "AP": mean_defined(precision[:, :, :, 0, -1]),
         "AP50": mean_defined(precision[0, :, :, 0, -1]),
@@ -97,7 +98,7 @@ def _figures(precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:
 def _coco(
     images: Mapping[int, tuple[int, int]], rank: Mapping[int, int], side: Sequence[ImageObject | ImageResult]
 ) -> COCO:
-    """Those of these categories, numbered anew from 1 on: the id 0 means no match, and ids below 0 are refused."""
+    """Build a COCO object for the categories in `rank`. Ids are renumbered from 1: 0 means no match, negatives fail."""
     places = {image: place for place, image in enumerate(images, start=1)}
     chosen = [one for one in side if one.category in rank]
     annotations = [
@@ -107,7 +108,7 @@ def _coco(
             "category_id": rank[one.category],
             "segmentation": to_json(one.mask),
             "area": float(one.area),
-            "bbox": [0.0, 0.0, 0.0, 0.0],  # masks alone are compared
+            "bbox": [0.0, 0.0, 0.0, 0.0],  # unused: only masks are compared
             "iscrowd": int(isinstance(one, ImageObject) and one.crowd),
             **({"score": one.score} if isinstance(one, ImageResult) else {}),
         }

@@ -1,4 +1,4 @@
-"""COCO ground truth and results of images, read for scoring: both checked, ground truth as training reads it."""
+"""Read and check COCO ground truth and results for scoring; ground truth is read as in training."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _REQUIRED = ("image_id", "category_id", "score", "segmentation")
 class ImageResult(NamedTuple):
     """One entry of a results file."""
 
-    place: int  # in the file, from 0
+    place: int  # index in the file, from 0
     image: int
     category: int
     score: float
     mask: RLE
-    area: int  # pixels of the mask, whatever box stands beside it
+    area: int  # pixels of the mask; any `bbox` is ignored
 
 
 class ImageObject(NamedTuple):
@@ -41,13 +41,13 @@ class ImageObject(NamedTuple):
     category: int
     crowd: bool
     mask: RLE
-    area: float  # as the file's `area` has it, else pixels of the mask
+    area: float  # `area` of the file, otherwise pixels of the mask
 
 
 def image_index(source: ImageTruth, *, where: str = "") -> AnnotationIndex:
-    """The ground truth of images: an index, an annotation file or its content. `where` names an index in errors.
+    """Open image ground truth: an index, an annotation file or its content. `where` names an index in errors.
 
-    Raises Missing where the file is not there or no object has a mask, Integrity where it is malformed.
+    Raises Missing if the file does not exist or no object has a mask, Integrity if it is malformed.
     """
     if isinstance(source, AnnotationIndex):
         index, name = source, where or "the annotations given"
@@ -70,7 +70,7 @@ def image_sizes(index: AnnotationIndex) -> dict[int, tuple[int, int]]:
 
 
 def image_objects(index: AnnotationIndex) -> list[ImageObject]:
-    """All objects with a mask, image by image."""
+    """List all objects that have a mask, image by image."""
     track, frame = index.track_segments()
     segment = index.segments_of(track, frame)
     given = index.segment_start[segment] < index.segment_start[segment + 1]
@@ -86,10 +86,10 @@ def image_objects(index: AnnotationIndex) -> list[ImageObject]:
 
 
 def read_image_results(source: Iterable[Mapping[str, Any]] | Path, index: AnnotationIndex) -> list[ImageResult]:
-    """All results, streamed from a file.
+    """Read and check all results; a file is streamed.
 
-    Raises Missing where there is none; Integrity, with a count and an example of each kind of fault, for unknown image
-    and category ids, scores that are no numbers and malformed masks.
+    Raises Missing if there is no such file; Integrity, with a count and an example of each kind of fault, for unknown
+    image and category ids, non-numeric scores and malformed masks.
     """
     name = str(source) if isinstance(source, Path) else "the results given"
     faults = Faults(name, "score the results against the annotations of the set that they were made for")

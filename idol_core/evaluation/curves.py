@@ -1,6 +1,6 @@
-"""What charts of results show: confusion of classes, scores of right and wrong results, precision-recall curves.
+"""Data for charts: class confusion, scores of right and wrong results, calibration, precision-recall curves.
 
-Everything is read off from matched videos or images (`track_errors.match_scenes`, `image_errors.match_images`).
+Everything is computed from matched videos or images (`track_errors.match_scenes`, `image_errors.match_images`).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from idol_core.evaluation.protocol import IOU_THRESHOLDS, Matched, accumulate
 
 
 class Confusion(NamedTuple):
-    """Which classes are taken for which; the last row and column are for no object and no result."""
+    """Class confusion matrix; the last row is for "no object", the last column for "no result"."""
 
     categories: list[int]  # category ids [K], ascending
     matrix: np.ndarray  # [K + 1, K + 1] int64; row: class of the object, column: class of the result
 
 
 class ScoredResults(NamedTuple):
-    """Scores of all results that AP looks at, at an IoU threshold of .5; ignored ones are left out. [N] each."""
+    """All results that AP uses at an IoU threshold of .5, without ignored ones; arrays [N]."""
 
     scores: np.ndarray  # float64
     right: np.ndarray  # bool
@@ -31,13 +31,13 @@ class ScoredResults(NamedTuple):
 
 
 class CalibrationBin(NamedTuple):
-    """Results whose scores lie in one interval."""
+    """Results with scores in one interval."""
 
-    lower: float  # above this, or equal in the first bin
+    lower: float  # exclusive lower bound (inclusive in the first bin)
     upper: float
-    results: int  # how many
-    score: float  # their mean; the middle of the interval where there are none
-    right: float  # how many of them are right, 0..1; 0 where there are none
+    results: int  # number of results
+    score: float  # mean score; the middle of the interval if empty
+    right: float  # share of right results, 0..1; 0 if empty
 
 
 class PRCurve(NamedTuple):
@@ -49,10 +49,10 @@ class PRCurve(NamedTuple):
 
 
 def confusion(matchings: Sequence[Matching], categories: Sequence[int], *, min_score: float = 0.0) -> Confusion:
-    """Match results of `min_score` and more to objects of any class, best score first, at an IoU of .5 and more.
+    """Match results (score >= `min_score`) to objects of any class, best score first, at IoU >= .5.
 
-    Each result takes the free object of largest IoU. One that overlaps only objects which are taken is not counted: it
-    is a duplicate, or the same track under a further class. Crowds are not counted either.
+    Each result takes the unmatched object of largest IoU. One that overlaps only matched objects is not counted: it is
+    a duplicate, or the same track under another class. Crowds are not counted either.
     """
     places = {category: row for row, category in enumerate(sorted(categories))}
     nothing = len(places)
@@ -75,7 +75,7 @@ def confusion(matchings: Sequence[Matching], categories: Sequence[int], *, min_s
 
 
 def scored_results(matchings: Sequence[Matching]) -> ScoredResults:
-    """Scores of right and wrong results, by falling score."""
+    """Collect right and wrong results by descending score."""
     counted = [~one.ignored[0] for one in matchings]
     pairs = list(zip(matchings, counted, strict=True))
     scores = np.concatenate([np.zeros(0), *(one.scores[kept] for one, kept in pairs)])
@@ -86,7 +86,7 @@ def scored_results(matchings: Sequence[Matching]) -> ScoredResults:
 
 
 def calibration(found: ScoredResults, bins: int = 10) -> list[CalibrationBin]:
-    """How many results of about the same score are right, in intervals of equal width from 0 to 1."""
+    """Bin results by score into equal intervals of 0..1: mean score and share of right results."""
     edges = np.linspace(0, 1, bins + 1)
     member = np.clip(np.searchsorted(edges, found.scores, side="left") - 1, 0, bins - 1)
     rows = []
@@ -101,7 +101,7 @@ def calibration(found: ScoredResults, bins: int = 10) -> list[CalibrationBin]:
 
 
 def calibration_error(rows: Sequence[CalibrationBin]) -> float:
-    """Mean difference of score and share of right results, 0..1, over all results (ECE); 0 without any."""
+    """Expected calibration error (ECE), 0..1: mean difference of score and share of right results; 0 without any."""
     total = sum(row.results for row in rows)
     return sum(row.results * abs(row.score - row.right) for row in rows) / max(total, 1)
 

@@ -1,7 +1,7 @@
-"""What is wrong with each result and each object that was not found, in the manner of TIDE (Bolya et al. 2020).
+"""Classify the error of each wrong result and each lost object, following TIDE (Bolya et al. 2020).
 
-Everything here is at one IoU threshold t; `docs/errors.md` has the definitions. Overlaps up to BACKGROUND_IOU count as
-none. D results, G objects of one video or image.
+Everything here is for one IoU threshold t; `docs/errors.md` has the definitions. IoUs up to BACKGROUND_IOU count as no
+overlap. D results, G objects of one video or image.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ _IDENTITY = {SWITCH: "switch", FRAGMENT: "fragment", MERGE: "merge"}
 
 
 class Identity(NamedTuple):
-    """What mending identities alone would do to results of a video; see `held.Identities`."""
+    """Effect of correcting only the identities of a video's results; see `held.Identities`."""
 
-    mended: np.ndarray  # [D, G] float64, IoU over the video; 0 where the track never holds the object
+    mended: np.ndarray  # [D, G] float64, corrected IoU over the video; 0 if the track never holds the object
     kinds: np.ndarray  # [D, G] int8
-    main: np.ndarray  # [D, G] bool: the track holds no other object in more frames
+    main: np.ndarray  # [D, G] bool: the object is one that the track holds in the most frames
     known: np.ndarray  # [D] bool: the track holds an object of the result's class
 
 
 class Judged(NamedTuple):
-    """Results and objects of one video or image at one threshold. Kinds are places in IMAGE_KINDS or TRACK_KINDS."""
+    """Errors in one video or image at one threshold. Kinds are indices into IMAGE_KINDS or TRACK_KINDS."""
 
-    kinds: np.ndarray  # [D] int64, what is wrong with the result; -1: it is right, or ignored
-    targets: np.ndarray  # [D] int64, the object that the result would be of if it were mended, -1: none
-    best: np.ndarray  # [D] bool, no better-scored result has the same target, and nothing is matched to it
-    lost: np.ndarray  # [G] int64, what is wrong where no result is matched to the object or targets it; -1: nothing
-    source: np.ndarray  # [G] int64, the result whose track holds such an object besides others, -1: none
+    kinds: np.ndarray  # [D] int64, kind of error; -1: right or ignored
+    targets: np.ndarray  # [D] int64, the object that the result gets when corrected, -1: none
+    best: np.ndarray  # [D] bool, the best-scored result of a target that has no match
+    lost: np.ndarray  # [G] int64, kind of error of objects that no result matches or targets; -1: none
+    source: np.ndarray  # [G] int64, the result whose track holds the lost object besides others, -1: none
 
 
 def judge_image(matching: Matching, threshold: int) -> Judged:
-    """TIDE's kinds, tested in the order of its code: loc, cls, dupe, bkg, both."""
+    """Classify image errors by TIDE's kinds, tested in the order of its code: loc, cls, dupe, bkg, both."""
     own, other = _overlaps(matching)
     at = IOU_THRESHOLDS[threshold]
     wrong = _wrong(matching, threshold)
@@ -62,7 +62,7 @@ def judge_image(matching: Matching, threshold: int) -> Judged:
 
 
 def judge_tracks(matching: Matching, identity: Identity, threshold: int) -> Judged:
-    """Kinds of tracks, tested in this order: duplicate, switch or merge or fragment, class, mask, both, background."""
+    """Classify track errors, tested in this order: duplicate, switch/merge/fragment, class, mask, both, background."""
     own, other = _overlaps(matching)
     at = IOU_THRESHOLDS[threshold]
     wrong = _wrong(matching, threshold)
@@ -71,8 +71,8 @@ def judge_tracks(matching: Matching, identity: Identity, threshold: int) -> Judg
     free = ~matching.found(threshold) & ~matching.crowd
     of_identity = explained & _own(matching) & (free | identity.main)
     tests = {
-        "duplicate": most_own > at,  # two halves of a track have .5 each: they are fragments
-        "switch": of_identity.any(1),  # which of the three is told below
+        "duplicate": most_own > at,  # strict: two halves of an object have IoU .5 each and are fragments
+        "switch": of_identity.any(1),  # or merge or fragment: decided below
         "class": most_other >= at,
         "mask": most_own > BACKGROUND_IOU,
         "both": most_other > BACKGROUND_IOU,
@@ -100,7 +100,7 @@ def judge_tracks(matching: Matching, identity: Identity, threshold: int) -> Judg
 
 
 def _own(matching: Matching) -> np.ndarray:
-    """[D, G] bool: objects of the result's class, without crowds."""
+    """[D, G] bool: object has the result's class and is no crowd."""
     own: np.ndarray = (matching.categories[:, None] == matching.truth_categories) & ~matching.crowd
     return own
 
@@ -117,13 +117,13 @@ def _wrong(matching: Matching, threshold: int) -> np.ndarray:
 
 
 def _first(names: tuple[str, ...], tests: dict[str, np.ndarray], rest: str, wrong: np.ndarray) -> np.ndarray:
-    """[D] int64: place of the first kind whose test holds, else that of `rest`; -1 for what is not wrong."""
+    """[D] int64: index of the first kind whose test holds, otherwise of `rest`; -1 for results that are not wrong."""
     kinds = np.select(list(tests.values()), [names.index(name) for name in tests], names.index(rest))
     return np.where(wrong, kinds, -1)
 
 
 def _best(matching: Matching, threshold: int, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[D] bool, the best-scored result of each target that nothing is matched to; [G] bool, objects without either."""
+    """[D] bool: best-scored result of each unmatched target; [G] bool: objects neither matched nor targeted."""
     free = ~matching.found(threshold) & ~matching.crowd
     best = np.zeros(len(targets), bool)
     for row in np.argsort(-matching.scores, kind="stable"):

@@ -30,9 +30,9 @@ class Faults:
 
 
 def result_items(source: Iterable[Mapping[str, Any]] | Path) -> Iterator[Any]:
-    """Entries of a results file, one at a time, or those given.
+    """Yield the entries of a results file, or the given ones.
 
-    Raises Missing where there is no such file, Integrity where it is not JSON or no list.
+    Raises Missing if there is no such file, Integrity if it is not a JSON list.
     """
     if isinstance(source, Path):
         with open_json(source) as file:

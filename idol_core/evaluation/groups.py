@@ -1,4 +1,4 @@
-"""AP of groups of objects: by how long they are seen, and by how many of them a video has."""
+"""AP by groups: objects by how many frames show them, videos by how many objects they have."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from idol_core.evaluation.video_ap import Ignored, category_curves, group_stats,
 
 
 class Group(NamedTuple):
-    """Objects whose number (of frames, of objects in their video) lies in low..high."""
+    """Scores of the objects whose count (of frames, or of objects in their video) is in low..high."""
 
     low: int
     high: int
@@ -22,7 +22,7 @@ class Group(NamedTuple):
 
 
 def by_length(comparison: Comparison) -> list[Group]:
-    """AP of objects by the number of frames that show them; what matches nothing counts against every group."""
+    """AP of objects by the number of frames that show them; unmatched results count as wrong in every group."""
     pairs = comparison.pairs.values()
     lengths = [_length(t.masks) for pair in pairs for t in pair.truths if not t.crowd]
     ranges = thirds(lengths)
@@ -46,7 +46,7 @@ def by_length(comparison: Comparison) -> list[Group]:
 
 
 def by_number(comparison: Comparison) -> list[Group]:
-    """AP of the videos that have so many objects (crowds are not counted)."""
+    """AP of videos by their number of objects (crowds are not counted)."""
     numbers = dict.fromkeys(comparison.videos, 0)
     for (video, _), pair in comparison.pairs.items():
         numbers[video] += sum(not t.crowd for t in pair.truths)
@@ -59,7 +59,7 @@ def by_number(comparison: Comparison) -> list[Group]:
 
 
 def thirds(values: Sequence[int]) -> list[tuple[int, int]]:
-    """Up to three ranges (both ends belong to them) that hold about as many of the values each."""
+    """Divide values into up to three ranges (ends inclusive) of about equal counts."""
     if not values:
         return []
     ordered = sorted(values)

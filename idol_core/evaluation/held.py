@@ -1,9 +1,9 @@
-"""Which objects a track holds in each frame, and how well it would do if identities alone were mended.
+"""Find which objects a track holds in each frame, and the IoU it would have if only identities were corrected.
 
 A track *holds* an object in a frame if, of all objects there, their masks overlap most, with an IoU of at least .5. It
 holds several at once if it covers at least half of each of them and fits them taken together (IoU of at least .5)
-better than any one of them; an object that it never holds alone, and in fewer than half of the frames that show it, is
-only touched in passing and is left out. F frames, U tracks, G objects.
+better than any one of them. An object that it never holds alone, and holds in fewer than half of the frames that show
+it, is ignored as incidental contact. F frames, U tracks, G objects.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ HELD_IOU = 0.5
 
 
 class Identities(NamedTuple):
-    """How identities stand in one video."""
+    """Which tracks hold which objects in one video, and their identity errors."""
 
     held: np.ndarray  # [F, U, G] bool, the track holds the object in the frame
-    mended: np.ndarray  # [U, G] float64, IoU over the video if identities alone were right; 0 where never held
-    kinds: np.ndarray  # [U, G] int8, what is wrong: SWITCH, FRAGMENT or MERGE; 0: nothing
+    mended: np.ndarray  # [U, G] float64, IoU over the video with identities corrected; 0 if never held
+    kinds: np.ndarray  # [U, G] int8, error: SWITCH, FRAGMENT or MERGE; 0: none
 
 
 class _Parts(NamedTuple):
-    """Of P tracks and one object in each frame, without what their masks cover of other objects held as well."""
+    """Overlap of P tracks with one object in each frame; mask parts on other objects held at once are excluded."""
 
     held: np.ndarray  # [F, P] bool
     inter: np.ndarray  # [F, P] float64, pixels
     union: np.ndarray  # [F, P] float64, pixels
 
     def some(self, rows: np.ndarray | list[int]) -> _Parts:
-        """Of these tracks only."""
+        """Select tracks by row."""
         return _Parts(self.held[:, rows], self.inter[:, rows], self.union[:, rows])
 
 
 def identities(scene: Scene, overlaps: FrameOverlaps) -> Identities:
-    """Who holds whom in a video.
+    """Find which track holds which object in a video, and classify identity errors.
 
-    `mended[u, g]` is the IoU with object g of the track u that would result if it kept to g: in frames in which u holds
-    g its own mask (without what it covers of other objects that it holds at the same time), else that of a track which
-    takes turns with it on g, else its own mask if it holds nothing, else none. Two tracks take turns on an object if
+    `mended[u, g]` is the IoU with object g that track u would have if it stayed on g. Its mask in a frame is then: its
+    own (without the parts on other objects that it holds at the same time) if u holds g; otherwise that of a track that
+    takes turns with u on g; otherwise its own if u holds nothing; otherwise none. Two tracks take turns on an object if
     they hold it together in at most half as many frames as the one of them that holds it less.
 
-    What is wrong is a SWITCH if u holds several objects and takes turns on one of them, or takes turns with such a
-    track; a MERGE if u holds several objects and takes turns on none, or rather holds them at once; a FRAGMENT if u
-    and all those with which it takes turns on g hold nothing but g.
+    The error is a SWITCH if u holds several objects and takes turns on one of them, or takes turns with such a track; a
+    MERGE if u holds several objects and takes turns on none, or mostly holds them at once; a FRAGMENT if u and all
+    tracks with which it takes turns on g hold only g.
     """
     held = _held(scene, overlaps)
     frames = held.sum(0)
@@ -107,14 +107,14 @@ def _union_iou(scene: Scene, frame: int, track: int, objects: np.ndarray) -> flo
 
 
 def _take_turns(held: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """[U, U] bool: two tracks hold an object in different frames; held [F, U] bool, frames [U] their number."""
+    """[U, U] bool: two tracks hold an object in different frames; held [F, U] bool, frames [U] held frames of each."""
     both = held.T.astype(np.int64) @ held
     turns: np.ndarray = (both <= 0.5 * np.minimum(frames[:, None], frames)) & (frames[:, None] > 0) & (frames > 0)
     return turns & ~np.eye(len(frames), dtype=bool)
 
 
 def _merging(held: np.ndarray, frames: np.ndarray, turns: list[np.ndarray]) -> np.ndarray:
-    """[U] bool: of tracks with several objects, those that hold them at once, or in turn while no other track does."""
+    """[U] bool, for tracks with several objects: they mostly hold them at once, or take turns with no other track."""
     if not turns:
         return np.zeros(held.shape[1], bool)
     number = held.sum(2)
@@ -136,12 +136,12 @@ def _parts(held: np.ndarray, overlaps: FrameOverlaps, holders: np.ndarray, g: in
 
 
 def _joined(held: np.ndarray, overlaps: FrameOverlaps, u: int, g: int, own: _Parts, others: _Parts) -> float:
-    """IoU with object g of track u (held [F, G]), its place in frames without g taken by those that hold g there."""
+    """IoU of track u with object g if tracks in `others` replace it in frames where u does not hold g; held [F, G]."""
     size, inter = overlaps.truths[g], overlaps.inter[:, u, g]
-    with_others = held.any(1)  # where it holds something else: no mask; where nothing: its stray one
+    with_others = held.any(1)  # frames in which u holds any object; in the others its stray mask counts
     common = np.where(with_others, 0.0, inter)
     total = np.where(with_others, size, overlaps.tracks[u] + size - inter)
-    for part in (others, own):  # its own last: it goes first
+    for part in (others, own):  # `own` last: it overrides `others`
         if part.held.size:
             best = np.where(part.held, part.inter / np.maximum(part.union, 1), -1.0).argmax(1)
             frames, there = np.arange(len(size)), part.held.any(1)

@@ -1,4 +1,4 @@
-"""Identity switches of each video: how often an object changes its track, and in how many frames it has one."""
+"""Identity switches per video: how often an object changes its track, and in how many frames it has one."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from pycocotools import mask as coco_mask
 
 from idol_core.evaluation.ytvis_files import GroundTruth, GroundTruthSource, Video, read_ground_truth, read_results
 
-MIN_SCORE = 0.2  # of tracks that are looked at
-MIN_IOU = 0.5  # of a track and an object in a frame
+MIN_SCORE = 0.2  # tracks below this score are ignored
+MIN_IOU = 0.5  # least overlap of a track and an object in a frame
 
 Track = Sequence[bytes | None]
 
 
 class Continuity(NamedTuple):
-    """Of one video. An object keeps its track as long as they overlap; classes don't matter."""
+    """Counts of one video. An object keeps its track as long as they overlap; classes are ignored."""
 
-    switches: int  # frames in which an object has another track than when it last had one
-    covered: int  # frames of objects in which they have a track
-    visible: int  # frames of objects
+    switches: int  # times that an object has another track than it last had
+    covered: int  # (object, frame) pairs with a track
+    visible: int  # (object, frame) pairs
 
 
 def identity_switches(
     ground_truth: GroundTruthSource, results: Iterable[Mapping[str, Any]] | Path
 ) -> dict[int, Continuity]:
-    """Continuity of every video id, of tracks that score MIN_SCORE and more. Raises as `evaluate_vis`."""
+    """Continuity of each video (by id), using tracks with score >= MIN_SCORE. Raises as `evaluate_vis`."""
     truth = read_ground_truth(ground_truth)
     found: dict[int, dict[tuple[bytes | None, ...], None]] = {number: {} for number in truth.videos}
     for result in read_results(results, truth):
         if result.score >= MIN_SCORE:
-            found[result.video][tuple(result.masks)] = None  # the classes of one track share their masks
+            found[result.video][tuple(result.masks)] = None  # equal masks: one track under several classes
     objects = _objects(truth)
     return {number: follow(objects[number], list(found[number]), video) for number, video in truth.videos.items()}
 
 
 def follow(objects: Sequence[Track], tracks: Sequence[Track], video: Video) -> Continuity:
-    """Continuity of objects among tracks, given as compressed counts of every frame."""
+    """Count the switches of objects between tracks, both given as compressed counts per frame."""
     last: dict[int, int] = {}
     switches = covered = visible = 0
     for t in range(video.frames):
@@ -72,7 +72,7 @@ def _ious(objects: Sequence[bytes | None], tracks: Sequence[bytes | None], video
 
 
 def _match(ious: np.ndarray, before: Sequence[int | None]) -> list[tuple[int, int]]:
-    """(object, track) pairs, one to one: the pairs of before that still hold, then the best that are left."""
+    """Match one to one as (object, track): each object's last track (`before`) first if they overlap, then by IoU."""
     left = np.where(ious >= MIN_IOU, ious, -1.0)
     pairs = [(row, column) for row, column in enumerate(before) if column is not None and left[row, column] > 0]
     for row, column in pairs:

@@ -1,7 +1,7 @@
-"""Identity metrics over the masks of tracks: HOTA, IDF1 and MOTA, as the package TrackEval computes them.
+"""Identity metrics of tracks with masks: HOTA, IDF1 and MOTA, as computed by the package TrackEval.
 
 HOTA and its parts DetA, AssA and LocA: Luiten et al. 2021; IDF1: Ristani et al. 2016; MOTA and IDSW: Bernardin and
-Stiefelhagen 2008. Tracks of one class are compared with objects of this class only; crowds count as objects.
+Stiefelhagen 2008. Tracks are compared with objects of the same class only; crowds count as objects.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from idol_core.evaluation import IDENTITY_METRICS
 from idol_core.evaluation.scenes import Entry, Scene, Scenes, best_classes, frame_overlaps, read_scenes
 from idol_core.evaluation.ytvis_files import GroundTruthSource
 
-ALPHAS = np.arange(0.05, 0.99, 0.05)  # 19 overlaps at which a detection counts, for HOTA and its parts
-MIN_IOU = 0.5  # overlap at which a detection counts, for IDF1, MOTA and IDSW
+ALPHAS = np.arange(0.05, 0.99, 0.05)  # 19 IoU thresholds for HOTA and its parts
+MIN_IOU = 0.5  # IoU threshold for IDF1, MOTA and IDSW
 
 _EPS = np.finfo(np.float64).eps
 
 
 class Counts(NamedTuple):
-    """What the metrics are made of; counts of several videos or classes add up.
+    """Counts that the metrics are computed from; those of several videos or classes can be summed.
 
     The first six are [19] float64, one for each of ALPHAS; the others are numbers of detections at MIN_IOU.
     """
 
-    found: np.ndarray  # detections of objects that are matched
-    missed: np.ndarray  # detections of objects that are not
-    false: np.ndarray  # detections of tracks that are not
-    association: np.ndarray  # over matched detections: how well their track and object agree over the video, 0..1
-    overlap: np.ndarray  # over matched detections: their IoU
-    same_identity: float  # under the best one-to-one assignment of tracks to objects of each video
+    found: np.ndarray  # matched detections of objects (true positives)
+    missed: np.ndarray  # unmatched detections of objects (false negatives)
+    false: np.ndarray  # unmatched detections of tracks (false positives)
+    association: np.ndarray  # sum over matched detections: association of track and object over the video, 0..1
+    overlap: np.ndarray  # sum over matched detections: IoU
+    same_identity: float  # matched under the best one-to-one assignment of tracks to objects per video (IDTP)
     objects: float
     tracks: float
-    clear_found: float  # matched frame by frame, matches of the frame before first
+    clear_found: float  # matched frame by frame; matches of the previous frame have priority
     switches: float  # matched detections of an object whose last match was another track
 
 
 class IdentityScores(NamedTuple):
-    """Scores on 0..100, except IDSW, which counts. The keys of each dict are IDENTITY_METRICS."""
+    """Scores on 0..100, except IDSW, a count. The keys of each dict are IDENTITY_METRICS."""
 
-    combined: dict[str, float]  # over all detections, whatever their class
+    combined: dict[str, float]  # over all detections of all classes
     class_average: dict[str, float]  # mean over all classes of the annotation file (IDSW: the sum), used or not
     per_category: dict[int, dict[str, float]]  # category ids ascending
     category_names: dict[int, str]
@@ -53,15 +53,15 @@ class IdentityScores(NamedTuple):
 def evaluate_identity(
     ground_truth: GroundTruthSource, results: Iterable[Mapping[str, Any]] | Path, *, threshold: float = 0.0
 ) -> IdentityScores:
-    """Identity metrics of results in YouTube-VIS format. Raises Missing and Integrity as `read_scenes`.
+    """Compute identity metrics of results in YouTube-VIS format. Raises Missing and Integrity as `read_scenes`.
 
-    `threshold`: only tracks of this score and more, each with its best class only; at 0 every entry is a track.
+    `threshold`: use only tracks with at least this score, each with its best class; at 0 every entry is a track.
     """
     return identity_scores(read_scenes(ground_truth, results), threshold=threshold)
 
 
 def identity_scores(scenes: Scenes, *, threshold: float = 0.0) -> IdentityScores:
-    """As `evaluate_identity`, of what has been read before."""
+    """Compute identity metrics of scenes already read; see `evaluate_identity`."""
     found: dict[int, list[Counts]] = {category: [_nothing(0, 0)] for category in scenes.categories}
     for scene in scenes.videos:
         for category, counts in scene_counts(scene, threshold=threshold).items():
@@ -75,7 +75,7 @@ def identity_scores(scenes: Scenes, *, threshold: float = 0.0) -> IdentityScores
 
 
 def scene_counts(scene: Scene, *, threshold: float = 0.0) -> dict[int, Counts]:
-    """Counts of every class that one video has objects or tracks of."""
+    """Counts of one video, for every class with objects or tracks in it."""
     entries: Sequence[Entry] = scene.entries
     if threshold > 0:
         entries = [entry for entry in best_classes(entries) if entry.score >= threshold]
@@ -96,10 +96,10 @@ def scene_counts(scene: Scene, *, threshold: float = 0.0) -> dict[int, Counts]:
 
 
 def metrics(counts: Counts) -> dict[str, float]:
-    """The IDENTITY_METRICS of some counts."""
+    """Compute IDENTITY_METRICS from counts."""
     detection = counts.found / np.maximum(1, counts.found + counts.missed + counts.false)
     association = counts.association / np.maximum(1, counts.found)
-    # Without any match, localisation is 1: nothing is badly placed.
+    # Without any match, localisation is 1 by definition.
     localisation = np.maximum(1e-10, counts.overlap) / np.maximum(1e-10, counts.found)
     false = counts.tracks - counts.clear_found
     return {
@@ -165,7 +165,7 @@ def _hota(frames: _Frames, shown: np.ndarray, there: np.ndarray) -> tuple[np.nda
 
 
 def _same_identity(ious: np.ndarray, shown: np.ndarray, there: np.ndarray) -> float:
-    """Most detections that can overlap if every object has at most one track and every track one object (IDTP)."""
+    """Largest number of matched detections under a one-to-one assignment of tracks to objects (IDTP)."""
     both = (ious >= MIN_IOU).sum(0)
     i, j = linear_sum_assignment(-both)
     return float(both[i, j].sum())
@@ -174,7 +174,7 @@ def _same_identity(ious: np.ndarray, shown: np.ndarray, there: np.ndarray) -> fl
 def _clear(frames: _Frames, objects: int) -> tuple[float, float]:
     """Matched detections, and switches among them."""
     last = np.full(objects, -1)  # the track of each object's last match
-    before = np.full(objects, -1)  # its track in the frame before this one
+    before = np.full(objects, -1)  # the track of each object in the previous frame
     found = switches = 0
     for rows, columns, iou in frames:
         value = 1000 * (columns == before[rows, None]) + iou

@@ -1,4 +1,4 @@
-"""Why AP of images is lost: TIDE's six kinds of errors (Bolya et al. 2020), and the AP that mending each would give.
+"""Error analysis of images: TIDE's six kinds of errors (Bolya et al. 2020), and the AP if each were corrected.
 
 `docs/errors.md` defines the kinds.
 """
@@ -28,36 +28,39 @@ from idol_core.evaluation.protocol import IOU_THRESHOLDS
 
 
 class ImageMatches(NamedTuple):
-    """Results and objects of one image, matched. Objects without a mask are left out."""
+    """Matched results and objects of one image, without objects that have no mask."""
 
     matching: Matching  # its results are rows of `places`, its objects those of `truths`
-    places: list[int]  # of the results in the results file, from 0
-    truths: list[int]  # ids of the annotations
+    places: list[int]  # index of each result in the results file, from 0
+    truths: list[int]  # annotation ids of the objects
 
 
 class ImageError(NamedTuple):
-    """One error at an IoU threshold of .5: a wrong result, or an object that is missed."""
+    """One error at an IoU threshold of .5: a wrong result or a missed object."""
 
-    kind: str  # of IMAGE_KINDS
+    kind: str  # one of IMAGE_KINDS
     image: int
-    place: int | None  # of the result in the results file, from 0
+    place: int | None  # index of the result in the results file, from 0; None: a missed object
     category: int | None  # of the result
     score: float | None  # of the result
-    truth: int | None  # id of the annotation that it is about, None where there is none
-    iou: float  # of result and object; 0 without either
+    truth: int | None  # id of the annotation concerned; None: no object
+    iou: float  # IoU of result and object; 0 if one is missing
 
 
 def evaluate_image_errors(
     ground_truth: ImageTruth, results: Iterable[Mapping[str, Any]] | Path, *, where: str = ""
 ) -> ErrorTable:
-    """Errors of masks in COCO format; `where` names an index. Raises Missing and Integrity as `evaluate_coco`."""
+    """Analyse the errors of results in COCO format; `where` names an index in errors.
+
+    Raises Missing and Integrity as `evaluate_coco`.
+    """
     return image_error_table(match_images(ground_truth, results, where=where))
 
 
 def match_images(
     ground_truth: ImageTruth, results: Iterable[Mapping[str, Any]] | Path, *, where: str = ""
 ) -> list[ImageMatches]:
-    """Match results and objects of every image by their masks, in the order of the image ids. Raises likewise."""
+    """Match results and objects of every image by their masks, in the order of image ids. Raises as `evaluate_coco`."""
     index = image_index(ground_truth, where=where)
     images = image_sizes(index)
     objects: dict[int, list[ImageObject]] = {image: [] for image in images}
@@ -70,7 +73,7 @@ def match_images(
 
 
 def image_error_table(matches: Sequence[ImageMatches]) -> ErrorTable:
-    """Count and AP of every kind of error, of what was matched before."""
+    """Compute count and corrected AP of every kind of error from `match_images`."""
     matchings = [one.matching for one in matches]
     thresholds = range(len(IOU_THRESHOLDS))
     judged = [[judge_image(one, threshold) for one in matchings] for threshold in thresholds]
@@ -78,7 +81,7 @@ def image_error_table(matches: Sequence[ImageMatches]) -> ErrorTable:
 
 
 def image_errors(matches: Sequence[ImageMatches]) -> list[ImageError]:
-    """Every error at an IoU threshold of .5, by image: first wrong results by falling score, then missed objects."""
+    """List every error at an IoU threshold of .5, by image: wrong results by descending score, then missed objects."""
     found: list[ImageError] = []
     for one in matches:
         judged = judge_image(one.matching, 0)

@@ -1,6 +1,6 @@
-"""Which result is matched to which object, in one video or image, with the overlaps of all classes kept beside it.
+"""Match results to objects in one video or image, keeping the overlaps of all classes.
 
-The matches are those of the AP protocol (`protocol.match`); errors, confusion and calibration are read off from here.
+The matches are those of the AP protocol (`protocol.match`); errors, confusion and calibration derive from them.
 T IoU thresholds (IOU_THRESHOLDS), D results, G objects.
 """
 
@@ -17,26 +17,26 @@ from idol_core.evaluation.protocol import IOU_THRESHOLDS, MAX_DETECTIONS, match
 class Matching(NamedTuple):
     """Results and objects of one video or image, matched class by class at each IoU threshold.
 
-    Results are those that AP looks at: of each class the 100 best, here by class and then by falling score.
+    Only results that AP uses: the 100 best of each class, sorted by class and then by descending score.
     """
 
     id: int  # of the video or image
-    results: np.ndarray  # [D] int64, rows in what was given to `match_results`
+    results: np.ndarray  # [D] int64, rows in the input of `match_results`
     scores: np.ndarray  # [D] float64
     categories: np.ndarray  # [D] int64, category ids
     truth_categories: np.ndarray  # [G] int64
     crowd: np.ndarray  # [G] bool, objects that AP ignores
-    ious: np.ndarray  # [D, G] float64, whatever the classes
-    taken: np.ndarray  # [T, D] int64, the object that the result is matched to, -1: none
-    ignored: np.ndarray  # [T, D] bool, neither right nor wrong
+    ious: np.ndarray  # [D, G] float64, across all classes
+    taken: np.ndarray  # [T, D] int64, the object matched to the result, -1: none
+    ignored: np.ndarray  # [T, D] bool, count as neither right nor wrong
 
     def right(self) -> np.ndarray:
-        """[T, D] bool: results that count as right."""
+        """[T, D] bool: results that count as true positives."""
         right: np.ndarray = (self.taken >= 0) & ~self.ignored
         return right
 
     def found(self, threshold: int) -> np.ndarray:
-        """[G] bool: objects with a result at the threshold of this place in IOU_THRESHOLDS."""
+        """[G] bool: objects with a matched result at IOU_THRESHOLDS[threshold]."""
         found = np.zeros(len(self.crowd), bool)
         taken = self.taken[threshold]
         found[taken[taken >= 0]] = True
@@ -51,12 +51,12 @@ def match_results(
     truth_categories: np.ndarray,
     crowd: np.ndarray,
 ) -> Matching:
-    """Match the results of one video or image. Equal scores keep the order given.
+    """Match the results of one video or image. Ties keep the given order.
 
     Args:
         number: id of the video or image.
         scores, categories: of each result. truth_categories [G] int64, crowd [G] bool: of each object.
-        ious: [results, G] float64, of all classes.
+        ious: [results, G] float64, across all classes.
     """
     score, category = np.array(scores, np.float64), np.array(categories, np.int64)
     rows: list[np.ndarray] = []

@@ -1,9 +1,9 @@
-"""AP that results would have if only errors of one kind were mended, as TIDE does it (Bolya et al. 2020, section 3.2).
+"""AP if only errors of one kind were corrected ("mended"), as in TIDE (Bolya et al. 2020, section 3.2).
 
-A mended result is right, with the score that it has and the class of its object, if it is the best-scored one of those
-that could be right about this object; the others, and those that have no object, are taken out. A lost object of which
-a track holds the masks besides others' gets a result of this track's score; other lost objects are taken out, as it
-can't be known with which score they would have been found.
+Of the wrong results that target the same object, the best-scored one becomes right: it keeps its score and gets the
+object's class. The others, and results without a target, are removed. A lost object that some track holds besides other
+objects gets a result with that track's score; other lost objects are removed, as the score that they would have been
+found with is unknown.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from idol_core.evaluation.protocol import IOU_THRESHOLDS, RECALL_POINTS
 
 @dataclass(frozen=True)
 class Mended:
-    """One kind of error: how many there are at an IoU threshold of .5, and the AP without them (0..100)."""
+    """One kind of error: its count at an IoU threshold of .5, and the AP without such errors (0..100)."""
 
     count: int  # wrong results and lost objects
-    ap: float | None  # None where no class has objects
+    ap: float | None  # None if no class has objects
     ap50: float | None
 
 
 @dataclass(frozen=True)
 class ErrorTable:
-    """AP as it is, what it would be with errors of one kind mended, and with all mended (0..100).
+    """Actual AP, AP with each kind of error corrected, and AP with all corrected (0..100).
 
-    Kinds overlap: a result or an object can be wrong in more than one way, of which one is told, and mending one kind
-    changes what the others cost. So the gains don't add up to what is missing.
+    Gains don't add up to the missing AP: a result or object can be wrong in several ways but is counted under one kind,
+    and correcting one kind changes the cost of the others.
     """
 
     ap: float | None
@@ -43,9 +43,9 @@ class ErrorTable:
 
 
 def error_table(names: Sequence[str], matchings: Sequence[Matching], judged: Sequence[Sequence[Judged]]) -> ErrorTable:
-    """The table of a set; names: of the kinds; judged: of each of IOU_THRESHOLDS, every video or image.
+    """Build the error table of a data set. names: the kinds; judged: [IoU threshold][video or image].
 
-    AP is the mean over thresholds, with errors told anew at each: a poor mask is right at .5 and wrong at .9.
+    AP is the mean over thresholds; errors are classified at each one: a poor mask is right at .5 and wrong at .9.
     """
     pools = [pool(matchings, judged[threshold], threshold) for threshold in range(len(IOU_THRESHOLDS))]
     first = pools[0]
@@ -68,16 +68,16 @@ class Pool(NamedTuple):
     scores: np.ndarray  # [N] float64
     categories: np.ndarray  # [N] int64
     right: np.ndarray  # [N] bool
-    kinds: np.ndarray  # [N] int64, -1: nothing is wrong
-    mended: np.ndarray  # [N] int64, category as which the result would be right, -1: it would be taken out
+    kinds: np.ndarray  # [N] int64, kind of error, -1: none
+    mended: np.ndarray  # [N] int64, category of the corrected result, -1: it is removed
     lost_kinds: np.ndarray  # [L] int64
     lost_categories: np.ndarray  # [L] int64
-    lost_scores: np.ndarray  # [L] float64, NaN: the object would be taken out
-    positives: Mapping[int, int]  # category -> objects that count
+    lost_scores: np.ndarray  # [L] float64, score when corrected, NaN: the object is removed
+    positives: Mapping[int, int]  # category -> number of objects that count
 
 
 def pool(matchings: Sequence[Matching], judged: Sequence[Judged], threshold: int) -> Pool:
-    """Everything of a set in the order that breaks ties between equal scores; ignored results are left out."""
+    """Join all videos or images, in the order that breaks ties between equal scores; ignored results are dropped."""
     columns: list[tuple[np.ndarray, ...]] = []
     lost: list[tuple[np.ndarray, ...]] = []
     positives: dict[int, int] = {}
@@ -105,9 +105,9 @@ def _joined(rows: Sequence[tuple[np.ndarray, ...]], width: int) -> list[np.ndarr
 
 
 def mended_ap(found: Pool, kinds: Collection[int]) -> float:
-    """Mean AP over the classes with objects, 0..1, with errors of these kinds mended; -1 where no class has objects.
+    """Mean AP (0..1) over the classes with objects, with errors of these kinds corrected; -1 if no class has objects.
 
-    A class of which every object was lost, all of them mended by being taken out, counts as 1.
+    A class all of whose objects were lost and then removed counts as 1.
     """
     chosen = np.isin(found.kinds, list(kinds))
     kept = ~chosen | (found.mended >= 0)
@@ -128,7 +128,7 @@ def mended_ap(found: Pool, kinds: Collection[int]) -> float:
 
 
 def average_precision(right: np.ndarray, positives: int) -> float:
-    """AP of results by falling score, COCO's: precision at 101 recalls; right [N] bool, positives > 0."""
+    """COCO's AP (precision at 101 recalls) of results by descending score; right [N] bool, positives > 0."""
     true = np.cumsum(right).astype(np.float64)
     precision = true / (np.arange(1, len(right) + 1) + np.spacing(1))
     precision = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)

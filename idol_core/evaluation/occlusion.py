@@ -1,4 +1,4 @@
-"""Video AP by occlusion, as OVIS reports it (Qi et al. 2022): groups of objects by how much they are hidden."""
+"""Video AP by degree of occlusion, as reported for OVIS (Qi et al. 2022)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from idol_core.evaluation.protocol import accumulate
 from idol_core.evaluation.video_ap import Ignored, category_curves, group_stats, mean_row
 from idol_core.evaluation.ytvis_files import Truth
 
-GROUPS = {"slight": (0.0, 0.25), "moderate": (0.25, 0.5), "heavy": (0.5, 1.0)}  # closed at both ends
+GROUPS = {"slight": (0.0, 0.25), "moderate": (0.25, 0.5), "heavy": (0.5, 1.0)}  # ranges include both ends
 _LEVELS = {"no_occlusion": 0.0, "slight_occlusion": 0.25, "severe_occlusion": 0.75}
 
 
 def occlusion_scores(comparison: Comparison, *, where: str = "") -> dict[str, dict[str, float]]:
     """AP, AP50, AP75, AR1, AR10, AR100 on 0..1 (-1: not defined) of each of GROUPS.
 
-    Raises Missing, naming the annotation file `where`, if no object says how it is occluded; Integrity for an unknown
+    Raises Missing, naming the annotation file `where`, if no object has occlusion levels; Integrity for an unknown
     level.
     """
     if not any(truth.occlusion for pair in comparison.pairs.values() for truth in pair.truths):
@@ -37,9 +37,9 @@ def occlusion_scores(comparison: Comparison, *, where: str = "") -> dict[str, di
 
 
 def occlusion(truth: Truth) -> float:
-    """How hidden an object is, 0..1: the mean of the larger half (rounded up) of its frames' levels; NaN without any.
+    """Occlusion of an object, 0..1: mean of the larger half (rounded up) of its frames' levels; NaN without any.
 
-    Raises Integrity for a level that OVIS does not have.
+    Raises Integrity for a level unknown to OVIS.
     """
     named = [level for level in truth.occlusion if level is not None]
     if unknown := sorted(set(map(str, named)) - set(_LEVELS)):
@@ -50,7 +50,7 @@ def occlusion(truth: Truth) -> float:
 
 
 def _outside(pair: Pair) -> Ignored:
-    """Objects of other groups are ignored; what matches nothing counts against every group."""
+    """Ignore objects of other groups; unmatched results count as wrong in every group."""
     ranges = np.array(list(GROUPS.values()))
     levels = np.array([occlusion(truth) for truth in pair.truths], np.float64)[None]
     inside = (levels >= ranges[:, :1]) & (levels <= ranges[:, 1:])

@@ -1,4 +1,4 @@
-"""IoU of every result track with every ground-truth track, by video and class: the input of all video scores."""
+"""Compute the IoU of result tracks with ground-truth tracks, by video and class: the input of all video scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from idol_core.evaluation.ytvis_files import GroundTruth, GroundTruthSource, Key
 
 
 class Pair(NamedTuple):
-    """One category in one video: D results (the 100 best by falling score, ties in file order) and G truths."""
+    """One category in one video: D results (the 100 best by descending score, ties in file order) and G truths."""
 
     truths: list[Truth]
     scores: np.ndarray  # [D] float64
@@ -23,7 +23,7 @@ class Pair(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Everything that scoring needs; keys ascend by video, then category."""
+    """Input for scoring; keys are sorted by video, then category."""
 
     categories: dict[int, str]
     videos: tuple[int, ...]
@@ -34,13 +34,13 @@ class _Candidate(NamedTuple):
     score: float
     area: float  # mean over the frames where it has any
     masks: list[bytes | None]  # empty where the video has no ground truth of this category
-    areas: np.ndarray  # [frames]; empty likewise
+    areas: np.ndarray  # [frames], pixels; empty in the same case
 
 
 def compare(
     ground_truth: GroundTruthSource, results: Iterable[Mapping[str, Any]] | Path, *, where: str = ""
 ) -> Comparison:
-    """Read both, check the results against the ground truth and compute every overlap that can matter.
+    """Read ground truth and results, check the results and compute all overlaps that scoring needs.
 
     `where` names the annotations in errors if an index is given.
 

@@ -1,7 +1,7 @@
-"""COCO's evaluation protocol on given overlaps: greedy matching by score, interpolated precision, recall.
+"""COCO's evaluation protocol on precomputed IoUs: greedy matching by score, interpolated precision, recall.
 
-Everything carries a leading axis of groups A (area ranges, occlusion groups): a group ignores part of the ground truth
-and part of the unmatched detections. T IoU thresholds, D detections, G ground truths, R recall points.
+Arrays have a leading axis A of groups (area ranges, occlusion groups): each group ignores some ground truths and some
+unmatched detections. T IoU thresholds, D detections, G ground truths, R recall points.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ MAX_DETECTIONS = (1, 10, 100)  # per video (or image) and category
 
 
 class Matched(NamedTuple):
-    """The detections of one category in one video, at most 100, by falling score."""
+    """Matched detections of one category in one video, at most 100, by descending score."""
 
     scores: np.ndarray  # [D] float64
     hit: np.ndarray  # [A, T, D] bool, matched to any ground truth
-    ignored: np.ndarray  # [A, T, D] bool, neither right nor wrong
-    taken: np.ndarray  # [A, T, D] int64, row of the ground truth matched to, -1: none
+    ignored: np.ndarray  # [A, T, D] bool, count as neither right nor wrong
+    taken: np.ndarray  # [A, T, D] int64, row of the matched ground truth, -1: none
     positives: np.ndarray  # [A] int64, ground truths that count
 
 
 class Curves(NamedTuple):
-    """One category; -1 throughout where a group has no ground truth that counts."""
+    """Precision and recall of one category; -1 for groups without a ground truth that counts."""
 
-    precision: np.ndarray  # [A, T, R] with the largest number of detections
+    precision: np.ndarray  # [A, T, R] at the largest of MAX_DETECTIONS
     recall: np.ndarray  # [M, A, T] for each of MAX_DETECTIONS
 
 
@@ -41,11 +41,11 @@ def match(
     gt_ignored: np.ndarray,
     unmatched_ignored: np.ndarray,
 ) -> Matched:
-    """Match detections in the order given: each takes the free ground truth of largest IoU at or above the threshold.
+    """Match detections in order: each takes the unmatched ground truth with the largest IoU at or above the threshold.
 
     Args:
-        scores: [D], falling. ious: [D, G] float64. crowd: [G] bool; a crowd stays free when matched.
-        gt_ignored: [A, G] bool; taken only where no other ground truth can be, and then the detection is ignored.
+        scores: [D], descending. ious: [D, G] float64. crowd: [G] bool; a crowd can be matched repeatedly.
+        gt_ignored: [A, G] bool; matched only if no other ground truth is available; the detection is then ignored.
         unmatched_ignored: [A, D] bool, detections that are ignored if unmatched.
     """
     groups, detections = unmatched_ignored.shape
@@ -55,7 +55,7 @@ def match(
     taken = np.full(hit.shape, -1)
     free = np.ones((groups, len(thresholds), ious.shape[1]), bool)
     for d in np.flatnonzero((ious >= thresholds[0]).any(axis=1)) if ious.size else ():
-        near = np.flatnonzero(ious[d] >= thresholds[0])[::-1]  # of equal ones the last is taken
+        near = np.flatnonzero(ious[d] >= thresholds[0])[::-1]  # ties: the last one is taken
         options = free[:, :, near] & (ious[d, near] >= thresholds[:, None])
         ignorable = np.broadcast_to(gt_ignored[:, None, near], options.shape)
         proper = options & ~ignorable
@@ -72,7 +72,7 @@ def match(
 
 
 def accumulate(parts: Sequence[Matched], groups: int) -> Curves:
-    """Precision and recall of one category over all videos (in the order that breaks ties between equal scores)."""
+    """Compute precision and recall of one category; the order of `parts` (videos) breaks ties between equal scores."""
     shape = (groups, len(IOU_THRESHOLDS))
     precision = np.full((*shape, len(RECALL_POINTS)), -1.0)
     recall = np.full((len(MAX_DETECTIONS), *shape), -1.0)
@@ -92,7 +92,7 @@ def accumulate(parts: Sequence[Matched], groups: int) -> Curves:
     true = np.cumsum(right[..., rank[order] < MAX_DETECTIONS[-1]], axis=-1).astype(np.float64)
     false = np.cumsum(wrong[..., rank[order] < MAX_DETECTIONS[-1]], axis=-1).astype(np.float64)
     sharp = true / (true + false + np.spacing(1))
-    sharp = np.maximum.accumulate(sharp[..., ::-1], axis=-1)[..., ::-1]  # the best at this recall or above
+    sharp = np.maximum.accumulate(sharp[..., ::-1], axis=-1)[..., ::-1]  # highest precision at this recall or above
     sharp = np.concatenate([sharp, np.zeros((*sharp.shape[:2], 1))], axis=-1)
     reached = true / total[..., None]
     for i, a in enumerate(counted):
@@ -102,6 +102,6 @@ def accumulate(parts: Sequence[Matched], groups: int) -> Curves:
 
 
 def mean_defined(values: np.ndarray) -> float:
-    """Mean of the entries that are defined (not -1); -1 if there are none."""
+    """Mean of the defined entries (not -1); -1 if there are none."""
     defined = values[values > -1]
     return float(defined.mean()) if defined.size else -1.0

@@ -1,7 +1,7 @@
-"""Annotated objects and result tracks of each video, all classes together, and how they overlap in every frame.
+"""Annotated objects and result tracks of each video, across classes, and their overlaps in every frame.
 
-`overlaps.py` compares tracks of one class over whole videos, which is all that AP needs; identity metrics and error
-analysis need single frames and other classes as well.
+`overlaps.py` compares tracks of one class over whole videos, which suffices for AP; identity metrics and error analysis
+also need single frames and other classes.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from idol_core.evaluation.ytvis_files import (
 class Entry(NamedTuple):
     """One entry of a results file: a track with a class and a score."""
 
-    place: int  # in the file, from 0
+    place: int  # index in the file, from 0
     category: int
     score: float
     track: int  # its row in `Scene.tracks`
 
 
 class Scene(NamedTuple):
-    """One video: G annotated objects, U result tracks and the D entries of the results file that name them."""
+    """One video: G annotated objects, U result tracks and the D results entries that refer to the tracks."""
 
     id: int
     video: Video
     categories: np.ndarray  # [G] int64, category ids of the objects
     truths: list[Truth]  # [G] in the order of the annotation file
-    tracks: list[Track]  # [U] different ones: entries with equal masks (one track under several classes) share one
+    tracks: list[Track]  # [U] distinct tracks: entries with equal masks (one track under several classes) share one
     entries: list[Entry]  # [D] in the order of the results file
 
 
 class FrameOverlaps(NamedTuple):
-    """Pixels that result tracks and objects have, and have in common, in each of the F frames of a video."""
+    """Pixel counts of tracks, objects and their intersections in each of the F frames of a video."""
 
     inter: np.ndarray  # [F, U, G] float64
     tracks: np.ndarray  # [U, F] float64
@@ -67,10 +67,10 @@ class Scenes(NamedTuple):
 def read_scenes(
     ground_truth: GroundTruthSource, results: Iterable[Mapping[str, Any]] | Path, *, where: str = ""
 ) -> Scenes:
-    """Annotations and results for them; `where` names an index in errors.
+    """Read annotations and results by video; `where` names an index in errors.
 
     Raises Missing and Integrity as `read_ground_truth` and `read_results`.
-    Equal masks are kept once: a results file holds the same track under several classes.
+    Equal masks are kept once, because a results file may list the same track under several classes.
     """
     truth = read_ground_truth(ground_truth, where=where)
     scenes = {number: _empty(number, truth) for number in truth.videos}
@@ -85,7 +85,7 @@ def read_scenes(
 
 
 def frame_overlaps(scene: Scene) -> FrameOverlaps:
-    """Overlap of every track with every object in every frame."""
+    """Compute the overlap of every track with every object in every frame."""
     objects = [truth.masks for truth in scene.truths]
     tracks, truths = _areas(scene.tracks, scene.video), _areas(objects, scene.video)
     height, width, _ = scene.video
@@ -94,7 +94,7 @@ def frame_overlaps(scene: Scene) -> FrameOverlaps:
 
 
 def video_ious(overlaps: FrameOverlaps) -> np.ndarray:
-    """IoU of tracks and objects over the whole video, [U, G] float64: the one that video AP is made of."""
+    """IoU of tracks and objects over the whole video, [U, G] float64, as used by video AP."""
     inter = overlaps.inter.sum(0)
     union = overlaps.tracks.sum(1)[:, None] + overlaps.truths.sum(1) - inter
     iou: np.ndarray = inter / np.maximum(union, 1)
@@ -102,7 +102,7 @@ def video_ious(overlaps: FrameOverlaps) -> np.ndarray:
 
 
 def best_classes(entries: Sequence[Entry]) -> list[Entry]:
-    """The best-scored entry of each track (of equal ones the first), in the order given."""
+    """Keep the best-scored entry of each track (ties: the first), in the given order."""
     best: dict[int, Entry] = {}
     for entry in entries:
         if entry.track not in best or entry.score > best[entry.track].score:

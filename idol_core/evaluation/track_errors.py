@@ -1,4 +1,4 @@
-"""Why AP of tracks is lost: kinds of errors, how often each occurs, and the AP that mending only it would give.
+"""Error analysis of tracks: kinds of errors, how often each occurs, and the AP if only that kind were corrected.
 
 `docs/errors.md` defines the kinds.
 """
@@ -19,11 +19,11 @@ from idol_core.evaluation.protocol import IOU_THRESHOLDS
 from idol_core.evaluation.scenes import Scene, Scenes, frame_overlaps, read_scenes, video_ious
 from idol_core.evaluation.ytvis_files import GroundTruthSource
 
-_WITH_TRACK = ("class", "duplicate", "background", "both")  # shown where the track is
+_WITH_TRACK = ("class", "duplicate", "background", "both")  # kinds shown in the frames of the track
 
 
 class SceneMatches(NamedTuple):
-    """Results and objects of one video, matched, and how identities stand."""
+    """Matched results and objects of one video, and which objects each track holds."""
 
     scene: Scene
     matching: Matching  # its results are rows of `scene.entries`, its objects those of `scene.truths`
@@ -31,20 +31,20 @@ class SceneMatches(NamedTuple):
 
 
 class TrackError(NamedTuple):
-    """One error at an IoU threshold of .5: a wrong result, or an object that is lost."""
+    """One error at an IoU threshold of .5: a wrong result or a lost object."""
 
-    kind: str  # of TRACK_KINDS
+    kind: str  # one of TRACK_KINDS
     video: int
-    place: int | None  # of the result in the results file, from 0; None for a lost object that no track holds
+    place: int | None  # index of the result in the results file, from 0; None: a lost object that no track holds
     category: int | None  # of the result
     score: float | None  # of the result
-    truth: int | None  # row in `Scene.truths` of the object that it is about, None where there is none
-    iou: float  # of result and object over the video; 0 without either
-    frames: tuple[int, ...]  # from 0; where the error can be seen
+    truth: int | None  # row in `Scene.truths` of the object concerned; None: no object
+    iou: float  # IoU of result and object over the video; 0 if one is missing
+    frames: tuple[int, ...]  # frames that show the error, from 0
 
 
 def evaluate_track_errors(ground_truth: GroundTruthSource, results: Iterable[Mapping[str, Any]] | Path) -> ErrorTable:
-    """Errors of results in YouTube-VIS format. Raises Missing and Integrity as `read_scenes`."""
+    """Analyse the errors of results in YouTube-VIS format. Raises Missing and Integrity as `read_scenes`."""
     return track_error_table(match_scenes(read_scenes(ground_truth, results)))
 
 
@@ -65,7 +65,7 @@ def match_scene(scene: Scene) -> SceneMatches:
 
 
 def track_error_table(matches: Sequence[SceneMatches]) -> ErrorTable:
-    """Count and AP of every kind of error, of what was matched before."""
+    """Compute count and corrected AP of every kind of error from `match_scenes`."""
     known = [_identity(one) for one in matches]
     judged = [
         [judge_tracks(one.matching, identity, threshold) for one, identity in zip(matches, known, strict=True)]
@@ -75,7 +75,7 @@ def track_error_table(matches: Sequence[SceneMatches]) -> ErrorTable:
 
 
 def track_errors(matches: Sequence[SceneMatches]) -> list[TrackError]:
-    """Every error at an IoU threshold of .5, by video: first wrong results by falling score, then lost objects."""
+    """List every error at an IoU threshold of .5, by video: wrong results by descending score, then lost objects."""
     found: list[TrackError] = []
     for one in matches:
         judged = judge_tracks(one.matching, _identity(one), 0)
@@ -86,7 +86,7 @@ def track_errors(matches: Sequence[SceneMatches]) -> list[TrackError]:
 
 
 def _identity(one: SceneMatches) -> Identity:
-    """Identities of results instead of tracks."""
+    """Select the rows of `Identities` for results instead of tracks."""
     rows = _tracks(one)
     frames = one.identities.held.sum(0)[rows]
     own: np.ndarray = np.equal.outer(one.matching.categories, one.matching.truth_categories)
@@ -133,7 +133,7 @@ def _error(one: SceneMatches, kind: str, row: int | None, truth: int | None) -> 
 
 
 def _frames(one: SceneMatches, kind: str, track: int | None, truth: int | None) -> tuple[int, ...]:
-    """Frames in which the error can be seen."""
+    """Frames that show the error."""
     seen: np.ndarray
     nowhere = np.zeros(one.scene.video.frames, bool)
     there = nowhere if track is None else np.array([mask is not None for mask in one.scene.tracks[track]])
@@ -149,6 +149,6 @@ def _frames(one: SceneMatches, kind: str, track: int | None, truth: int | None) 
             seen = elsewhere
         elif kind == "mask":
             seen = (there | shown) & ~held[:, truth]
-        else:  # the rest of an object that others have
+        else:  # frames of the object that this track does not hold
             seen = shown & ~held[:, truth]
     return tuple(np.flatnonzero(seen).tolist())

@@ -1,7 +1,7 @@
-"""Overlap of tracks straight from COCO run lengths; nothing is decoded to pixels.
+"""Compute overlaps of tracks directly from COCO run lengths, without decoding to pixels.
 
-A track is a list of compressed counts, one a frame, None where the object is absent. pycocotools computes the overlaps
-of all pairs of one frame in C; intersections follow from them exactly, because they are whole numbers.
+A track is a list of compressed counts, one per frame, None where the object is absent. pycocotools computes the
+overlaps of all pairs of one frame in C; intersections follow from them exactly, because they are whole numbers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def frame_areas(track: Track, height: int, width: int) -> np.ndarray:
 def track_iou(
     a: Sequence[Track], b: Sequence[Track], areas_a: np.ndarray, areas_b: np.ndarray, *, height: int, width: int
 ) -> np.ndarray:
-    """IoU of every track of `a` with every one of `b`, [len(a), len(b)] float64; 0 for two that are empty throughout.
+    """IoU of every track of `a` with every one of `b`, [len(a), len(b)] float64; 0 if both are empty in all frames.
 
     Sum of intersections over sum of unions, over the frames (YouTube-VIS, Yang et al. 2019, section 3). The counts must
     have passed `check_counts`; `areas_*` [tracks, frames] are their `frame_areas`.
@@ -51,7 +51,7 @@ def frame_intersections(
         rows, columns = np.flatnonzero(areas_a[:, frame]), np.flatnonzero(areas_b[:, frame])
         masks_a = [{"size": size, "counts": a[row][frame]} for row in rows.tolist()]
         masks_b = [{"size": size, "counts": b[column][frame]} for column in columns.tolist()]
-        ious = coco_mask.iou(masks_a, masks_b, [0] * len(columns))  # no crowd rule in video scores
+        ious = coco_mask.iou(masks_a, masks_b, [0] * len(columns))  # video scores don't use COCO's crowd rule
         both = areas_a[rows, frame, None] + areas_b[columns, frame]
         inter[frame, rows[:, None], columns] = np.rint(ious * both / (1 + ious))
     return inter

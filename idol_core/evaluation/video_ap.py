@@ -1,4 +1,4 @@
-"""Video AP as the official YouTube-VIS evaluation has it (Yang et al. 2019, section 3: COCO's protocol over tracks)."""
+"""Video AP as in the official YouTube-VIS evaluation (Yang et al. 2019, section 3: COCO's protocol over tracks)."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ AREA_RANGES = {"": (0.0, 1e10), "s": (0.0, 128.0**2), "m": (128.0**2, 256.0**2),
 
 @dataclass(frozen=True)
 class VisScores:
-    """Scores on 0..1; -1 where no ground truth defines one.
+    """Video scores on 0..1; -1 where undefined (no ground truth).
 
-    `stats` has AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl; `per_category` the same keys for every
-    category id of the annotation file, ascending.
+    `stats` has AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl; `per_category` has the same keys for
+    each category id of the annotation file, ascending.
     """
 
     stats: dict[str, float]
@@ -38,10 +38,10 @@ class VisScores:
 
 
 class Ignored(NamedTuple):
-    """What each group A leaves out in one category of one video."""
+    """What each group A ignores in one category of one video."""
 
     truths: np.ndarray  # [A, G] bool
-    unmatched: np.ndarray  # [A, D] bool, detections that don't count unless they match
+    unmatched: np.ndarray  # [A, D] bool, detections ignored if unmatched
 
 
 def evaluate_vis(
@@ -49,14 +49,14 @@ def evaluate_vis(
 ) -> VisScores:
     """Score results in YouTube-VIS format against annotations: an index, an annotation file or its content.
 
-    `videos` restricts the score to these video ids. Raises Missing where a file or its ground truth is not there, and
-    Integrity, with a count and an example, for unknown ids, wrong frame counts, mask sizes or scores.
+    `videos` restricts the score to these video ids. Raises Missing if a file or its ground truth is missing, and
+    Integrity, with a count and an example, for unknown ids and wrong frame counts, mask sizes or scores.
     """
     return score(compare(ground_truth, results), videos=videos)
 
 
 def score(comparison: Comparison, *, videos: Sequence[int] = ()) -> VisScores:
-    """Scores over all videos, or over `videos` only, of overlaps computed before."""
+    """Compute scores from precomputed overlaps, over all videos or over `videos` only."""
     rows = {
         category: _stats(curves)
         for category, curves in category_curves(comparison, _by_area, len(AREA_RANGES), videos=videos)
@@ -72,7 +72,7 @@ def score(comparison: Comparison, *, videos: Sequence[int] = ()) -> VisScores:
 def category_curves(
     comparison: Comparison, ignore: Callable[[Pair], Ignored], groups: int, *, videos: Sequence[int] = ()
 ) -> Iterator[tuple[int, Curves]]:
-    """Precision and recall of each category with ground truth; `ignore(pair)` says what each of `groups` leaves out."""
+    """Precision and recall of each category with ground truth; `ignore(pair)`: what each of the `groups` ignores."""
     chosen = set(videos)
     pairs: dict[int, list[Pair]] = {}
     for (video, category), pair in comparison.pairs.items():
@@ -115,7 +115,10 @@ def group_stats(curves: Curves, group: int) -> dict[str, float]:
 
 
 def mean_row(rows: Iterable[Mapping[str, float]], undefined: Mapping[str, float]) -> dict[str, float]:
-    """The mean of each figure over the categories that define it: that of all their curves, which have one length."""
+    """Mean of each metric over the categories that define it.
+
+    It equals the mean over the points of all their curves, as these are equally long.
+    """
     found = list(rows)
     return {key: mean_defined(np.array([row[key] for row in found])) for key in undefined}
 

@@ -36,11 +36,11 @@ class Video(NamedTuple):
 class Truth(NamedTuple):
     """One annotated object."""
 
-    masks: list[bytes | None]  # compressed counts of every frame
-    area: float  # mean over the frames where `areas` (of the masks, if it names none) is neither 0 nor null, else 0
+    masks: list[bytes | None]  # compressed counts per frame
+    area: float  # mean over frames where `areas` is neither 0 nor null; without any, of the mask areas; else 0
     crowd: bool
-    occlusion: tuple[str | None, ...]  # OVIS: of every frame; empty where the file does not say
-    id: int | None = None  # of the annotation
+    occlusion: tuple[str | None, ...]  # OVIS: per frame; empty if not in the file
+    id: int | None = None  # annotation id
 
 
 class Result(NamedTuple):
@@ -61,9 +61,9 @@ class GroundTruth(NamedTuple):
 
 
 def read_ground_truth(source: GroundTruthSource, *, where: str = "") -> GroundTruth:
-    """The ground truth of an index, an annotation file or its parsed content. `where` names an index in errors.
+    """Read ground truth from an index, an annotation file or its parsed content. `where` names an index in errors.
 
-    Raises Missing where the file is not there or holds no annotations, Integrity where it is malformed.
+    Raises Missing if the file does not exist or has no annotations, Integrity if it is malformed.
     """
     if isinstance(source, AnnotationIndex):
         index, name = source, where or "the annotations given"
@@ -72,7 +72,7 @@ def read_ground_truth(source: GroundTruthSource, *, where: str = "") -> GroundTr
     else:
         name = "the annotations given"
         index = read_vis(JsonDocument(source, name))
-    empty = isinstance(source, Mapping) and source.get("annotations") == []  # given as such: there is nothing to find
+    empty = isinstance(source, Mapping) and source.get("annotations") == []  # an explicitly empty list is allowed
     if not len(index.counts) and not empty:
         without = ": none of its objects has a mask" if len(index.track_ids) else ""
         raise Missing(
@@ -97,7 +97,7 @@ def read_ground_truth(source: GroundTruthSource, *, where: str = "") -> GroundTr
 
 
 def read_results(source: Iterable[Mapping[str, Any]] | Path, truth: GroundTruth) -> Iterator[Result]:
-    """Yield every result, streaming from a file. Integrity, after the last one, tells of all faults of known kinds."""
+    """Yield every valid result; a file is streamed. Raises Integrity after the last one if there were faults."""
     where = str(source) if isinstance(source, Path) else "the results given"
     faults = Faults(where, "score the results against the annotations of the set that they were made for")
     for index, entry in enumerate(result_items(source)):

@@ -1,4 +1,4 @@
-"""Weights files, theirs and ours: read, write, convert names, start a model from another's weights."""
+"""Weights files, ours and published ones: read, write, convert names, initialise a model from them."""
 
 from idol_core.weights.convert import Conversion, convert_file
 from idol_core.weights.files import Weights, open_weights, save_weights

@@ -1,4 +1,4 @@
-"""One weights file into the other layout."""
+"""Convert a weights file between our layout and the published one."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from idol_core.weights.published import is_published, ours_to_published, rename_
 
 @dataclass(frozen=True)
 class Conversion:
-    """What became of a file's tensors, by our names (unexpected ones as the file has them)."""
+    """Result of a conversion, in our tensor names (unexpected ones as in the file)."""
 
-    config: ModelConfig  # sizes read off the tensors
+    config: ModelConfig  # sizes inferred from the tensors
     mapped: tuple[str, ...]
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]  # left out of the new file
@@ -35,13 +35,12 @@ def convert_file(
     *,
     describe: Callable[[ModelConfig], Mapping[str, str]] | None = None,
 ) -> Conversion:
-    """Write IDOL weights, ours or published, as `to` says: our safetensors, or a detectron2 checkpoint {"model": ...}.
+    """Convert IDOL weights (ours or published) to our safetensors or to a detectron2 checkpoint {"model": ...}.
 
-    A file with something missing is not converted. Our metadata is kept where there is some; else `describe` is asked
-    for it, given the sizes read off the tensors.
-
-    Raises as `open_weights` does, InvalidInput where the file holds a backbone only or `out` ends otherwise, Integrity
-    for tensors of wrong shapes.
+    A file with missing tensors is not converted. Existing metadata of ours is kept; otherwise `describe(config)` makes
+    it from the sizes inferred from the tensors.
+    Raises as `open_weights` does, InvalidInput if the file has only a backbone or `out` has the wrong extension,
+    Integrity for tensors of wrong shapes.
     """
     ending = ".safetensors" if to == "idolctl" else ".pth"
     if out.suffix != ending:
@@ -59,7 +58,7 @@ def convert_file(
             described = describe(config) if describe else {"source": source.name}
             save_weights(out, mapped, metadata or described)
         else:
-            content = io.BytesIO()  # torch.save to a file would hide what is wrong with the disk behind a RuntimeError
+            content = io.BytesIO()  # torch.save to a file would hide disk errors behind a RuntimeError
             torch.save({"model": ours_to_published(mapped, config)}, content)
             with write_aside(out) as aside:
                 aside.write_bytes(content.getbuffer())

@@ -1,6 +1,6 @@
-"""Weight files: safetensors with metadata (ours), torch's zip and pickle files, detectron2's `.pkl`.
+"""Read and write weights files: safetensors with metadata (ours), torch's zip and pickle files, detectron2's `.pkl`.
 
-Whatever a file holds, reading it runs nothing of it.
+Reading never executes code from a file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TORCH_ENDINGS = (".pth", ".pt", ".bin")
 
 
 class Weights(NamedTuple):
-    """What a weights file holds."""
+    """Contents of a weights file."""
 
     state: dict[str, Tensor]
     metadata: dict[str, str]  # of safetensors; empty for other formats
@@ -37,7 +37,7 @@ class Weights(NamedTuple):
 def open_weights(path: Path) -> Weights:
     """Read .safetensors, .pth/.pt/.bin (a state dict, or a checkpoint with one under "model") or detectron2's .pkl.
 
-    Raises Missing, InvalidInput for another ending, Integrity for a corrupt or hostile file.
+    Raises Missing, InvalidInput for another file extension, Integrity for a corrupt or hostile file.
     """
     if not path.is_file():
         raise Missing("there is no such weights file", where=str(path), fix="check the path, or idolctl fetch NAME")
@@ -53,7 +53,7 @@ def open_weights(path: Path) -> Weights:
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write our format, atomically: safetensors with `metadata` (such as the recipe's JSON under "recipe").
+    """Write our format atomically: safetensors with `metadata` (such as the recipe's JSON under "recipe").
 
     The same tensors and metadata give the same bytes.
     """
@@ -65,9 +65,9 @@ def save_weights(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str,
 
 
 def _sorted_header(content: bytes) -> tuple[bytes, memoryview]:
-    """The header (its length in 8 bytes, JSON, spaces up to a multiple of 8) with metadata by name, and the data.
+    """Sort the metadata in a safetensors header. Returns header (8-byte length, JSON, padded to 8 bytes) and data.
 
-    The library writes metadata in an order drawn anew each time, and tensors in one that depends on them alone.
+    The library writes metadata in random order, but tensors in an order that depends only on them.
     """
     size = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + size])
@@ -96,12 +96,12 @@ def _open_torch(path: Path) -> Any:
         raise
     except pickle.UnpicklingError as error:
         raise _hostile(path, error) from error
-    except Exception as error:  # a damaged file fails in torch's reader in many ways
+    except Exception as error:  # a damaged file can raise many errors in torch's reader
         raise _unreadable(path, error) from error
 
 
 def _check_archive(path: Path) -> None:
-    """What torch itself does not look at: checksums, and whether members take more memory than the file has bytes."""
+    """Check what torch does not: checksums, and that members don't expand to more memory than the file has bytes."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         packed = [m.filename for m in members if m.compress_type != zipfile.ZIP_STORED]
@@ -113,7 +113,7 @@ def _check_archive(path: Path) -> None:
             raise zipfile.BadZipFile(f"bad checksum of {damaged}")
 
 
-# Schedules in detectron2's checkpoints may carry numpy numbers. Old and new numpy name their module differently.
+# Schedules in detectron2's checkpoints may carry numpy numbers. Their module name differs between old and new numpy.
 _NUMPY_SCALARS: list[Any] = [
     (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
     (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
@@ -127,12 +127,12 @@ def _open_pickle(path: Path) -> Any:
         return load_arrays(path)
     except pickle.UnpicklingError as error:
         raise _hostile(path, error) from error
-    except Exception as error:  # a damaged pickle fails in many ways
+    except Exception as error:  # a damaged pickle can raise many errors
         raise _unreadable(path, error) from error
 
 
 def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict of a checkpoint; arrays become tensors."""
+    """Extract the state dict of a checkpoint; arrays become tensors."""
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]
     if not isinstance(content, Mapping) or not content:
@@ -150,7 +150,7 @@ def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _is_stored(tensor: Tensor) -> bool:
-    """Whether all numbers of a tensor are in the file: a few that are repeated, or a sparse one, may pass for many."""
+    """Whether a tensor is stored in full: not sparse, nor a few numbers repeated (expanded) to look like many."""
     plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
     return plain and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
@@ -160,7 +160,7 @@ def _unreadable(path: Path, error: Exception) -> Integrity:
 
 
 def _hostile(path: Path, error: Exception) -> Integrity:
-    text = str(error).rpartition("WeightsUnpickler error: ")[2].strip()  # before that, torch's advice to trust the file
+    text = str(error).rpartition("WeightsUnpickler error: ")[2].strip()  # drop torch's advice to trust the file
     asked = re.search(r"GLOBAL (\S+)", text)
     reason = f"it asks for {asked[1]}" if asked else (text or "no reason given").splitlines()[0]
     what = f"the file is damaged or asks for more than arrays, and was not loaded: {reason}"

@@ -1,4 +1,4 @@
-"""ImageNet backbones under their publishers' names: torchvision and timm ResNets, detectron2's copies of them, Swin."""
+"""Rename ImageNet backbones to our names: ResNets of torchvision, timm and detectron2, and Swin."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from torch import Tensor
 from idol_core.errors import Integrity
 from idol_core.weights.infer_config import State
 
-# classifiers, their norm, and buffers that follow from sizes
+# unused: classifiers, their norm, and buffers that follow from sizes
 _LEFT_OUT = re.compile(
     r"(stem\.)?fc\.|linear\.|head\.|norm\.|.*(num_batches_tracked|relative_position_index|attn_mask)$"
 )
 
 
 def to_backbone(state: Mapping[str, Tensor], *, where: str) -> tuple[State, list[str]]:
-    """Publishers' names -> (our names, names left out: classifier and buffers without a use).
+    """Rename a backbone's state dict to our names; also returns the names left out (classifier, unused buffers).
 
-    Raises Integrity where the names are not those of a known kind.
+    Raises Integrity if the names are of no known kind.
     """
     if "conv1.weight" in state and "layer1.0.conv1.weight" in state:
         rename = _torchvision_resnet
     elif "stem.conv1.weight" in state:
         rename = _detectron2_resnet
     elif "patch_embed.proj.weight" in state:
-        # timm counts the way down with the stage it leads to, Swin's authors with the stage it leaves
+        # timm puts the downsampling layer in the stage after it, the Swin authors in the stage before it
         timm = "layers.0.downsample.reduction.weight" not in state
         rename = _timm_swin if timm else _swin
     else:

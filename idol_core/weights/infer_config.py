@@ -1,4 +1,4 @@
-"""What a state dict in our names is: sizes read off its tensors, and whether it fits a configuration."""
+"""Infer model sizes from a state dict (our names), and check whether it fits a configuration."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ POINTS = 4  # of all published models; a state dict shows only heads * points
 
 
 def infer_config(state: Mapping[str, Tensor], *, where: str = "") -> ModelConfig:
-    """The sizes of the model that `state` (our names) belongs to; where it shows only heads * points, POINTS are taken.
+    """Infer the model configuration from `state` (our names); only heads * points is visible, so POINTS is assumed.
 
-    Raises Integrity where it lacks something, or a tensor has no size to read.
+    Raises Integrity if tensors are missing or have an unusable shape.
     """
     try:
         levels, dim = state["pyramid.level_embedding"].shape
@@ -51,7 +51,7 @@ def infer_config(state: Mapping[str, Tensor], *, where: str = "") -> ModelConfig
 
 
 def infer_backbone(state: Mapping[str, Tensor]) -> ResNetConfig | SwinConfig:
-    """The backbone's sizes; KeyError where essential tensors are missing."""
+    """Infer the backbone's sizes. Raises KeyError if essential tensors are missing."""
     if "backbone.patch_embed.proj.weight" in state:
         tables = [state[f"backbone.layers.{i}.blocks.0.attn.relative_position_bias_table"] for i in range(4)]
         return SwinConfig(
@@ -69,12 +69,12 @@ def infer_backbone(state: Mapping[str, Tensor]) -> ResNetConfig | SwinConfig:
 
 
 def window_of(table: Tensor) -> int:
-    """The window of a Swin's bias table [(2 * window - 1) ** 2, heads]."""
+    """Window size of a Swin bias table [(2 * window - 1) ** 2, heads]."""
     return (round(table.shape[0] ** 0.5) + 1) // 2
 
 
 def backbone_name(config: ResNetConfig | SwinConfig) -> str:
-    """ResNet-50, ResNet-101, Swin-L, or the kind with its sizes; equal for equal tensors."""
+    """Name a backbone: ResNet-50, ResNet-101, Swin-L, or its kind and sizes; equal tensor shapes give equal names."""
     if isinstance(config, SwinConfig):
         sizes = f"embed {config.embed_dim}, depths {config.depths}, heads {config.heads}, window {config.window}"
         plain = config == SwinConfig(drop_path=config.drop_path)
@@ -88,17 +88,17 @@ def backbone_name(config: ResNetConfig | SwinConfig) -> str:
 
 
 def check_backbone(found: ResNetConfig | SwinConfig, wanted: ResNetConfig | SwinConfig, *, where: str) -> None:
-    """Raises InvalidInput, naming both, where the backbones differ."""
+    """Raise InvalidInput, naming both, if the backbones differ."""
     if backbone_name(found) != backbone_name(wanted):
         what = f"the weights have a {backbone_name(found)} backbone, the model a {backbone_name(wanted)}"
         raise InvalidInput(what, where=where, fix="choose the backbone of the weights, or other weights")
 
 
 def check_fits(state: Mapping[str, Tensor], config: ModelConfig, *, where: str = "") -> None:
-    """Whether a state dict (our names) is that of `config`'s model, before anything of its size is built.
+    """Check that a state dict (our names) fits `config`, before a model of that size is built.
 
-    Raises InvalidInput for another backbone, class count or step, Integrity for other sizes, anything missing or left
-    over, and for weights that are NaN or infinite.
+    Raises InvalidInput for another backbone, class count or step, Integrity for other sizes, tensors missing or left
+    over, and weights that are NaN or infinite.
     """
     found = infer_config(state, where=where)
     check_backbone(found.backbone, config.backbone, where=where)
@@ -118,7 +118,7 @@ def check_fits(state: Mapping[str, Tensor], config: ModelConfig, *, where: str =
 
 
 def _check_sizes(state: Mapping[str, Tensor], found: ModelConfig, config: ModelConfig, *, where: str) -> None:
-    """Every number that says how large the model is, read off the tensors: a file may name any in its recipe."""
+    """Compare all model sizes with those inferred from the tensors: a recipe in the file may claim anything."""
     sizes = ("hidden_dim", "encoder_layers", "decoder_layers", "levels", "feedforward_dim", "queries", "mask_channels")
     pairs = {name: (getattr(found, name), getattr(config, name)) for name in sizes}
     for part in ("encoder", "decoder"):
@@ -134,16 +134,16 @@ def _check_sizes(state: Mapping[str, Tensor], found: ModelConfig, config: ModelC
 
 
 def check_finite(state: Mapping[str, Tensor], *, where: str) -> None:
-    """Raises Integrity, naming the first few, where weights are NaN or infinite."""
+    """Raise Integrity, naming the first few, if weights are NaN or infinite."""
     floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
-    bad = [name for name, tensor in floats.items() if not bool(tensor.float().isfinite().all())]  # 1e300 is not either
+    bad = [name for name, tensor in floats.items() if not bool(tensor.float().isfinite().all())]  # 1e300 fails too
     if bad:
         what = f"weights are NaN or infinite in {some(bad)}"
         raise Integrity(what, where=where, fix="fetch them again, or go back to a checkpoint from before they were")
 
 
 def check_names(found: Collection[str], wanted: Collection[str], *, where: str) -> None:
-    """Raises Integrity, naming the first few, where names are missing or left over."""
+    """Raise Integrity, naming the first few, if names are missing or left over."""
     missing = [name for name in wanted if name not in found]
     unexpected = [name for name in found if name not in wanted]
     if missing or unexpected:
@@ -154,27 +154,27 @@ def check_names(found: Collection[str], wanted: Collection[str], *, where: str) 
 
 
 def check_shape(name: str, tensor: Tensor, shape: tuple[int, ...], *, where: str) -> None:
-    """Raises Integrity, naming both, where the shapes differ."""
+    """Raise Integrity, naming both, if the shapes differ."""
     if tuple(tensor.shape) != tuple(shape):
         what = f"{name} has shape {list(tensor.shape)}, the model's is {list(shape)}"
         raise Integrity(what, where=where, fix="use weights of a model of these sizes")
 
 
 def some(names: Collection[str]) -> str:
-    """`n tensors (first, second, third, ...)`."""
+    """Format names as `n tensors (first, second, third, ...)`."""
     shown = ", ".join(list(names)[:3]) + (", ..." if len(names) > 3 else "")
     return f"{len(names)} tensor{'s' * (len(names) != 1)} ({shown})"
 
 
 @lru_cache(maxsize=8)
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of everything in the state dict of a configuration's model."""
+    """Names and shapes of the state dict of a configuration's model."""
     with torch.device("meta"):
         return {name: tuple(tensor.shape) for name, tensor in assemble(config).state_dict().items()}
 
 
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """How many different parts follow `prefix`."""
+    """Count the distinct name parts that follow `prefix`."""
     return len({name[len(prefix) :].split(".", 1)[0] for name in state if name.startswith(prefix)})
 
 

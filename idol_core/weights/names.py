@@ -1,4 +1,4 @@
-"""Parameter names in published checkpoints and ours, one to one."""
+"""Map parameter names between published checkpoints and ours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DEFORMABLE = (
     ("output", "output_proj"),
 )
 
-# (ours, published) starts of names; # is a number, the rest of a name is kept, the first start that fits counts
+# (ours, published) name prefixes; # is a number, the rest of the name is kept, the first matching prefix applies
 _STARTS = [
     ("backbone.stem.", f"{_BACKBONE}.stem.conv1."),
     ("backbone.norms.#.", f"{_BACKBONE}.norm#."),
@@ -51,14 +51,14 @@ _STARTS = [
     ("mask_head.final.", "detr.mask_head.lay2."),
     ("embed_head.", "detr.reid_embed_head."),
 ]
-# the published decoder holds the box heads a second time
+# the published decoder has a second copy of the box heads
 _SECOND = ("decoder.box_heads.#.", f"{_DETECTOR}.transformer.decoder.bbox_embed.#.")
 
 Rule = tuple[re.Pattern[str], str]
 
 
 def _rules(pairs: Sequence[tuple[str, str]]) -> list[Rule]:
-    """(start, replacement) pairs -> a pattern and a template each, # carried over."""
+    """Compile (prefix, replacement) pairs to a pattern and a template each; # is carried over."""
     return [(re.compile(re.escape(start).replace(r"\#", r"(\d+)")), end.replace("#", r"\g<1>")) for start, end in pairs]
 
 
@@ -78,7 +78,7 @@ def _rename(name: str, rules: Sequence[Rule]) -> str | None:
 def published_names(name: str) -> tuple[str, ...]:
     """All published names of one of our tensors; two for those of a box head, the decoder's first.
 
-    Raises ValueError where no module of ours has such a name.
+    Raises ValueError if the name is not ours.
     """
     published = _rename(name, _TO_PUBLISHED)
     if published is None:
@@ -88,11 +88,11 @@ def published_names(name: str) -> tuple[str, ...]:
 
 
 def published_name(name: str) -> str:
-    """The one published name of one of our tensors that tells it apart, a box head's outside of the decoder."""
+    """The main published name of one of our tensors; for a box head, the one outside of the decoder."""
     return published_names(name)[-1]
 
 
 @cache
 def our_name(published: str) -> str | None:
-    """Our name of a published tensor; None where the published models have no such name."""
+    """Our name of a published tensor; None if published models have no such name."""
     return _rename(published, _TO_OURS)

@@ -1,4 +1,4 @@
-"""Read pickles that hold numpy arrays and plain containers; anything else is refused."""
+"""Safely read pickles of numpy arrays and plain containers; anything else is refused."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ import numpy as np
 
 
 def load_arrays(path: Path) -> Any:
-    """The dicts, lists, strings, numbers and numpy arrays that a pickle holds (detectron2's `.pkl`).
+    """Load dicts, lists, strings, numbers and numpy arrays from a pickle (detectron2's `.pkl`).
 
-    Raises pickle.UnpicklingError where it asks for anything else, before that is looked up; and what a damaged pickle
-    makes the reader raise.
+    Raises pickle.UnpicklingError for any other type, before it is imported; a damaged pickle may raise other errors.
     """
     with open(path, "rb") as stream:
         _check_memo(stream)
@@ -25,7 +24,7 @@ def load_arrays(path: Path) -> Any:
 
 
 def _check_memo(stream: IO[bytes]) -> None:
-    """Refuse numbers of remembered objects that were never put there: the reader makes room for all below them."""
+    """Refuse memo indices above the number of operations so far: the unpickler allocates memory up to the index."""
     for operations, (operation, argument, _) in enumerate(pickletools.genops(stream)):
         if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > operations:
             raise pickle.UnpicklingError(f"it remembers an object as number {argument} after {operations} operations")
@@ -33,7 +32,7 @@ def _check_memo(stream: IO[bytes]) -> None:
 
 class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        """What a pickle may call; any other name is refused."""
+        """Resolve the few allowed names; any other is refused."""
         admitted = _ADMITTED.get((module.replace("numpy._core", "numpy.core"), name))
         if admitted is None:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
@@ -41,14 +40,14 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """How old pickle protocols write bytes."""
+    """Replaces codecs.encode, by which old pickle protocols write bytes."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it asks for the codec {encoding}")
     return text.encode("latin1")
 
 
 def _empty_bytes() -> bytes:
-    """How old pickle protocols write empty bytes."""
+    """Replaces bytes(), by which old pickle protocols write empty bytes."""
     return b""
 
 

@@ -17,15 +17,15 @@ _TABLE, _INDEX = ".relative_position_bias_table", ".relative_position_index"
 
 
 def is_published(names: Mapping[str, object]) -> bool:
-    """Whether a state dict has the published names."""
+    """Whether a state dict uses the published checkpoints' names."""
     return any(name.startswith("detr.detr.") for name in names)
 
 
 def rename_published(state: Mapping[str, Tensor], *, where: str = "") -> tuple[State, list[str]]:
-    """Published names -> (our names, names that no published model has); tensors are shared, not copied.
+    """Rename a published state dict to our names; also returns unknown names. Tensors are shared, not copied.
 
-    A box head's second copy and Swin's index tables, which follow from the window, are compared and dropped. Raises
-    Integrity where they contradict the rest, or a copy is missing.
+    The second copy of each box head, and Swin's index tables (determined by the window size), are checked and dropped.
+    Raises Integrity if they contradict the rest, or a copy is missing.
     """
     ours: State = {}
     unexpected = []
@@ -48,7 +48,7 @@ def rename_published(state: Mapping[str, Tensor], *, where: str = "") -> tuple[S
 
 
 def published_to_ours(state: Mapping[str, Tensor], config: ModelConfig, *, where: str = "") -> State:
-    """A published state dict under our names, checked in full against `config`.
+    """Convert a published state dict to our names and check it fully against `config`.
 
     Raises InvalidInput for another backbone or class count, Integrity for anything missing, left over or mis-shaped.
     """
@@ -58,14 +58,14 @@ def published_to_ours(state: Mapping[str, Tensor], config: ModelConfig, *, where
 
 
 def ours_to_published(state: Mapping[str, Tensor], config: ModelConfig, *, where: str = "") -> State:
-    """Our state dict under the published names, checked in full against `config`; both names of a box head share it."""
+    """Convert our state dict to published names, checked fully against `config`; box heads appear under two names."""
     check_fits(state, config, where=where)
     return rename_ours(state)
 
 
 def rename_ours(state: Mapping[str, Tensor]) -> State:
-    """Our names -> published names; tensors are shared, not copied. A box head gets its second name, a Swin's bias
-    tables their index. Raises ValueError for a name that no module of ours has."""
+    """Rename our state dict to published names; tensors are shared, not copied. Adds the second name of each box head
+    and the index of Swin's bias tables. Raises ValueError for a name that is not ours."""
     published: State = {}
     for name, tensor in state.items():
         for theirs in published_names(name):
@@ -81,6 +81,6 @@ def _index_of(table: Tensor) -> Tensor:
 
 def _check_index(name: str, index: Tensor, state: Mapping[str, Tensor], *, where: str) -> None:
     table = state.get(name.removesuffix(_INDEX) + _TABLE)
-    cells = 0 if table is None else window_of(table) ** 2  # the index is as large as the file says before it is made
+    cells = 0 if table is None else window_of(table) ** 2  # checked before an index of this size is built
     if table is None or index.shape != (cells, cells) or not torch.equal(index, _index_of(table)):
         raise Integrity(f"{name} does not fit its bias table", where=where, fix="fetch or train the weights again")

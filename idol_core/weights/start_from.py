@@ -1,4 +1,4 @@
-"""Initialise a model from other weights: the step before, a published checkpoint, an ImageNet backbone."""
+"""Initialise a model from other weights: the previous training step, a published checkpoint, an ImageNet backbone."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _CLASS_HEADS, _EMBED_HEAD = "decoder.class_heads.", "embed_head."
 
 @dataclass(frozen=True)
 class Transfer:
-    """What became of a model's tensors, by our names; `left_out` are names in the file that had no use."""
+    """Report on loading weights, in our tensor names; `left_out`: names in the file that were not used."""
 
     transferred: tuple[str, ...]
     reinitialised: tuple[str, ...]
     left_out: tuple[str, ...] = ()
-    classes: str = ""  # what became of the rows of the class heads, where they are not taken as they are
+    classes: str = ""  # note on the rows of the class heads, if they were not copied unchanged
 
     def __str__(self) -> str:
         parts = [f"transferred {len(self.transferred)} tensors"]
@@ -53,18 +53,18 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes that a model is about to learn, for `start_from`."""
+    """The classes of the model to be trained, for `start_from`."""
 
     names: tuple[str, ...]  # by class index
-    step: int  # of the training
-    same: Mapping[str, str] = field(default_factory=dict)  # names in the file -> those that stand for them here
+    step: int  # training step
+    same: Mapping[str, str] = field(default_factory=dict)  # class name in the file -> class name here
 
 
 def start_from(model: IDOL, path: Path, classes: Classes | None = None) -> Transfer:
-    """Start a freshly built `model` from a file: IDOL weights, ours or published, or an ImageNet backbone.
+    """Initialise a new `model` from a file: IDOL weights (ours or published) or an ImageNet backbone.
 
-    Where the file names its classes and `classes` are given, rows of the class heads go by name. Weights of another
-    step that know other classes start with fresh class heads; of the same step, as many other classes are refused.
+    If the file names its classes and `classes` is given, rows of the class heads are matched by name. If the classes
+    differ, weights of another step get new class heads; of the same step, an equal number of other classes is refused.
 
     Raises as `open_weights`, `read_metadata`, `match_classes`, `transfer` and `load_backbone` do.
     """
@@ -87,7 +87,7 @@ def start_from(model: IDOL, path: Path, classes: Classes | None = None) -> Trans
 
 
 def _rows(carried: Carried, classes: Classes, where: str) -> tuple[Sequence[int] | None, str]:
-    """(the file's row of each class, what is to be said); no rows where the heads start anew."""
+    """Row in the file of each class, and a note for the report; None instead of rows if the heads start fresh."""
     count = len(classes.names)
     if carried.classes is None and not classes.same:
         return range(count), "the file does not name its classes: they are taken to be in the training set's order"
@@ -105,12 +105,12 @@ def _rows(carried: Carried, classes: Classes, where: str) -> tuple[Sequence[int]
 
 
 def transfer(model: IDOL, state: Mapping[str, Tensor], *, where: str = "", fresh_classes: bool = False) -> Transfer:
-    """Copy a parent's weights (our names) into a freshly built model.
+    """Copy weights (our names) into a newly built model.
 
-    The embedding head stays fresh where the parent has none (step 1), the class heads where the class count differs
-    or `fresh_classes` says so.
-    Raises InvalidInput for another backbone, Integrity for anything else missing, left over or mis-shaped; the model is
-    then as it was.
+    The embedding head keeps its initial values if `state` has none (step 1), the class heads if the class count differs
+    or `fresh_classes` is set.
+    Raises InvalidInput for another backbone, Integrity for tensors missing, left over or mis-shaped; the model is then
+    unchanged.
     """
     own = model.state_dict()
     _check_backbones(state, own, where=where)
@@ -126,7 +126,7 @@ def transfer(model: IDOL, state: Mapping[str, Tensor], *, where: str = "", fresh
 
 
 def load_backbone(model: IDOL, path: Path) -> Transfer:
-    """Copy an ImageNet backbone (torchvision, timm or detectron2 names) into a freshly built model.
+    """Copy an ImageNet backbone (torchvision, timm or detectron2 names) into a newly built model.
 
     Raises as `open_weights` does, InvalidInput for another backbone, Integrity for anything missing or mis-shaped.
     """
@@ -134,7 +134,7 @@ def load_backbone(model: IDOL, path: Path) -> Transfer:
 
 
 def load_weights(path: Path, config: ModelConfig) -> State:
-    """The complete state dict of `config`'s model from a file of ours or a published one.
+    """Load the complete state dict of `config`'s model from our own or a published file.
 
     Raises as `open_weights` does, InvalidInput for another backbone, class count or step, Integrity for the rest.
     """
@@ -149,7 +149,7 @@ def _load_backbone(model: IDOL, state: Mapping[str, Tensor], *, where: str) -> T
     found, left_out = to_backbone(state, where=where)
     own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("backbone.")}
     _check_backbones(found, own, where=where)
-    known = [name for name in own if not name.startswith("backbone.norms.")]  # detection's own; a classifier has none
+    known = [name for name in own if not name.startswith("backbone.norms.")]  # norms: the detector's only
     check_names(found.keys(), known, where=where)
     return _load(model, found, where=where, left_out=tuple(left_out))
 
@@ -176,7 +176,7 @@ def _load(model: IDOL, state: State, *, where: str, left_out: tuple[str, ...] = 
 
 
 def _groups(names: tuple[str, ...]) -> list[str]:
-    """Names cut to their first two parts, each once, with the count of tensors below."""
+    """Group names by their first two parts, with the number of tensors in each group."""
     counts: dict[str, int] = {}
     for name in names:
         group = ".".join(name.split(".")[:2])

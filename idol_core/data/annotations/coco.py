@@ -1,4 +1,4 @@
-"""COCO instance annotation files, read as videos of one frame."""
+"""Read COCO instance annotation files; an image becomes a video of one frame."""
 
 from __future__ import annotations
 

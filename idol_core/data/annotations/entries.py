@@ -1,4 +1,4 @@
-"""Entries that COCO and YouTube-VIS annotation files share: categories, annotations, and how their faults are told."""
+"""Parse what COCO and YouTube-VIS annotation files have in common: categories, annotations, error locations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FAR = 1e9  # pixels
 
 @contextmanager
 def told_of(where: str) -> Iterator[None]:
-    """A ValueError becomes an Integrity error that names the entry."""
+    """Context that turns a ValueError into an Integrity error naming the entry."""
     try:
         yield
     except ValueError as error:
@@ -25,7 +25,7 @@ def told_of(where: str) -> Iterator[None]:
 
 
 def categories_of(document: Document) -> list[tuple[int, str]]:
-    """(id, name) of every category. A category without a name goes by its id."""
+    """Read (id, name) of every category. A category without a name gets its id as name."""
     entries = document.value("categories")
     if not isinstance(entries, list) or not entries:
         where = f"{document.name}:categories"
@@ -42,7 +42,7 @@ def categories_of(document: Document) -> list[tuple[int, str]]:
 
 
 def items_of(document: Document, key: str, known: Collection[int]) -> Iterator[tuple[int, Mapping[str, Any], str]]:
-    """Entries of `images` or `videos` with their ids, which must not be `known` yet, and where they are."""
+    """Yield (id, entry, location) for the list `images` or `videos`; ids must not be in `known` yet."""
     entries = document.value(key)
     if not isinstance(entries, list):
         where = f"{document.name}:{key}"
@@ -68,9 +68,9 @@ def add_annotation(
     """Check an entry of `annotations` and add it as a track.
 
     Args:
-        where: the list and the entry's place in it, said until its id is known.
-        parent: "image" or "video": the entry names it as `<parent>_id`, the file lists them as `<parent>s`.
-        read: (entry, frames, height, width) -> what the entry says; may raise ValueError.
+        where: the list and the entry's index in it, used in errors until the id is known.
+        parent: "image" or "video"; the entry refers to it by `<parent>_id`, the file lists them under `<parent>s`.
+        read: parses (entry, frames, height, width); may raise ValueError.
     """
     try:
         entry = fields.entry_of(value)
@@ -88,7 +88,7 @@ def add_annotation(
 
 
 def box_of(value: Any) -> Box | None:
-    """`bbox` of an entry; None where it is not four finite numbers: then it says nothing."""
+    """Parse the `bbox` of an entry; None (ignored) unless it is four finite numbers."""
     if not isinstance(value, list) or len(value) != 4 or not fields.NUMBERS.issuperset(map(type, value)):
         return None
     return tuple(value) if all(-_FAR < v < _FAR for v in value) else None

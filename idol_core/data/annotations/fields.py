@@ -1,4 +1,4 @@
-"""Typed fields of the entries of annotation and results files; a ValueError says what is wrong with one."""
+"""Parse typed fields of annotation and results entries; a ValueError describes the faulty field."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-NUMBERS = frozenset((int, float))  # types of JSON's numbers; bool is not among them
+NUMBERS = frozenset((int, float))  # Python types of JSON numbers, without bool
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
-_MOST_SHOWN = 60  # characters of a value in an error
-MOST_PIXELS = 2**31 - 1  # of a frame: run lengths are 32-bit numbers
+_MOST_SHOWN = 60  # longest value shown in an error, in characters
+MOST_PIXELS = 2**31 - 1  # limit for a frame: run lengths are 32-bit numbers
 MOST_SIDE = 2**16 - 1  # pixels
 
 
 def entry_of(value: Any) -> Mapping[str, Any]:
-    """An entry of a list, which must be a JSON object."""
+    """Check that an entry of a list is a JSON object."""
     if not isinstance(value, Mapping):
         raise ValueError(f"{shown(value)} is no object")
     return value
 
 
 def integer(entry: Mapping[str, Any], key: str) -> int:
-    """A whole number of 64 bits, or the text of one: `7`, `7.0` and `"7"` are the same id."""
+    """Read a 64-bit integer, also as text: `7`, `7.0` and `"7"` are the same id."""
     value = entry.get(key)
     found = as_integer(value)
     if found is None:
@@ -32,23 +32,23 @@ def integer(entry: Mapping[str, Any], key: str) -> int:
 
 
 def as_integer(value: Any) -> int | None:
-    """The same for a value; None where it is no such number."""
+    """Convert a value as `integer` does; None if it is no 64-bit integer."""
     if type(value) is str and _INTEGER.fullmatch(value):
         value = int(value)
     elif type(value) is float and value.is_integer() and abs(value) <= 2**53:
-        value = int(value)  # as pandas writes ids
+        value = int(value)  # pandas writes ids as text
     return value if type(value) is int and -(2**63) <= value < 2**63 else None
 
 
 def text(entry: Mapping[str, Any], key: str) -> str:
-    """Text that can be written as UTF-8 and is no longer than a path may be; a number is taken as its digits."""
+    """Read text: valid UTF-8, at most as long as a path may be; a number is converted to its digits."""
     if key not in entry:
         raise ValueError(f"field '{key}' is missing")
     return as_text(entry[key], key)
 
 
 def as_text(value: Any, key: str) -> str:
-    """The same for a value, which errors call `key`."""
+    """Convert a value as `text` does; errors call it `key`."""
     found = str(value) if type(value) in (int, float) else value
     if not isinstance(found, str):
         raise ValueError(f"{key} {shown(value)} is no text")
@@ -58,7 +58,7 @@ def as_text(value: Any, key: str) -> str:
 
 
 def size(entry: Mapping[str, Any]) -> tuple[int, int]:
-    """`height` and `width` of a frame in pixels."""
+    """Read `height` and `width` of a frame in pixels."""
     height, width = integer(entry, "height"), integer(entry, "width")
     if not (0 < height <= MOST_SIDE and 0 < width <= MOST_SIDE and height * width <= MOST_PIXELS):
         raise ValueError(f"frames of {height} x {width} pixels (sides may have {MOST_SIDE}, frames {MOST_PIXELS})")
@@ -66,7 +66,7 @@ def size(entry: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def crowd(entry: Mapping[str, Any]) -> bool:
-    """`iscrowd`: 0 or 1, false or true, "0" or "1"; null and absent mean 0."""
+    """Read `iscrowd`: 0 or 1, false or true, "0" or "1"; null and absent mean 0."""
     value = entry.get("iscrowd")
     if value is None or value == "0":
         return False
@@ -78,14 +78,14 @@ def crowd(entry: Mapping[str, Any]) -> bool:
 
 
 def number(value: Any) -> float | None:
-    """A finite number, or None: what else stands for it (null, text, NaN) says nothing."""
+    """Convert to a finite float; None for anything else (null, text, NaN)."""
     if type(value) is float and math.isfinite(value):
         return value
     return float(value) if type(value) is int and abs(value) < 2**63 else None
 
 
 def score(entry: Mapping[str, Any]) -> float:
-    """`score` of a result: a finite number."""
+    """Read `score` of a result: a finite number."""
     if "score" not in entry:
         raise ValueError("field 'score' is missing")
     found = number(entry["score"])
@@ -95,7 +95,7 @@ def score(entry: Mapping[str, Any]) -> float:
 
 
 def shown(value: Any) -> str:
-    """A value as errors show it: short."""
+    """Shorten a value for error messages."""
     kinds = {list: "a list", dict: "an object", type(None): "null"}
     if type(value) in kinds:
         return kinds[type(value)]

@@ -1,4 +1,4 @@
-"""Annotations of a whole set in flat arrays: no Python object per instance, so that workers share the memory.
+"""Annotations of a whole data set in flat arrays: no Python object per instance, so that workers share the memory.
 
 A COCO image is a video of one frame. Rows of videos follow the file's order; tracks are grouped by video.
 """
@@ -23,38 +23,38 @@ MEND = "correct that entry of the file, or make or download it again"
 
 
 class TrackEntry(NamedTuple):
-    """What an annotation says, checked; lists have an item for each frame of its video."""
+    """A parsed and checked annotation; lists have one item per frame of the video."""
 
     masks: list[Read]
     crowd: bool
     area: float = math.nan  # as AnnotationIndex.track_areas
-    boxes: list[tuple[float, ...] | None] | None = None  # None: there are none
-    occlusion: tuple[str | None, ...] = ()  # empty: the file does not say
+    boxes: list[tuple[float, ...] | None] | None = None  # None: the file has none
+    occlusion: tuple[str | None, ...] = ()  # empty: not in the file
 
 
 @dataclass(frozen=True)
 class AnnotationIndex:
-    """V videos, F frames in all, A tracks, S = sum of every track's number of frames."""
+    """Arrays over V videos, F frames in total, A tracks and S segments (one per track and frame of its video)."""
 
-    category_ids: NDArray[np.int64]  # [K] ascending in the file's own order of classes
+    category_ids: NDArray[np.int64]  # [K] ascending, unless the classes were reordered
     category_names: tuple[str, ...]  # [K]
     video_ids: NDArray[np.int64]  # [V]
     video_sizes: NDArray[np.int32]  # [V, 2] height, width
-    first_frame: NDArray[np.int64]  # [V + 1] into the frames
-    name_start: NDArray[np.int64]  # [F + 1] into `names`
+    first_frame: NDArray[np.int64]  # [V + 1] offsets into the frames
+    name_start: NDArray[np.int64]  # [F + 1] offsets into `names`
     names: NDArray[np.uint8]  # UTF-8 of all frame names, one after another
-    first_track: NDArray[np.int64]  # [V + 1] into the tracks
+    first_track: NDArray[np.int64]  # [V + 1] offsets into the tracks
     track_ids: NDArray[np.int64]  # [A]
     track_categories: NDArray[np.int32]  # [A] index into category_ids
     track_crowd: NDArray[np.bool_]  # [A]
-    track_areas: NDArray[np.float64]  # [A] pixels as the file's `area` has it, of videos the mean of `areas`; NaN: none
-    first_segment: NDArray[np.int64]  # [A] into the segments; a track has one for each frame of its video
-    segment_start: NDArray[np.int64]  # [S + 1] into `counts`; equal neighbours: absent
+    track_areas: NDArray[np.float64]  # [A] pixels: `area` of the file, for videos the mean of `areas`; NaN: none
+    first_segment: NDArray[np.int64]  # [A] offset into the segments; a track has one per frame of its video
+    segment_start: NDArray[np.int64]  # [S + 1] offsets into `counts`; an empty range: absent
     counts: NDArray[np.uint8]  # compressed RLE counts, one after another; each fills its frame
     segment_areas: NDArray[np.int32]  # [S] pixels of each mask; 0: absent or empty
-    segment_boxes: NDArray[np.float32]  # [S, 4] x, y, width, height as the file's `bbox` has it; NaN: none
-    segment_flags: NDArray[np.uint8]  # [S] what is odd about a mask: segmentation.SLIVER, NORMALISED, OUTSIDE
-    segment_occlusion: NDArray[np.int8]  # [S] OVIS: index into occlusion_levels; -1: null, -2: the file does not say
+    segment_boxes: NDArray[np.float32]  # [S, 4] x, y, width, height: `bbox` of the file; NaN: none
+    segment_flags: NDArray[np.uint8]  # [S] oddities of a mask: bits segmentation.SLIVER, NORMALISED, OUTSIDE
+    segment_occlusion: NDArray[np.int8]  # [S] OVIS: index into occlusion_levels; -1: null, -2: not in the file
     occlusion_levels: tuple[str, ...]
 
     def name(self, frame: int) -> str:
@@ -72,9 +72,9 @@ class AnnotationIndex:
         return bool(self.segment_areas[int(self.first_segment[track]) + t])
 
     def track_segments(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """[S'] track (row) and frame (row over all frames) of every segment, tracks in order: S' = S if none is shared.
+        """[S'] track (row) and frame (row over all frames) of every segment, in track order; S' = S if none is shared.
 
-        The segment of each is `first_segment` of its track plus the frame's place in its video.
+        The segment's row is `first_segment` of its track plus the frame's number in its video.
         """
         lengths = np.diff(self.first_frame)
         video = np.repeat(np.arange(len(lengths)), np.diff(self.first_track))
@@ -83,7 +83,7 @@ class AnnotationIndex:
         return np.repeat(np.arange(len(video)), length), np.repeat(self.first_frame[video], length) + within
 
     def segments_of(self, track: NDArray[np.int64], frame: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The segments of tracks (rows) in frames (rows over all frames) of their videos."""
+        """Rows of the segments of tracks (rows) in frames (rows over all frames) of their videos."""
         video = np.searchsorted(self.first_track, track, side="right") - 1
         rows: NDArray[np.int64] = self.first_segment[track] + frame - self.first_frame[video]
         return rows
@@ -99,13 +99,13 @@ class AnnotationIndex:
 
 _NO_BOX = (math.nan,) * 4
 _UNKNOWN = (-2,)  # as segment_occlusion
-_CHECKED = 2**16  # bytes of run lengths that are looked at together: they stay in the cache of a core
+_CHECKED = 2**16  # bytes of run lengths checked at a time: they fit the cache of a core
 _MOST_LEVELS = 100
 _MOST_FRAMES = 2**26
 
 
 class IndexBuilder:
-    """Collects videos and tracks one at a time, in any order of tracks. `name`: the document, for errors."""
+    """Builds an AnnotationIndex; add videos and tracks one at a time, tracks in any order. `name`: for errors."""
 
     def __init__(self, categories: Sequence[tuple[int, str]], *, name: str) -> None:
         ordered = sorted(categories)
@@ -120,13 +120,13 @@ class IndexBuilder:
         self._counts, self._segment_start = bytearray(), array("q", [0])
         self._areas, self._boxes = array("i"), array("f")
         self._flags, self._occlusion, self._levels = array("B"), array("b"), dict[str, int]()
-        self._drawn: list[RLE] = []  # masks that were added since the last look
+        self._drawn: list[RLE] = []  # masks added since the last check
         self._texts: list[bytes] = []
         self._drawn_segments, self._text_segments, self._text_pixels = array("q"), array("q"), array("q")
         self._waiting = 0  # bytes of both
 
     def add_video(self, number: int, height: int, width: int, file_names: Sequence[str]) -> None:
-        """Append a video; its id must be new. Raises ValueError for more frames than any set has."""
+        """Append a video; its id must be new. Raises ValueError for an implausible number of frames."""
         if self._first_frame[-1] + len(file_names) > _MOST_FRAMES:
             raise ValueError(f"more than {_MOST_FRAMES} frames in all")
         self.video_row[number] = len(self.video_row)
@@ -142,7 +142,7 @@ class IndexBuilder:
         return self._first_frame[row + 1] - self._first_frame[row], self._sizes[2 * row], self._sizes[2 * row + 1]
 
     def add_track(self, number: int, video: int, category: int, entry: TrackEntry) -> None:
-        """Append a track of a video that was added. Raises Integrity for run lengths, also of earlier tracks."""
+        """Append a track of an added video. Raises Integrity for invalid run lengths, possibly of an earlier track."""
         row = self.video_row[video]
         pixels = self._sizes[2 * row] * self._sizes[2 * row + 1]
         self._track_video.append(row)
@@ -182,7 +182,7 @@ class IndexBuilder:
         return self._levels.setdefault(level, len(self._levels))
 
     def _check(self) -> None:
-        """Look at the run lengths that were added since the last look; fill in the areas of their masks."""
+        """Check the run lengths added since the last check, and fill in the areas of their masks."""
         self._areas.extend([0] * (len(self._flags) - len(self._areas)))
         try:
             areas = areas_of(self._texts, np.array(self._text_pixels, np.int64)).tolist()
@@ -206,7 +206,7 @@ class IndexBuilder:
         raise AssertionError("masks fail together, but none alone")
 
     def finish(self) -> AnnotationIndex:
-        """The index; the builder is spent."""
+        """Return the index; the builder can't be used afterwards."""
         self._check()
         track_video = _plain(self._track_video, np.int64)
         order = np.argsort(track_video, kind="stable")

@@ -1,4 +1,4 @@
-"""Large annotation files are parsed once: their index is kept on disk and mapped into memory by all processes."""
+"""Cache the index of large annotation files on disk; all processes map it into memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from idol_core.data.annotations.json_stream import Progress
 from idol_core.errors import Missing
 from idol_core.system.cache import cache_folder
 
-LARGE_BYTES = 16 * 2**20  # smaller files are parsed anew each time, in less than a second
+LARGE_BYTES = 16 * 2**20  # smaller files are parsed each time, in less than a second
 _FORMAT = 2
 _TEXTS = ("category_names", "occlusion_levels")
 _ARRAYS = tuple(field.name for field in dataclasses.fields(AnnotationIndex) if field.name not in _TEXTS)
@@ -32,10 +32,10 @@ class Read(Protocol):
 
 
 def open_index(path: Path, kind: str, read: Read, *, on_read: Progress | None = None) -> AnnotationIndex:
-    """The index of an annotation file: from the cache folder if it is there and belongs to the file as it is now.
+    """Open the index of an annotation file, from the cache folder if the cached copy is up to date.
 
-    Otherwise `read` parses the file; of a large one `on_read` hears how far that is, and the index is stored then.
-    Where the cache folder cannot be written, the index stays in memory.
+    Otherwise `read` parses the file; for a large file, `on_read` reports progress and the index is cached.
+    If the cache folder is not writable, the index stays in memory.
 
     Raises:
         Missing, Integrity: as `read` does.
@@ -55,7 +55,7 @@ def open_index(path: Path, kind: str, read: Read, *, on_read: Progress | None = 
         return found
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):  # of several processes one parses, the others wait for it
+        with FileLock(folder.with_suffix(".lock")):  # one process parses, others wait for it
             found = _stored(folder, stamp)
             if found is None:
                 store_index(read(path, on_read=on_read), folder, stamp)
@@ -65,7 +65,7 @@ def open_index(path: Path, kind: str, read: Read, *, on_read: Progress | None = 
 
 
 def store_index(index: AnnotationIndex, folder: Path, stamp: dict[str, Any]) -> None:
-    """Write an index as `.npy` files; the folder appears whole, in place of an older one. Raises OSError."""
+    """Write an index as `.npy` files; replaces the folder atomically. Raises OSError."""
     aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         aside.mkdir()
@@ -81,7 +81,7 @@ def store_index(index: AnnotationIndex, folder: Path, stamp: dict[str, Any]) -> 
 
 
 def load_index(folder: Path) -> AnnotationIndex:
-    """Map a stored index into memory, read-only. Raises OSError or ValueError where the folder is not whole."""
+    """Map a stored index into memory, read-only. Raises OSError or ValueError if the folder is incomplete."""
     about = json.loads((folder / "index.json").read_text())
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
     texts: dict[str, Any] = {name: tuple(about[name]) for name in _TEXTS}
@@ -90,7 +90,7 @@ def load_index(folder: Path) -> AnnotationIndex:
 
 @dataclasses.dataclass(frozen=True)
 class StoredIndex(AnnotationIndex):
-    """An index mapped from `folder`. Sent to another process, it is mapped there anew instead of being copied."""
+    """An index mapped from `folder`. When pickled to another process, it is mapped again there, not copied."""
 
     folder: Path
 

@@ -1,7 +1,7 @@
-"""Read large JSON files piece by piece: COCO and YouTube-VIS documents (objects of long lists), and lists of results.
+"""Stream large JSON files: COCO and YouTube-VIS documents (objects of long lists), and lists of results.
 
-Memory holds a window onto the text and what one entry decodes to. A file that is not JSON, or nested without end, or
-holds numbers of thousands of digits, is an Integrity error with line and column.
+Only a window of the text and one decoded entry are in memory. Invalid JSON, excessive nesting and numbers of thousands
+of digits raise Integrity with line and column.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from idol_core.system.stand_ins import refuse_stand_in
 _SPACE = re.compile(r"\s*")
 _DECODER = json.JSONDecoder()
 _PIECE = 2 * 2**20  # bytes read at a time
-_LARGEST = 2**30  # characters of one entry
-_NEAR_END = 16  # an error so close to the window's end may come from the window, not from the file
+_LARGEST = 2**30  # longest entry, in characters
+_NEAR_END = 16  # characters; an error this close to the window's end may be due to the window, not the file
 _MEND = "correct the file, or make or download it again"
-_REPORTS = 100  # of the reading of a document, at most
+_REPORTS = 100  # most progress reports per document
 _END = object()
 
-Progress = Callable[[int, int], None]  # (bytes passed, bytes of the file)
+Progress = Callable[[int, int], None]  # (bytes read, bytes of the file)
 
 
 class _Window:
@@ -35,11 +35,11 @@ class _Window:
         self._file, self._name = file, name
         self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
         self.text, self.bytes, self._characters = "", 0, 0
-        self._lines = self._column = 0  # that `drop` has passed
+        self._lines = self._column = 0  # position of the window's start in the file
         self._ended = False
 
     def more(self) -> bool:
-        """Read on, at least as much as there is already. False: there is no more."""
+        """Extend the window, at least doubling it. False at the end of the file."""
         if self._ended:
             return False
         if len(self.text) > _LARGEST:
@@ -59,11 +59,11 @@ class _Window:
         return not self._ended
 
     def passed(self, position: int) -> int:
-        """About how many bytes of the file are before `position`."""
+        """Approximate number of bytes in the file before `position`."""
         return self.bytes - (len(self.text) - position) * self.bytes // max(self._characters, 1)
 
     def drop(self, position: int) -> int:
-        """Forget what is before `position`, once that is worth it; the new position of the same character."""
+        """Discard the text before `position` if it is long enough; returns the new position of the same character."""
         if position < _PIECE:
             return position
         passed = self.text[:position]
@@ -74,7 +74,7 @@ class _Window:
         return 0
 
     def peek(self, position: int) -> tuple[str, int]:
-        """The next character that is no white space ("" at the end), and its position."""
+        """The next non-whitespace character ("" at the end) and its position."""
         character = self.text[position : position + 1]
         if character > " ":
             return character, position
@@ -85,7 +85,7 @@ class _Window:
                 return self.text[position : position + 1], position
 
     def expect(self, characters: str, position: int) -> tuple[str, int]:
-        """The next character, which must be one of these, and the position behind it."""
+        """Consume the next character, which must be one of `characters`; returns it and the position after it."""
         found, position = self.peek(position)
         if not found or found not in characters:
             wanted = " or ".join(f"'{c}'" for c in characters)
@@ -93,7 +93,7 @@ class _Window:
         return found, position + 1
 
     def value(self, position: int) -> tuple[Any, int]:
-        """The JSON value that begins at the next character, and the position behind it."""
+        """Decode the next JSON value; returns it and the position after it."""
         _, position = self.peek(position)
         while True:
             try:
@@ -107,7 +107,7 @@ class _Window:
                 raise self._error("nested too deeply", position) from None
             except ValueError:  # CPython's limit on the digits of an integer
                 raise self._error("a number of thousands of digits", position) from None
-            if end < len(self.text) or not self.more():  # a number may go on behind the window
+            if end < len(self.text) or not self.more():  # a number may continue past the window
                 return value, end
 
     def finish(self, position: int) -> None:
@@ -123,7 +123,7 @@ class _Window:
         return Integrity(f"not JSON: {what}", where=f"{self._name}:{self._lines + lines + 1}:{column}", fix=_MEND)
 
     def elements(self, position: int) -> Iterator[tuple[Any, int]]:
-        """Elements of the list at `position`, with positions to go on from; last comes (_END, behind the list)."""
+        """Yield (element, position after it) of the list at `position`; finally (_END, position after the list)."""
         _, position = self.expect("[", position)
         if self.peek(position)[0] == "]":
             yield _END, self.expect("]", position)[1]
@@ -141,22 +141,22 @@ class JsonStream:
     """A file that holds a JSON object whose values are mostly long lists."""
 
     def __init__(self, path: Path, *, on_read: Progress | None = None) -> None:
-        """`on_read` hears, now and then, how far `walk` is."""
+        """`on_read` is called from time to time with the progress of `walk`."""
         self.name, self._path, self._on_read, self._told = str(path), path, on_read, 0
         self._values: dict[str, Any] = {}
 
     def value(self, key: str) -> Any:
-        """A top-level value that `walk` has passed, or None."""
+        """A top-level value that `walk` has already read, or None."""
         return self._values.get(key)
 
     def walk(self, large: str, *, after: set[str]) -> Generator[Any, None, None]:
-        """Elements of the top-level list `large`, one at a time, once `value` knows the keys `after`.
+        """Yield the elements of the top-level list `large`; `value` then already knows the keys in `after`.
 
-        A missing or null `large` gives nothing. Where it stands before one of `after`, the file is read twice.
+        A missing or null `large` yields nothing. If `large` comes before one of `after`, the file is read twice.
 
         Raises:
             Missing: no such file.
-            Integrity: it can't be read, is no JSON object, or `large` is no list; `where` has line and column.
+            Integrity: the file is unreadable or no JSON object, or `large` is no list; `where` has line and column.
         """
         with open_json(self._path) as file:
             postponed = yield from self._pass(file, large, after)
@@ -167,7 +167,7 @@ class JsonStream:
         self._tell(self._size, self._size)
 
     def _pass(self, file: IO[bytes], large: str, after: set[str]) -> Generator[Any, None, bool]:
-        """Go through the file once; returns whether `large` came too early to be given."""
+        """Read the file once; returns whether `large` came before a key in `after` and must be read again."""
         self._size = file.seek(0, 2)
         file.seek(0)
         window, postponed = _Window(file, self.name), False
@@ -203,7 +203,7 @@ class JsonStream:
 
 
 class JsonDocument:
-    """The same interface to a document that is in memory."""
+    """JsonStream's interface for a document already in memory."""
 
     def __init__(self, content: Mapping[str, Any], name: str) -> None:
         self.name, self._content = name, content
@@ -213,7 +213,7 @@ class JsonDocument:
         return self._content.get(key)
 
     def walk(self, large: str, *, after: set[str]) -> Iterator[Any]:
-        """Elements of the list `large`, nothing where it is missing or null."""
+        """Yield the elements of the list `large`; nothing if it is missing or null."""
         found = self._content.get(large)
         if not isinstance(found, list | None):
             raise Integrity(f"`{large}` is no list", where=self.name, fix=_MEND)
@@ -224,9 +224,9 @@ Document = JsonStream | JsonDocument
 
 
 def json_list(file: IO[bytes], name: str, *, on_read: Callable[[int], None] | None = None) -> Iterator[Any]:
-    """Elements of a JSON list, one at a time; `on_read` hears how many bytes have been read.
+    """Yield the elements of a JSON list; `on_read` is called with the number of bytes read.
 
-    Raises Integrity where the file is not JSON or no list.
+    Raises Integrity if the file is not a JSON list.
     """
     window = _Window(file, name)
     first, position = window.peek(0)
@@ -249,8 +249,9 @@ def json_list(file: IO[bytes], name: str, *, on_read: Callable[[int], None] | No
 
 
 def open_json(path: Path) -> IO[bytes]:
-    """Open a JSON file. Raises Missing where there is none, Integrity where it is empty, a web page, a Git LFS pointer
-    or unreadable."""
+    """Open a JSON file. Raises Missing if it does not exist, Integrity if it is empty, a web page, a Git LFS pointer or
+    unreadable.
+    """
     try:
         refuse_stand_in(path)
         file = open(path, "rb")  # noqa: SIM115

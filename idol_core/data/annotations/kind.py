@@ -1,4 +1,4 @@
-"""Which format an annotation file is in."""
+"""Detect the format of an annotation file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from idol_core.errors import Integrity
 
 
 def annotation_kind(path: Path) -> Literal["coco", "vis"]:
-    """vis where annotations have masks of a whole video, coco where of an image; else by what the file lists.
+    """Detect the format: "vis" if annotations have masks per video, "coco" if per image; without any, by its lists.
 
-    A file may list both: sets of videos in COCO's form do. Raises Missing where there is no such file, Integrity where
-    it is no JSON or has neither.
+    A file may have both `videos` and `images` (video sets in COCO format do). Raises Missing if there is no such file,
+    Integrity if it is not JSON or has neither list.
     """
     document = JsonStream(path)
     with closing(document.walk("annotations", after=set())) as annotations:

@@ -26,7 +26,7 @@ def encode(mask: NDArray[np.bool_]) -> RLE:
 
 
 def decode(rles: Sequence[RLE | None], height: int, width: int) -> NDArray[np.uint8]:
-    """[n, h, w] masks of 0 and 1; None gives an empty one. Contiguous along h, as COCO's RLE is column-major."""
+    """Decode to masks [n, h, w] of 0 and 1; None: empty. Contiguous along h, as COCO's RLE is column-major."""
     masks = np.zeros((len(rles), width, height), np.uint8)
     present = [i for i, r in enumerate(rles) if r is not None]
     if present:
@@ -35,7 +35,7 @@ def decode(rles: Sequence[RLE | None], height: int, width: int) -> NDArray[np.ui
 
 
 def mask_areas(rles: Sequence[RLE]) -> list[int]:
-    """Foreground pixels of masks whose run lengths are right. pycocotools takes no more than 255 at once."""
+    """Count foreground pixels of masks with valid run lengths, in batches: pycocotools takes at most 255 at once."""
     areas: list[int] = []
     for first in range(0, len(rles), 200):
         areas += coco_mask.area(rles[first : first + 200]).tolist()
@@ -43,7 +43,7 @@ def mask_areas(rles: Sequence[RLE]) -> list[int]:
 
 
 def run_lengths(counts: bytes, size: Sequence[int]) -> NDArray[np.int64]:
-    """Run lengths (zeros first, column-major) of a compressed RLE of a frame of `size` (height, width).
+    """Decode a compressed RLE of a frame of `size` (height, width) to run lengths (zeros first, column-major).
 
     Raises:
         Integrity: the string is no compressed RLE, or its runs don't fill the frame.
@@ -58,7 +58,7 @@ def run_lengths(counts: bytes, size: Sequence[int]) -> NDArray[np.int64]:
 
 
 def uncompressed(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """The YTVIS form of a mask [h, w]: run lengths in column-major order, beginning with zeros."""
+    """Encode a mask [h, w] as uncompressed RLE (YTVIS): run lengths in column-major order, zeros first."""
     flat = mask.ravel(order="F")
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     runs = np.diff(np.concatenate(([0], changes, [flat.size]))).tolist()
@@ -66,7 +66,7 @@ def uncompressed(mask: NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def to_json(rle: RLE) -> dict[str, Any]:
-    """The same RLE as JSON holds it, `counts` as text."""
+    """Convert an RLE for JSON: `counts` as text."""
     return {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
 
 
@@ -74,7 +74,7 @@ _MOST_DIGITS = 7  # 35 bits: more than a frame has pixels
 
 
 def decode_counts(strings: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """Run lengths of compressed RLEs: all of them in one int64 array, and where each string's begin in it.
+    """Decode several compressed RLEs: all run lengths in one int64 array, and the start of each string's runs in it.
 
     The format: 5 bits a character (offset 48) with bit 5 as "more follows", least significant first, bit 4 of the last
     character as sign; from the fourth number on, the difference to the number two before. Raises ValueError on strings
@@ -83,7 +83,7 @@ def decode_counts(strings: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
     lengths = np.fromiter(map(len, strings), np.int64, len(strings))
     data = np.frombuffer(b"".join(strings), np.uint8) - np.uint8(48)
     last = data < 32
-    ends = np.flatnonzero(last)  # of each number
+    ends = np.flatnonzero(last)  # last character of each number
     tails = np.cumsum(lengths) - 1
     if not lengths.all() or (data > 63).any() or not last[tails].all():
         raise ValueError("not a compressed RLE")
@@ -100,13 +100,13 @@ def decode_counts(strings: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _undo_differences(values: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Add to each number the one two before it, from each string's fourth number on."""
+    """Undo the difference coding: from each string's fourth number on, add the number two before it."""
     count = len(values)
-    sums = np.zeros(count + (count & 1) + 2, np.int64)  # two zeros in front, for the strings that have none before them
+    sums = np.zeros(count + (count & 1) + 2, np.int64)  # two leading zeros, for numbers with no predecessor
     sums[2 : count + 2] = values
     pairs = sums.reshape(-1, 2)
     np.cumsum(pairs, axis=0, out=pairs)
-    # The sums run on from string to string: take off what had come up before each string's second and third number.
+    # The sums run across strings: subtract what had accumulated before each string's second and third number.
     numbers = np.concatenate((first[1:], [count])) - first
     even, odd = sums[first + 2], sums[first + 1]
     base = np.empty(count + (count & 1), np.int64)
@@ -124,15 +124,15 @@ def _undo_differences(values: np.ndarray, first: np.ndarray) -> np.ndarray:
 def check_counts(strings: Sequence[bytes], pixels: int) -> None:
     """Raise ValueError unless each string is a compressed RLE of exactly `pixels` pixels.
 
-    pycocotools does not look, and may never return from comparing masks of different lengths.
+    pycocotools does not check this, and may hang when it compares masks of different lengths.
     """
     areas_of(strings, np.full(len(strings), pixels, np.int64))
 
 
 def areas_of(strings: Sequence[bytes], pixels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Foreground pixels of compressed RLEs, each of a frame of so many `pixels`.
+    """Count foreground pixels of compressed RLEs; `pixels` has the frame size (height * width) of each.
 
-    Raises ValueError, as `check_counts`, where one is malformed or does not fill its frame.
+    Raises ValueError, as `check_counts`, if one is malformed or does not fill its frame.
     """
     if not strings:
         return np.zeros(0, np.int64)

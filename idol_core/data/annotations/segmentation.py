@@ -1,4 +1,4 @@
-"""The forms that a mask takes in COCO and YouTube-VIS files, and what each is read as."""
+"""Read the mask formats of COCO and YouTube-VIS files: polygons, compressed and uncompressed RLE."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from pycocotools import mask as coco_mask
 from idol_core.data.annotations.fields import NUMBERS, as_integer, shown
 from idol_core.data.annotations.rle import RLE
 
-# What is odd about a mask, as bits.
+# Oddities of a mask, as bit flags.
 SLIVER = 1  # polygons of fewer than three corners were dropped
-NORMALISED = 2  # all coordinates lie within 0..1, as fractions of the frame do
+NORMALISED = 2  # all coordinates lie within 0..1, so they are probably fractions of the frame
 OUTSIDE = 4  # a polygon lies outside of the frame
 
-_MOST_LENGTH = 2_000_000  # pixels along a polygon: pycocotools takes 100 bytes for each
+_MOST_LENGTH = 2_000_000  # longest polygon outline in pixels: pycocotools needs 100 bytes per pixel
 
 
 class Read(NamedTuple):
-    """A mask as it was read: None where the object is absent; `flags` of SLIVER, NORMALISED and OUTSIDE.
+    """A parsed mask: None if the object is absent; `flags` combines SLIVER, NORMALISED and OUTSIDE.
 
-    `drawn` here, from polygons or a list of run lengths: it fills its frame; a text of run lengths may not.
+    `drawn`: encoded here, from polygons or a list of run lengths, so it fills its frame; compressed counts from the
+    file are unchecked and may not.
     """
 
     rle: RLE | None
@@ -44,8 +45,8 @@ def read_segmentation(value: Any, height: int, width: int) -> Read:
 
     Raises:
         ValueError: any other form; coordinates that are no finite numbers, or lie more than the frame's size outside
-            of it; an RLE of another size, or run lengths in a list that do not fill the frame. Those in a text are
-            not looked at: `rle.check_counts`.
+            of it; an RLE of another size, or run lengths in a list that do not fill the frame. Compressed
+            counts are not checked here; see `rle.check_counts`.
     """
     if value is None:
         return _ABSENT
@@ -116,10 +117,10 @@ def _polygons(polygons: Sequence[list[Any]], height: int, width: int) -> Read:
 def _check_range(
     polygon: list[Any], left: float, right: float, top: float, bottom: float, height: int, width: int
 ) -> None:
-    """Raise ValueError where drawing the polygon would take much memory, or make no sense."""
+    """Raise ValueError if a polygon is invalid or would take too much memory to draw."""
     inside = -width <= left and right <= 2 * width and -height <= top and bottom <= 2 * height
     try:
-        inside = inside and math.isfinite(sum(polygon))  # a NaN hides from min and max
+        inside = inside and math.isfinite(sum(polygon))  # min and max may miss a NaN
     except OverflowError:
         inside = False
     if not inside:

@@ -1,4 +1,4 @@
-"""YouTube-VIS annotation files (also OVIS's): a segmentation per track and frame, null where the object is absent."""
+"""Read YouTube-VIS and OVIS annotation files: a mask per track and frame, null where the object is absent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from idol_core.data.annotations.index import AnnotationIndex, IndexBuilder, Trac
 from idol_core.data.annotations.json_stream import Document, JsonStream, Progress
 from idol_core.data.annotations.segmentation import Read, read_segmentation
 
-_MOST_FRAMES = 2**20  # of a video of which only the length is known
+_MOST_FRAMES = 2**20  # limit for a video that gives only its length
 
 
 def read_vis(source: Path | Document, *, on_read: Progress | None = None) -> AnnotationIndex:
@@ -82,7 +82,7 @@ def _mask(segmentation: Any, t: int, height: int, width: int) -> Read:
 
 
 def _mean_area(areas: Any) -> float:
-    """As the official evaluation has it: over the frames where `areas` is neither 0 nor null. NaN: none is named."""
+    """Mean area as in the official evaluation: over frames where `areas` is neither 0 nor null; NaN without any."""
     found = [fields.number(area) for area in areas] if isinstance(areas, list) else []
     named = [area for area in found if area is not None]
     seen = [area for area in named if area]
@@ -98,7 +98,7 @@ def _per_frame(boxes: Any, frames: int) -> list[tuple[float, ...] | None] | None
 
 def _levels(occlusion: Any, frames: int) -> tuple[str | None, ...]:
     if not isinstance(occlusion, list) or not all(isinstance(level, str | None) for level in occlusion):
-        return ()  # another field of that name
+        return ()  # an unrelated field of the same name
     if occlusion and len(occlusion) != frames:
         raise ValueError(f"{len(occlusion)} levels of occlusion for a video of {frames} frames")
     return tuple(level if level is None else fields.as_text(level, "occlusion") for level in occlusion)

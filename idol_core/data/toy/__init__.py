@@ -1,1 +1,1 @@
-"""The embedded toy set, drawn from a seed."""
+"""The built-in toy data set, generated from a seed."""

@@ -1,7 +1,7 @@
-"""The embedded data set `toy`: animals on textured ground, written in the formats of YouTube-VIS and COCO.
+"""Generate the built-in data set `toy`: animals on textured ground, in YouTube-VIS and COCO format.
 
-A class is a shape; texture and color belong to the instance, so they tell look-alikes apart and say nothing about the
-class. Every val clip has two of one class that cross. Below `root/toy`:
+A class is a shape; texture and color differ per instance, so they identify the instance but not its class. In every val
+clip, two objects of one class cross. Below `root/toy`:
 
     vis/{train,val}/JPEGImages/<video>/<frame>.jpg   vis/{train,val}/instances.json    (uncompressed RLE)
     coco/{train,val}/<image>.jpg                     coco/annotations/instances_{train,val}.json   (compressed RLE)
@@ -37,7 +37,7 @@ CATEGORIES = dict(zip(SHAPES, (3, 5, 8, 13, 21), strict=True))  # name -> catego
 VIDEOS = {"train": 160, "val": 40}
 IMAGES = {"train": 640, "val": 60}
 DAY = 86_400  # seconds
-FEWEST_PIXELS = 12  # an object of which less is visible counts as absent
+FEWEST_PIXELS = 12  # an object with fewer visible pixels counts as absent
 
 
 class Actor(NamedTuple):
@@ -57,12 +57,11 @@ class Clip(NamedTuple):
 
 
 def make_toy(root: Path, *, seed: int = 0) -> Path:
-    """Write the toy set below `root/toy` and return that folder; it appears whole or not at all.
+    """Write the toy set to `root/toy` atomically and return that folder.
 
-    Of several processes one makes it, and the others wait; what a killed one left is removed by the next.
-
-    The same seed gives the same annotations and pixels (and, with one version of libjpeg, the same bytes). A folder
-    that holds this version and seed already is left alone.
+    One process generates it while others wait; leftovers of killed processes are removed by the next call.
+    The same seed gives the same annotations and pixels (and, with the same libjpeg version, the same bytes). A folder
+    that already holds this version and seed is kept.
     """
     final = root / "toy"
     if is_made(final, seed=seed):
@@ -86,13 +85,13 @@ def make_toy(root: Path, *, seed: int = 0) -> Path:
 
 @contextmanager
 def _alone_in(root: Path) -> Iterator[bool]:
-    """Lock the folder itself, which leaves no file behind and ends with the process; whether its file system can."""
+    """Lock the folder itself (no lock file; released with the process); yields False if its file system can't."""
     handle = os.open(root, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             alone = True
-        except OSError:  # as on some network file systems
+        except OSError:  # some network file systems
             alone = False
         yield alone
     finally:
@@ -100,7 +99,7 @@ def _alone_in(root: Path) -> Iterator[bool]:
 
 
 def _sweep(root: Path, *, alone: bool) -> None:
-    """Remove what killed processes left; where another may be at work, only what has not changed for a day."""
+    """Remove leftovers of killed processes; unless `alone`, only those unchanged for a day."""
     for path in root.glob(".toy.*.part*"):
         with suppress(OSError):
             if alone or time.time() - path.stat().st_mtime > DAY:
@@ -113,7 +112,7 @@ def is_made(folder: Path, *, seed: int = 0) -> bool:
 
 
 def _put_in_place(aside: Path, final: Path, seed: int) -> None:
-    """Rename, replacing another version; where another process was first with the same, its work is kept."""
+    """Rename to `final`, replacing another version; keep it if another process has already made the same."""
     if final.exists() and not is_made(final, seed=seed):
         final.rename(aside.with_name(aside.name + ".old"))
         shutil.rmtree(aside.with_name(aside.name + ".old"), ignore_errors=True)
@@ -125,7 +124,7 @@ def _put_in_place(aside: Path, final: Path, seed: int) -> None:
 
 
 def make_clip(rng: Generator, length: int, *, crossing: bool) -> Clip:
-    """Draw and render a clip or a still of 2 or 3 objects; `crossing`: two are of one class and meet."""
+    """Draw and render a clip (or single image) of 2 or 3 objects; `crossing`: two of one class meet."""
     actors = _cast(rng, length, crossing)
     margin = 12
     ground = background(rng, HEIGHT + margin, WIDTH + margin).repeat(SUPERSAMPLE, 0).repeat(SUPERSAMPLE, 1)
@@ -174,7 +173,7 @@ def _cast(rng: Generator, length: int, crossing: bool) -> list[Actor]:
         Actor(make_sprite(rng, category, look), poses(rng, category, path, float(radius)))
         for category, look, path, radius in zip(categories, looks, paths, radii, strict=True)
     ]
-    if crossing:  # anybody may be in front, but of the two that cross the larger hides the smaller
+    if crossing:  # random depth order, but of the crossing two the larger is in front
         return actors[:2] + actors[2:] if rng.random() < 0.5 else actors[2:] + actors[:2]
     return actors
 
@@ -217,7 +216,7 @@ def _write_images(folder: Path, split: str, seed: list[int]) -> None:
 
 
 def _track(masks: NDArray[np.bool_], whole_area: NDArray[np.float32]) -> dict[str, list[Any]]:
-    """The per-frame lists of a YTVIS annotation (and OVIS's occlusion) of visible masks [T, H, W]."""
+    """Make the per-frame lists of a YTVIS annotation (with OVIS's occlusion) from visible masks [T, H, W]."""
     track: dict[str, list[Any]] = {"segmentations": [], "bboxes": [], "areas": [], "occlusion": []}
     for mask, whole in zip(masks, whole_area, strict=True):
         area = int(mask.sum())
@@ -232,7 +231,7 @@ def _track(masks: NDArray[np.bool_], whole_area: NDArray[np.float32]) -> dict[st
 
 
 def _box(mask: NDArray[np.bool_]) -> list[int]:
-    """Left, top, width, height."""
+    """Box of a mask: left, top, width, height."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     left, top = int(columns[0]), int(rows[0])
     return [left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top]

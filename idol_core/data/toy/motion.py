@@ -1,4 +1,4 @@
-"""Paths of toy objects: wandering, look-alikes that cross, objects that leave and come back."""
+"""Paths of toy objects: wandering, crossing objects of one class, objects that leave and return."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Path = NDArray[np.float64]  # [T, 2] centre (x, y) in pixels
 
 
 def wander(rng: Generator, length: int) -> Path:
-    """Drift with a sway, turned back at the borders."""
+    """Draw a drifting, swaying path, reflected at the borders."""
     times = np.arange(length)
     heading, speed = rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 4.0)
     start = rng.uniform((10, 10), (WIDTH - 10, HEIGHT - 10))
@@ -27,7 +27,7 @@ def wander(rng: Generator, length: int) -> Path:
 
 
 def cross(rng: Generator, length: int) -> tuple[Path, Path]:
-    """Two paths that meet in the middle of the clip: either through each other or turning back where they met."""
+    """Draw two paths that meet in the middle of the clip and then either cross or turn back."""
     meeting = rng.uniform(0.35, 0.65) * (length - 1)
     point = np.array((WIDTH, HEIGHT)) / 2 + rng.uniform(-14, 14, 2)
     heading = rng.uniform(-0.7, 0.7) + (np.pi if rng.random() < 0.5 else 0)
@@ -42,7 +42,7 @@ def cross(rng: Generator, length: int) -> tuple[Path, Path]:
 
 
 def leave_and_return(rng: Generator, length: int) -> Path:
-    """Out over a border for some frames in the middle of the clip, then back in."""
+    """Draw a path that leaves the frame in the middle of the clip for some frames and returns."""
     times = np.arange(length)
     away = rng.uniform(0.35, 0.65) * (length - 1)
     inward = rng.uniform(5, 8) * np.abs(times - away) - rng.uniform(28, 38)
@@ -54,7 +54,7 @@ def leave_and_return(rng: Generator, length: int) -> Path:
 
 
 def poses(rng: Generator, category: str, path: Path, radius: float) -> list[Pose]:
-    """Size, turn and sway of an object along its path."""
+    """Compute size, rotation and sway of an object along its path."""
     length = len(path)
     times = np.arange(length)
     growth = np.exp(rng.uniform(-0.3, 0.3) * np.linspace(-0.5, 0.5, length)) if length > 1 else np.ones(1)

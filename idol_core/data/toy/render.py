@@ -1,6 +1,6 @@
-"""Draws toy scenes: textured, shaded objects over a background, with the visible part of each as its mask.
+"""Render toy scenes: textured, shaded objects over a background; the mask of an object is its visible part.
 
-Everything is rendered at twice the size and averaged, so edges are soft as a camera's.
+Rendered at twice the size and averaged, so that edges are soft like a camera's.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ class Pose(NamedTuple):
 class Rendered(NamedTuple):
     image: NDArray[np.uint8]  # [H, W, 3]
     visible: NDArray[np.bool_]  # [N, H, W]
-    whole_area: NDArray[np.float32]  # [N] pixels within the frame if nothing were in front
+    whole_area: NDArray[np.float32]  # [N] pixels within the frame, without occlusion
 
 
 def make_sprite(rng: Generator, category: str, look: Look) -> Sprite:
-    """Paint an instance of a class with a look."""
+    """Paint an instance of a class with given colors and pattern."""
     axis = (np.arange(_SPRITE, dtype=np.float32) + 0.5) / _SPRITE * (2 * _REACH) - _REACH
     x: Array = np.tile(axis, (_SPRITE, 1))
     y: Array = np.ascontiguousarray(x.T)
@@ -76,7 +76,7 @@ def make_sprite(rng: Generator, category: str, look: Look) -> Sprite:
 
 
 def _extent(inside: Array) -> tuple[slice, slice]:
-    """The smallest window that holds every positive entry (there is one)."""
+    """The smallest window with every positive entry (at least one is needed)."""
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
@@ -84,7 +84,7 @@ def _extent(inside: Array) -> tuple[slice, slice]:
 def render(
     ground: Array, sprites: list[Sprite], poses: list[Pose], *, light: float, grain: Array | None = None
 ) -> Rendered:
-    """Compose one frame; later sprites are in front.
+    """Render one frame; later sprites are in front.
 
     Args:
         ground: [2H, 2W, 3] RGB 0..1, the background at twice the frame's size (left unchanged).
@@ -126,7 +126,7 @@ def _halve(array: Array) -> Array:
 
 
 def _hide(behind: tuple[slice, slice, Array] | None, rows: slice, columns: slice, cover: Array) -> None:
-    """Take away from an earlier object's opacity what a later one covers."""
+    """Reduce the opacity of an earlier object where a later one covers it."""
     if behind is None:
         return
     top, bottom = max(rows.start, behind[0].start), min(rows.stop, behind[0].stop)
@@ -138,7 +138,7 @@ def _hide(behind: tuple[slice, slice, Array] | None, rows: slice, columns: slice
 
 
 def _window(pose: Pose, height: int, width: int) -> tuple[slice, slice] | None:
-    """The part of the doubled canvas that a pose can touch, at even borders, or None."""
+    """The part of the double-size canvas that a pose can touch, with even borders; None if outside."""
     reach = pose.radius * _REACH * SUPERSAMPLE * 1.1
     cx, cy = pose.x * SUPERSAMPLE, pose.y * SUPERSAMPLE
     top, bottom = max(int(cy - reach) // 2 * 2, 0), min(int(cy + reach) // 2 * 2 + 2, height)
@@ -147,7 +147,7 @@ def _window(pose: Pose, height: int, width: int) -> tuple[slice, slice] | None:
 
 
 def _place(sprite: Sprite, pose: Pose, rows: slice, columns: slice, light: float) -> tuple[Array, Array]:
-    """Opacity [h, w] and shaded colors [h, w, 3] of a sprite in a window of the doubled canvas."""
+    """Opacity [h, w] and shaded colors [h, w, 3] of a sprite in a window of the double-size canvas."""
     scale = np.float32(1 / (pose.radius * SUPERSAMPLE))
     dx = (np.arange(columns.start, columns.stop, dtype=np.float32) + 0.5 - pose.x * SUPERSAMPLE)[None] * scale
     dy = (np.arange(rows.start, rows.stop, dtype=np.float32) + 0.5 - pose.y * SUPERSAMPLE)[:, None] * scale
@@ -160,7 +160,7 @@ def _place(sprite: Sprite, pose: Pose, rows: slice, columns: slice, light: float
     to_pixel = np.float32(_SPRITE / (2 * _REACH))
     column = ((u + np.float32(_REACH)) * to_pixel).astype(np.int32)
     row = ((v + np.float32(_REACH)) * to_pixel).astype(np.int32)
-    edge = _SPRITE - 1  # nothing is painted there
+    edge = _SPRITE - 1  # border pixels are empty: clamping to them is safe
     index = np.minimum(np.maximum(row, 0), edge) * _SPRITE + np.minimum(np.maximum(column, 0), edge)
     texels = sprite.pixels.reshape(-1, 6).take(index, axis=0)
     toward = light - pose.angle
@@ -170,7 +170,7 @@ def _place(sprite: Sprite, pose: Pose, rows: slice, columns: slice, light: float
 
 
 def _shade_ground(canvas: Array, rows: slice, columns: slice, cover: Array, light: float) -> None:
-    """A soft shadow on whatever is behind, thrown away from the light."""
+    """Cast a soft shadow on the canvas, away from the light."""
     shift_x, shift_y = round(-5 * np.cos(light)), round(-5 * np.sin(light))
     height, width = canvas.shape[:2]
     top, left = max(rows.start + shift_y, 0), max(columns.start + shift_x, 0)

@@ -16,7 +16,7 @@ Array = NDArray[np.float32]
 
 
 class Layer(NamedTuple):
-    """One part of an object: its distance field and what it is painted with ("skin" carries the instance's texture)."""
+    """One part of an object: its distance field and its paint ("skin" is the instance's texture)."""
 
     distance: Array
     paint: str  # "skin", "trim", "white" or "dark"
@@ -40,7 +40,7 @@ def _polygon(x: Array, y: Array, *corners: tuple[float, float]) -> Array:
 
 
 def _join(*parts: Array, softness: float = 0.06) -> Array:
-    """Smooth union: the parts flow into each other."""
+    """Smooth union of distance fields."""
     result = parts[0]
     for part in parts[1:]:
         blend = np.maximum(softness - np.abs(result - part), 0) / np.float32(softness)

@@ -1,4 +1,4 @@
-"""Textures of the toy objects and backgrounds: smooth noise and patterns made of it, in numpy."""
+"""Textures of the toy objects and backgrounds: smooth noise and patterns based on it, in numpy."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def color(hue: float, saturation: float, value: float) -> Array:
 
 
 class Look(NamedTuple):
-    """The colors and the grain of its pattern, which tell an instance from its look-alikes."""
+    """Colors and pattern scale of an instance, which tell it from others of its class."""
 
     hue: float
     second_hue: float
@@ -74,7 +74,10 @@ def paints(look: Look) -> tuple[Array, Array]:
 
 
 def skin(rng: Generator, pattern: str, look: Look, x: Array, y: Array) -> Array:
-    """[..., 3] colors of a pattern ("stripes", "dots", "cells", "blotches", "plain") over object coordinates."""
+    """Paint a pattern over object coordinates: [..., 3] colors.
+
+    Patterns are "stripes", "dots", "cells", "blotches" and "plain".
+    """
     size = x.shape[0]
     warp = smooth_noise(rng, size, size, cell=size / 2.5, octaves=2) * np.float32(0.09)
     cos, sin = np.float32(np.cos(look.angle)), np.float32(np.sin(look.angle))
