@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,8 @@ def prepared(run: Run) -> Iterator[list[Action]]:
         except IdolError:
             if new:
                 shutil.rmtree(run.folder, ignore_errors=True)
+                with suppress(OSError):  # runs/ holds other runs
+                    run.folder.parent.rmdir()
             raise
         if any(a.kind != "skip" for a in actions):
             print(plan_table(actions), file=sys.stderr)

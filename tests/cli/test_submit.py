@@ -131,7 +131,7 @@ def test_every_fault_is_found_with_its_place(files, tmp_path, broken, what):
         ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
         ("[" + "1" * 5000 + "]", "a number of thousands of digits"),
         ('{"a": [1]}', "must be a JSON list"),
-        ("<html>quota</html>", "must be a JSON list"),
+        ("<html>quota</html>", "a web page"),
         ("", "the file is empty"),
     ],
 )

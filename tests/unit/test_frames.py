@@ -118,7 +118,7 @@ def test_a_deep_check_lists_damaged_frames(tmp_path):
     PICTURE.resize((400, 300)).save(tmp_path / "whole.jpg")
     (tmp_path / "bad.jpg").write_bytes(damaged())
     names = [str(tmp_path / name) for name in ("whole.jpg", "bad.jpg")]
-    (broken,) = check_video(VideoTask(1, names, 300, 400, []))
+    (broken,) = check_video(VideoTask(1, names, 300, 400))
     assert broken.where == names[1]
     assert broken.what.startswith("damaged")
 
