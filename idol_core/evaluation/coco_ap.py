@@ -16,12 +16,12 @@ from idol_core.data.annotations.rle import to_json
 from idol_core.evaluation.coco_files import (
     ImageObject,
     ImageResult,
-    ImageTruth,
     image_index,
     image_objects,
     image_sizes,
     read_image_results,
 )
+from idol_core.evaluation.ground_truth import GroundTruthSource
 from idol_core.evaluation.protocol import mean_defined
 
 _AREAS, _MOST = ("", "s", "m", "l"), (1, 10, 100)  # as pycocotools orders them
@@ -41,7 +41,7 @@ class CocoScores:
 
 
 def evaluate_coco(
-    ground_truth: ImageTruth, results: Iterable[Mapping[str, Any]] | Path, *, where: str = ""
+    ground_truth: GroundTruthSource, results: Iterable[Mapping[str, Any]] | Path, *, where: str = ""
 ) -> CocoScores:
     """Score results in COCO format against annotations: an index (`where` names it in errors), a file or its content.
 

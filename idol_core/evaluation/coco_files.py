@@ -9,16 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from idol_core.data.annotations import fields
-from idol_core.data.annotations.coco import read_coco
 from idol_core.data.annotations.index import AnnotationIndex
-from idol_core.data.annotations.json_stream import JsonDocument
 from idol_core.data.annotations.rle import RLE, areas_of
 from idol_core.data.annotations.segmentation import read_segmentation
-from idol_core.data.dataset import open_annotations
 from idol_core.errors import Missing
 from idol_core.evaluation.faults import Faults, result_items
+from idol_core.evaluation.ground_truth import GroundTruthSource, open_ground_truth
 
-ImageTruth = AnnotationIndex | Mapping[str, Any] | Path
 _REQUIRED = ("image_id", "category_id", "score", "segmentation")
 
 
@@ -44,18 +41,12 @@ class ImageObject(NamedTuple):
     area: float  # `area` of the file, otherwise pixels of the mask
 
 
-def image_index(source: ImageTruth, *, where: str = "") -> AnnotationIndex:
+def image_index(source: GroundTruthSource, *, where: str = "") -> AnnotationIndex:
     """Open image ground truth: an index, an annotation file or its content. `where` names an index in errors.
 
     Raises Missing if the file does not exist or no object has a mask, Integrity if it is malformed.
     """
-    if isinstance(source, AnnotationIndex):
-        index, name = source, where or "the annotations given"
-    elif isinstance(source, Path):
-        index, name = open_annotations(source, "coco"), str(source)
-    else:
-        name = "the annotations given"
-        index = read_coco(JsonDocument(source, name))
+    index, name = open_ground_truth(source, "coco", where=where)
     if not len(index.counts):
         without = ": none of its objects has a mask" if len(index.track_ids) else ""
         what = f"the file carries no ground truth{without}"

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from idol_core.evaluation.ytvis_files import GroundTruth, GroundTruthSource, Video, read_ground_truth, read_results
+from idol_core.evaluation.ground_truth import GroundTruthSource
+from idol_core.evaluation.ytvis_files import GroundTruth, Video, read_ground_truth, read_results
 
 MIN_SCORE = 0.2  # tracks below this score are ignored
 MIN_IOU = 0.5  # least overlap of a track and an object in a frame

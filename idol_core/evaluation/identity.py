@@ -14,8 +14,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from idol_core.evaluation import IDENTITY_METRICS
+from idol_core.evaluation.ground_truth import GroundTruthSource
 from idol_core.evaluation.scenes import Entry, Scene, Scenes, best_classes, frame_overlaps, read_scenes
-from idol_core.evaluation.ytvis_files import GroundTruthSource
 
 ALPHAS = np.arange(0.05, 0.99, 0.05)  # 19 IoU thresholds for HOTA and its parts
 MIN_IOU = 0.5  # IoU threshold for IDF1, MOTA and IDSW

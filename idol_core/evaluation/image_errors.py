@@ -15,13 +15,13 @@ from pycocotools import mask as coco_mask
 from idol_core.evaluation.coco_files import (
     ImageObject,
     ImageResult,
-    ImageTruth,
     image_index,
     image_objects,
     image_sizes,
     read_image_results,
 )
 from idol_core.evaluation.error_kinds import IMAGE_KINDS, Judged, judge_image
+from idol_core.evaluation.ground_truth import GroundTruthSource
 from idol_core.evaluation.matching import Matching, match_results
 from idol_core.evaluation.mending import ErrorTable, error_table
 from idol_core.evaluation.protocol import IOU_THRESHOLDS
@@ -48,7 +48,7 @@ class ImageError(NamedTuple):
 
 
 def evaluate_image_errors(
-    ground_truth: ImageTruth, results: Iterable[Mapping[str, Any]] | Path, *, where: str = ""
+    ground_truth: GroundTruthSource, results: Iterable[Mapping[str, Any]] | Path, *, where: str = ""
 ) -> ErrorTable:
     """Analyse the errors of results in COCO format; `where` names an index in errors.
 
@@ -58,7 +58,7 @@ def evaluate_image_errors(
 
 
 def match_images(
-    ground_truth: ImageTruth, results: Iterable[Mapping[str, Any]] | Path, *, where: str = ""
+    ground_truth: GroundTruthSource, results: Iterable[Mapping[str, Any]] | Path, *, where: str = ""
 ) -> list[ImageMatches]:
     """Match results and objects of every image by their masks, in the order of image ids. Raises as `evaluate_coco`."""
     index = image_index(ground_truth, where=where)

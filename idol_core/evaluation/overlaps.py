@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from idol_core.evaluation.ground_truth import GroundTruthSource
 from idol_core.evaluation.protocol import MAX_DETECTIONS
 from idol_core.evaluation.track_iou import frame_areas, track_iou
-from idol_core.evaluation.ytvis_files import GroundTruth, GroundTruthSource, Key, Truth, read_ground_truth, read_results
+from idol_core.evaluation.ytvis_files import GroundTruth, Key, Truth, read_ground_truth, read_results
 
 
 class Pair(NamedTuple):

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from idol_core.evaluation.ground_truth import GroundTruthSource
 from idol_core.evaluation.track_iou import Track, frame_areas, frame_intersections
 from idol_core.evaluation.ytvis_files import (
     GroundTruth,
-    GroundTruthSource,
     Truth,
     Video,
     read_ground_truth,

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from idol_core.evaluation.error_kinds import TRACK_KINDS, Identity, Judged, judge_tracks
+from idol_core.evaluation.ground_truth import GroundTruthSource
 from idol_core.evaluation.held import Identities, identities
 from idol_core.evaluation.matching import Matching, match_results
 from idol_core.evaluation.mending import ErrorTable, error_table
 from idol_core.evaluation.protocol import IOU_THRESHOLDS
 from idol_core.evaluation.scenes import Scene, Scenes, frame_overlaps, read_scenes, video_ious
-from idol_core.evaluation.ytvis_files import GroundTruthSource
 
 _WITH_TRACK = ("class", "duplicate", "background", "both")  # kinds shown in the frames of the track
 

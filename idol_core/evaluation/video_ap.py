@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from idol_core.evaluation.ground_truth import GroundTruthSource
 from idol_core.evaluation.overlaps import Comparison, Pair, compare
 from idol_core.evaluation.protocol import (
     IOU_THRESHOLDS,
@@ -19,7 +20,6 @@ from idol_core.evaluation.protocol import (
     match,
     mean_defined,
 )
-from idol_core.evaluation.ytvis_files import GroundTruthSource
 
 AREA_RANGES = {"": (0.0, 1e10), "s": (0.0, 128.0**2), "m": (128.0**2, 256.0**2), "l": (256.0**2, 1e10)}
 

@@ -12,16 +12,13 @@ import numpy as np
 
 from idol_core.data.annotations import fields
 from idol_core.data.annotations.index import AnnotationIndex
-from idol_core.data.annotations.json_stream import JsonDocument
 from idol_core.data.annotations.rle import check_counts
 from idol_core.data.annotations.segmentation import read_segmentation
-from idol_core.data.annotations.ytvis import read_vis
-from idol_core.data.dataset import open_annotations
 from idol_core.errors import Missing
 from idol_core.evaluation.faults import Faults, result_items
+from idol_core.evaluation.ground_truth import GroundTruthSource, open_ground_truth
 
 Key = tuple[int, int]  # (video id, category id)
-GroundTruthSource = AnnotationIndex | Mapping[str, Any] | Path
 _REQUIRED = ("video_id", "category_id", "score", "segmentations")
 
 
@@ -65,13 +62,7 @@ def read_ground_truth(source: GroundTruthSource, *, where: str = "") -> GroundTr
 
     Raises Missing if the file does not exist or has no annotations, Integrity if it is malformed.
     """
-    if isinstance(source, AnnotationIndex):
-        index, name = source, where or "the annotations given"
-    elif isinstance(source, Path):
-        index, name = open_annotations(source, "vis"), str(source)
-    else:
-        name = "the annotations given"
-        index = read_vis(JsonDocument(source, name))
+    index, name = open_ground_truth(source, "vis", where=where)
     empty = isinstance(source, Mapping) and source.get("annotations") == []  # an explicitly empty list is allowed
     if not len(index.counts) and not empty:
         without = ": none of its objects has a mask" if len(index.track_ids) else ""
