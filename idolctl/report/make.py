@@ -45,11 +45,6 @@ def read_runs(runs: Sequence[Path], request: EvalRequest) -> tuple[list[RunFacts
     return facts, subjects, notes
 
 
-def report_files(subject: Subject, out: Path, *, budget: int = BUDGET) -> None:
-    """Write the page about a results file."""
-    write_page(out, [], [subject], make_cards(subject, budget=budget))
-
-
 def _without_scenes(subject: Subject) -> Subject:
     """The subject without its masks and errors, which only the drawn clips need: saves memory."""
     if subject.analysis is None:
