@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+unexport PYTHONDONTWRITEBYTECODE  # uv does not compile; without bytecode every process spends 3 s compiling torch
 
 .PHONY: demo test check soak clean
 

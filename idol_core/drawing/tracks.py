@@ -47,7 +47,7 @@ def write_overlay(
         shown = [dataset.videos[row] for row in videos]
         size = _largest(shown)
         for video in shown:
-            for frame in draw_video(video, by_video[video.id], dataset):
+            for frame in draw_results(video, by_video[video.id], dataset):
                 yield _centred(frame, size)
                 on_frame()
 
@@ -68,17 +68,17 @@ def write_contact_sheet(
     for row in videos:
         video = dataset.videos[row]
         chosen = sorted({round(t) for t in np.linspace(0, video.length - 1, SHEET_TILES)})
-        rows.append(sheet_row(draw_video(video, by_video[video.id], dataset, only=chosen)))
+        rows.append(sheet_row(draw_results(video, by_video[video.id], dataset, only=chosen)))
     width = max(row.shape[1] for row in rows)
     sheet = np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows])
     with write_aside(path) as aside:
         Image.fromarray(sheet).save(aside, format="PNG")
 
 
-def draw_video(
+def draw_results(
     video: Video, tracks: Sequence[dict[str, Any]], dataset: Dataset, *, only: Iterable[int] | None = None
 ) -> Iterator[Frame]:
-    """Frames of a clip (those in `only`, or all) with its tracks (results entries, best first) drawn on them."""
+    """Draw the entries of a results file, best first, on the frames of their clip: on those in `only`, or on all."""
     names = dict(zip(dataset.category_ids, dataset.category_names, strict=True))
     scale = max(1, round(SMALL / video.height))
     for t in range(video.length) if only is None else only:
@@ -90,6 +90,20 @@ def draw_video(
                 objects.append(Drawn(number, f"{names[entry['category_id']]} {number}", mask.astype(np.bool_)))
         picture = draw_objects(read_frame(video.file_names[t]), objects[::-1], scale=scale)
         yield write_caption(picture, f"video {video.id}, frame {t + 1} of {video.length}")
+
+
+def draw_tracks(frames: Iterable[Frame], found: Sequence[ReportedTrack], size: tuple[int, int]) -> Iterator[Frame]:
+    """Draw tracks on frames [H, W, 3] of `size`, the best on top; small frames are enlarged to make labels readable."""
+    scale = max(1, round(SMALL / size[0]))
+    for t, frame in enumerate(frames):
+        present = [one for one in reversed(found) if t in one.track.masks]
+        masks = decode_masks([one.track.masks[t] for one in present], size)
+        objects = [
+            Drawn(one.track.id, f"{one.name} {one.track.id}", mask)
+            for one, mask in zip(present, masks, strict=True)
+            if mask.any()
+        ]
+        yield draw_objects(frame, objects, scale=scale)
 
 
 def _by_video(results: Sequence[dict[str, Any]], threshold: float) -> dict[int, list[dict[str, Any]]]:
@@ -115,17 +129,3 @@ def _centred(frame: Frame, size: tuple[int, int]) -> Frame:
     """Center the frame on a black background of `size`."""
     down, right = size[0] - frame.shape[0], size[1] - frame.shape[1]
     return np.pad(frame, ((down // 2, down - down // 2), (right // 2, right - right // 2), (0, 0)))
-
-
-def draw_clip(frames: Iterable[Frame], found: Sequence[ReportedTrack], size: tuple[int, int]) -> Iterator[Frame]:
-    """Draw tracks on frames [H, W, 3] of `size`, the best on top; small frames are enlarged to make labels readable."""
-    scale = max(1, round(SMALL / size[0]))
-    for t, frame in enumerate(frames):
-        present = [one for one in reversed(found) if t in one.track.masks]
-        masks = decode_masks([one.track.masks[t] for one in present], size)
-        objects = [
-            Drawn(one.track.id, f"{one.name} {one.track.id}", mask)
-            for one, mask in zip(present, masks, strict=True)
-            if mask.any()
-        ]
-        yield draw_objects(frame, objects, scale=scale)

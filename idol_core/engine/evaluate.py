@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from idol_core.classes import match_classes, parse_same
 from idol_core.config import StageConfig
-from idol_core.data.catalog import resolve_source
-from idol_core.data.dataset import Dataset, open_dataset
+from idol_core.data.dataset import Dataset
 from idol_core.data.images import as_images
 from idol_core.drawing.tracks import write_contact_sheet
 from idol_core.engine.distributed import Group
@@ -27,21 +25,6 @@ from idol_core.system.files import write_json
 PICTURED, PICTURED_SCORE = 6, 0.3  # videos or images in predictions.png, and the least score that is drawn
 
 
-def validation_set(
-    config: StageConfig, root: Path, classes: Sequence[str], *, on_read: Callable[[int, int], None]
-) -> Dataset:
-    """Open the validation set of a stage, with its classes in the order of the training classes.
-
-    Raises InvalidInput if its classes are not the training classes, and what `open_dataset` raises.
-    """
-    dataset = open_dataset(resolve_source(config.data.val, root), on_read=on_read)
-    order = match_classes(
-        classes, dataset.category_names, where=str(dataset.source), same=parse_same(config.data.classes_map),
-        sides=("the training set", "the validation set"), fix="--set data.classes_map=[{pairs}]",
-    )  # fmt: skip
-    return dataset.reordered(order)
-
-
 def evaluate_stage(
     config: StageConfig,
     model: IDOL,
@@ -55,8 +38,8 @@ def evaluate_stage(
 ) -> dict[str, float] | None:
     """Run and score the model; write `results.json` and, with ground truth, `evaluation.json` into `folder`.
 
-    `dataset` is the stage's `validation_set`. With `pictures`, `predictions.png` shows the predictions on the first
-    videos or images.
+    `dataset` is the stage's `validation_set` (data/stage_sets.py). With `pictures`, `predictions.png` shows the
+    predictions on the first videos or images.
 
     The videos are divided among the processes of the group. Rank 0 merges the results and returns METRICS on 0..100
     (None without ground truth); the others return None as soon as their part is on disk.

@@ -12,17 +12,17 @@ from filelock import FileLock, Timeout
 from idol_core.build import build_model
 from idol_core.classes import parse_same
 from idol_core.config import StageConfig
-from idol_core.data.catalog import resolve_source
 from idol_core.data.contents import training_remarks
-from idol_core.data.dataset import Dataset, open_dataset
+from idol_core.data.dataset import Dataset
 from idol_core.data.loader import item_names, make_loader
+from idol_core.data.stage_sets import training_set, validation_set
 from idol_core.engine.checkpoint import keep_best, sweep
 from idol_core.engine.distributed import Group, join_group, leave_group, place_in_group
-from idol_core.engine.evaluate import evaluate_stage, validation_set
+from idol_core.engine.evaluate import evaluate_stage
 from idol_core.engine.journal import Journal
 from idol_core.engine.stage_files import StageOrder, newest_iteration, read_order
 from idol_core.engine.train import train
-from idol_core.errors import IdolError, Integrity, InvalidInput
+from idol_core.errors import IdolError, Integrity
 from idol_core.metadata import to_metadata
 from idol_core.model.idol import IDOL
 from idol_core.structures import Batch
@@ -71,8 +71,7 @@ def _run(
     should_stop: Callable[[], bool],
 ) -> None:
     root, last = order.root or Path(), config.solver.iterations
-    train_set = open_dataset(resolve_source(config.data.train, root), on_read=journal.reading)
-    _check_classes(train_set, config)
+    train_set = training_set(config, root, on_read=journal.reading)
     if group.rank == 0:
         for remark in training_remarks(train_set):
             journal.warn(remark)
@@ -144,16 +143,6 @@ def _initialise(model: IDOL, order: StageOrder, config: StageConfig, names: Sequ
     path = find_weights(source)
     classes = Classes(tuple(names), config.step, parse_same(config.data.classes_map))
     return f"from {path}: {start_from(model, path, classes)}"
-
-
-def _check_classes(dataset: Dataset, config: StageConfig) -> None:
-    found = len(dataset.category_ids)
-    if found != config.model.num_classes:
-        raise InvalidInput(
-            f"the data set has {found} categories, the recipe says model.num_classes={config.model.num_classes}",
-            where=str(config.data.train.annotations or config.data.train.name),
-            fix=f"--set model.num_classes={found}",
-        )
 
 
 def _lock(folder: Path) -> FileLock:

@@ -13,7 +13,7 @@ from idolctl.errors import Mistakes
 from idolctl.runs.plan import Action
 from idolctl.runs.processes import LaunchConfig
 from idolctl.runs.report import plan_table
-from idolctl.runs.run import Run, lacking, make_run, refuse_changes
+from idolctl.runs.run import Run, make_run, obstacles, refuse_changes
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -31,16 +31,16 @@ def plan(context: typer.Context, what: WhatToRun, as_json: options.JSON = False)
 
 
 def show_plan(run: Run, as_json: bool) -> None:
-    """Print the plan and any missing files; exit 2 if a step's weights were trained with other settings."""
+    """Print the plan and what would stop it later; exit 2 if a step's weights were trained with other settings."""
     actions = run.plan()
-    missing = lacking(run, actions)
+    problems = obstacles(run, actions)
     if as_json:
         stages = [_as_dict(action) for action in actions]
-        print(json.dumps({"run": str(run.folder), "stages": stages, "missing": [m.what for m in missing]}))
+        print(json.dumps({"run": str(run.folder), "stages": stages, "problems": [p.what for p in problems]}))
     else:
         print(f"run folder: {run.folder}\n{plan_table(actions)}")
-        for problem in Mistakes(missing).mistakes if missing else ():
-            print(f"missing: {problem.what} ({problem.where}); {problem.fix}")
+        for problem in Mistakes(problems).mistakes if problems else ():
+            print(f"problem: {problem.what} ({problem.where}); {problem.fix}")
     refuse_changes(run, actions)
 
 

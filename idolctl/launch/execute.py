@@ -23,7 +23,7 @@ from idolctl.runs.fingerprint import stage_key
 from idolctl.runs.outputs import make_outputs
 from idolctl.runs.plan import Action
 from idolctl.runs.report import plan_table
-from idolctl.runs.run import Run, lacking, refuse_changes, uses_toy
+from idolctl.runs.run import Run, obstacles, refuse_changes, uses_toy
 from idolctl.runs.stages import Stage
 from idolctl.runs.state import (
     WEIGHTS,
@@ -89,7 +89,7 @@ def prepared(run: Run) -> Iterator[list[Action]]:
         actions = run.plan()
         try:
             refuse_changes(run, actions)
-            raise_all(lacking(run, actions))
+            raise_all(obstacles(run, actions))
         except IdolError:
             if new:
                 shutil.rmtree(run.folder, ignore_errors=True)

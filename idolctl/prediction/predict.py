@@ -17,7 +17,7 @@ from typing import NamedTuple
 from idol_core.classes import match_classes, numbered, parse_same
 from idol_core.data.dataset import Dataset
 from idol_core.drawing.sheet import Sheet
-from idol_core.drawing.tracks import draw_clip
+from idol_core.drawing.tracks import draw_tracks
 from idol_core.errors import IdolError, Integrity, InvalidInput, Missing
 from idol_core.inference.streaming import VideoSegmenter
 from idol_core.system.background import Background, Task, background, prefetched
@@ -181,7 +181,7 @@ def _write(
     with contextlib.ExitStack() as stack:
         count = stack.enter_context(ProgressLine(f"{clip.name}: drawing", tracks.frames, unit="frames", shown=shown))
         pixels = (frame.pixels for frame in clip.read(unheard))
-        drawn = sheet.watch(draw_clip(pixels, found, tracks.size))
+        drawn = sheet.watch(draw_tracks(pixels, found, tracks.size))
         overlay = stack.enter_context(video_file(folder / "overlay.mp4", rate=clip.rate)) if Save.mp4 in save else None
         for frame, seconds in zip(stack.enter_context(prefetched(drawn, ahead=4)), times, strict=True):
             if overlay is not None:

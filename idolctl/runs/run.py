@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from idol_core.config import StageConfig
 from idol_core.data.catalog import find_layout, known_names, resolve_source
+from idol_core.data.stage_sets import training_set, validation_set
 from idol_core.errors import IdolError, InvalidInput, Missing
 from idol_core.system.cache import find_weights
 from idolctl.config.detectron2_recipe import import_config
@@ -22,6 +24,7 @@ from idolctl.runs.plan import Action, make_plan
 from idolctl.runs.processes import LaunchConfig, check_launch
 from idolctl.runs.stages import Stage, make_stages, parse_steps
 from idolctl.runs.state import WEIGHTS, StageState, read_stage
+from idolctl.terminal.progress import transfer
 
 
 @dataclass(frozen=True)
@@ -180,25 +183,48 @@ def refuse_changes(run: Run, actions: list[Action]) -> None:
     )
 
 
-def lacking(run: Run, actions: Sequence[Action]) -> list[IdolError]:
-    """Errors for files the remaining stages lack: data (with the expected places) and initial weights."""
+def obstacles(run: Run, actions: Sequence[Action]) -> list[IdolError]:
+    """Errors that would stop the remaining stages sooner or later: absent data (with the expected places), annotations
+    that can't be read, classes that differ between sets or from the recipe, absent initial weights."""
     found: list[IdolError] = []
+    checked = set()
     for action in actions:
         stage = action.stage
         if action.kind == "skip":
             continue
-        for source in (stage.config.data.train, stage.config.data.val):
-            try:
-                if not is_toy(source):
-                    resolve_source(source, run.root)
-            except Missing as error:
-                found.append(error)
+        key = stage.config.data, stage.config.model.num_classes
+        if key not in checked:
+            checked.add(key)
+            found += _data_errors(stage.config, run.root)
         if stage.config.init is not None and action.kind != "resume":
             try:
                 find_weights(stage.config.init)
             except Missing as error:
                 found.append(error)
     return found
+
+
+def _data_errors(config: StageConfig, root: Path) -> list[IdolError]:
+    """Errors of the data sets. Large annotation files are parsed here, with progress; the stage finds them cached."""
+    absent: list[IdolError] = []
+    for source in (config.data.train, config.data.val):
+        try:
+            resolve_source(source, root)
+        except Missing as error:
+            if not is_toy(source):
+                absent.append(error)
+            elif not absent:
+                return []  # made on first use
+    if absent:
+        return absent
+    try:
+        with transfer("reading annotations") as reading:
+            classes = training_set(config, root, on_read=reading.update).category_names
+        with transfer("reading annotations") as reading:
+            validation_set(config, root, classes, on_read=reading.update)
+    except IdolError as error:
+        return [error]
+    return []
 
 
 def uses_toy(stages: Iterable[Stage]) -> bool:

@@ -14,9 +14,10 @@ import pytest
 from idol_core.data.catalog import LAYOUTS
 from idol_core.errors import IdolError, InvalidInput, Missing
 from idolctl.runs.fingerprint import stage_key
-from idolctl.runs.run import Run, RunRequest, lacking, make_run, refuse_changes
+from idolctl.runs.run import Run, RunRequest, make_run, obstacles, refuse_changes
 from idolctl.runs.state import read_stage, run_lock, stage_lock
 from tests.cli.conftest import CHECKOUT
+from tests.cli.mini import make_mini
 
 
 @pytest.fixture
@@ -153,13 +154,13 @@ def test_keys_are_of_content_not_of_places(request_of, tmp_path):
 
 def test_a_first_step_starts_from_named_weights(request_of, tmp_path):
     run = make_run(RunRequest("ytvis19", steps="3", root=tmp_path))
-    missing = lacking(run, run.plan())
+    missing = obstacles(run, run.plan())
     assert all(isinstance(m, Missing) for m in missing)
     assert "idolctl fetch r50-step12" in [m.fix for m in missing]
     cached = tmp_path / "cache" / "weights"
     cached.mkdir(parents=True)
     (cached / "r50-step12.safetensors").write_bytes(b"weights")
-    assert "idolctl fetch r50-step12" not in [m.fix for m in lacking(run, run.plan())]
+    assert "idolctl fetch r50-step12" not in [m.fix for m in obstacles(run, run.plan())]
     assert make_run(RunRequest("ytvis19", backbone="swinl")).stages[0].config.init == "swinl-imagenet22k"
     assert [s.config.init for s in make_run(RunRequest("ytvis19")).stages] == ["r50-imagenet", None, None]
     own = tmp_path / "own.pth"
@@ -246,3 +247,21 @@ def test_a_killed_command_line_takes_its_worker_with_it(tmp_path):
         while not said.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
     assert said.read_text() == "stopped"
+
+
+def test_classes_and_annotations_of_a_later_step_are_checked_before_the_first_one_trains(tmp_path, idolctl):
+    recipe = make_mini(tmp_path)
+    videos = tmp_path / "videos.json"
+    document = json.loads(videos.read_text())
+    other = document | {"categories": [{"id": 2, "name": "red"}, {"id": 7, "name": "blue"}]}
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    recipe.write_text(recipe.read_text().replace("videos.json}\n    solver", "other.json}\n    solver"))
+    planned = idolctl("plan", recipe, "--runs-dir", tmp_path / "runs")
+    assert planned.returncode == 0
+    assert "problem: the training set and the validation set have different classes" in planned.stdout
+    run = idolctl("run", recipe, "--runs-dir", tmp_path / "runs")
+    assert run.returncode == 2
+    assert "--set 'data.classes_map=[green=blue]'" in run.stderr
+    (tmp_path / "other.json").write_text("{")
+    assert idolctl("run", recipe, "--runs-dir", tmp_path / "runs").returncode == 4
+    assert not (tmp_path / "runs").exists()
