@@ -13,9 +13,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 @pytest.fixture(scope="session")
 def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root that holds the toy set, made once per test run."""
+    """A data root that holds the toy set, made once per test run, whatever the number of its processes."""
     from idol_core.data.toy.make import make_toy
 
-    root = tmp_path_factory.mktemp("data")
-    make_toy(root)
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "toy-root"
+    make_toy(root)  # one makes it, the others wait
     return root

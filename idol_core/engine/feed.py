@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from idol_core.errors import IdolError
 from idol_core.structures import Batch
 
-STALL_SECONDS = float(os.environ.get("IDOL_STALL_SECONDS", "60"))
+STALL_SECONDS = 60.0  # unless the environment variable IDOL_STALL_SECONDS says otherwise
 
 
 class LoaderLost(IdolError):
@@ -47,7 +47,7 @@ def next_batches(
         warn(f"the loader stalls: no batch for iteration {iteration} for {seconds:.0f} s; it loads {items}")
 
     try:
-        with watchdog(STALL_SECONDS, bark):
+        with watchdog(float(os.environ.get("IDOL_STALL_SECONDS", STALL_SECONDS)), bark):
             return next(incoming)
     except RuntimeError as error:
         items = ", ".join(names(iteration))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.processes import run_idolctl
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -18,9 +19,8 @@ def idolctl(tmp_path):
 
     def run(*args: str, cwd: Path = tmp_path, **environment: str) -> subprocess.CompletedProcess[str]:
         paths = os.pathsep.join(p for p in (str(CHECKOUT), os.environ.get("PYTHONPATH", "")) if p)
-        env = os.environ | {"PYTHONPATH": paths, "IDOLCTL_CACHE": str(tmp_path / "cache")} | environment
-        command = [sys.executable, "-m", "idolctl", *map(str, args)]
-        return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
+        own = {"PYTHONPATH": paths, "IDOLCTL_CACHE": str(tmp_path / "cache")}
+        return run_idolctl(*args, cwd=cwd, environment=os.environ | own | environment)
 
     return run
 

@@ -14,13 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from idol_core.config import SolverConfig, StageConfig
 from idol_core.errors import InvalidInput
 from idol_core.system.cpu import usable_cores
 from idolctl.launch.slurm import StageCommand, minutes
-from idolctl.runs.processes import LaunchConfig
+from idolctl.runs.processes import LaunchConfig, processes_here
 from tests.cli.conftest import CHECKOUT, blocks
 from tests.cli.mini import make_mini
 from tests.e2e.stages import ENVIRONMENT
+from tests.processes import Started
 
 FAST = ("--steps", "1", "--set", "solver.iterations=4", "--set", "solver.batch_size=4")
 
@@ -42,11 +44,8 @@ def home(tmp_path):
 
 
 def start(home, *args, unset=(), **variables):
-    command = [sys.executable, "-m", "idolctl", "run", "mini.yaml", *map(str, args)]
     environment = {k: v for k, v in ENVIRONMENT.items() if k not in unset} | {"PYTHONPATH": str(CHECKOUT), **variables}
-    return subprocess.Popen(
-        command, cwd=home, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    return Started(["run", "mini.yaml", *args], home, environment)
 
 
 def test_two_machines_are_two_launchers(home):
@@ -64,13 +63,15 @@ def test_two_machines_are_two_launchers(home):
 
 
 @pytest.mark.skipif(Path("/proc/driver/nvidia/gpus").is_dir(), reason="this machine has a GPU: one process unasked")
-@pytest.mark.parametrize(("batch", "divides"), [(4, (4, 2, 1)), (3, (3, 1))])
-def test_without_a_gpu_the_cores_share_the_batch(home, batch, divides):
-    options = ("--steps", "1", "--set", "solver.iterations=2", "--set", f"solver.batch_size={batch}")
+def test_without_a_gpu_the_cores_share_the_batch(home, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    of_three = StageConfig("mini", "tiny", 1, solver=SolverConfig(batch_size=3))
+    assert processes_here([of_three]) == (3 if usable_cores() >= 3 else 1)
+    options = ("--steps", "1", "--set", "solver.iterations=2", "--set", "solver.batch_size=4")
     (scratch := home / "scratch").mkdir()
     process = start(home, *options, unset=("OMP_NUM_THREADS",), TMPDIR=str(scratch))
     assert process.wait(timeout=600) == 0, process.communicate()
-    wanted = next(n for n in divides if n <= usable_cores())
+    wanted = next(n for n in (4, 2, 1) if n <= usable_cores())
     logs = home / "runs" / "mini-tiny" / "1" / "logs"
     assert {p.name for p in logs.glob("rank*")} == {f"rank{i}.log" for i in range(wanted)}
     left = [p.name for p in scratch.iterdir() if not p.name.startswith("torchinductor_")]  # one for all runs
@@ -144,9 +145,8 @@ def test_other_time_limits_are_refused(text):
         minutes(text)
 
 
-@pytest.mark.parametrize("cluster", ["local", "debug"])
-def test_jobs_run_the_stages_in_order(home, monkeypatch, cluster):
-    """Through submitit's executors without Slurm: one job a step, each with the steps before it."""
+def test_jobs_run_the_stages_in_order(home, monkeypatch):
+    """Through submitit's executor for machines without Slurm: one job a step, each with the steps before it."""
     from idolctl.launch.slurm import submit
     from idolctl.runs.run import RunRequest, make_run
 
@@ -154,11 +154,11 @@ def test_jobs_run_the_stages_in_order(home, monkeypatch, cluster):
     monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
     launch = LaunchConfig("slurm", time="10", slurm=("gpus_per_node=0",))
     job = make_run(RunRequest("mini.yaml", steps="1,2", launch=launch))
-    entries = submit(job, cluster=cluster)
+    entries = submit(job, cluster="local")
     assert [entry["stage"] for entry in entries] == ["1", "1-2"]
     assert json.loads((job.folder / "jobs.json").read_text()) == entries
     assert [job.state(stage).status for stage in job.stages] == ["done", "done"]
-    assert submit(job, cluster=cluster) == []
+    assert submit(job, cluster="local") == []
 
 
 def test_without_slurm_it_says_so(home, idolctl):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -21,29 +20,19 @@ from PIL import Image
 from idol_core.data.annotations.index_store import LARGE_BYTES
 from tests.cli.conftest import CHECKOUT, blocks
 from tests.cli.mini import make_mini
+from tests.processes import Started, run_idolctl
 
 LONG = ("--set", "solver.iterations=5000")
-
-
-def command(*args):
-    return [sys.executable, "-m", "idolctl", *map(str, args)]
 
 
 def environment():
     return os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
 
 
-def call(home, *args, limit=None, timeout=900):
+def call(home, *args, limit=None):
     """Run the command line in `home`, files limited to `limit` bytes each."""
 
-    def restrict():
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    return subprocess.run(
-        command(*args), cwd=home, env=environment(), capture_output=True, text=True, timeout=timeout, check=False,
-        preexec_fn=restrict,
-    )  # fmt: skip
+    return run_idolctl(*args, cwd=home, environment=environment(), limit=limit)
 
 
 def checkpoints(stage):
@@ -108,10 +97,11 @@ def test_the_first_reading_of_a_large_annotation_file_is_told(home, monkeypatch)
     monkeypatch.setenv("IDOLCTL_CACHE", str(home / "cache"))
     annotations = home / "videos.json"
     annotations.write_text(json.dumps({"info": "x" * LARGE_BYTES, **json.loads(annotations.read_text())}))
-    megabytes = round(annotations.stat().st_size / 1e6)
-    done = call(home, "run", "mini.yaml", "--steps", "3", "--init", "none")
+    megabytes = f"{annotations.stat().st_size / 1e6:.1f}"
+    done = call(home, "plan", "mini.yaml", "--steps", "3", "--init", "none")
     assert done.returncode == 0, done.stderr
-    assert f"step 3  reading annotations {megabytes}/{megabytes} MB\n" in done.stderr
+    assert f"reading annotations  {megabytes}/{megabytes} MB" in done.stderr
+    assert "reading" not in call(home, "plan", "mini.yaml", "--steps", "3", "--init", "none").stderr
 
 
 def test_oracles_of_a_run_with_and_without_room_for_its_detections(finished):
@@ -181,10 +171,7 @@ def test_the_newest_run_is_submitted(finished):
 
 def _started(home, *args):
     """A running command whose worker has trained a few iterations, and its stage folder."""
-    process = subprocess.Popen(
-        command("run", "mini.yaml", "--steps", "1", *LONG, *args), cwd=home, env=environment(), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    process = Started(["run", "mini.yaml", "--steps", "1", *LONG, *args], home, environment())
     stage = home / "runs" / "mini-tiny" / "1"
     _wait(lambda: checkpoints(stage), process)
     return process, stage

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
 import os
 import resource
 import signal
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from idol_core.config import CropConfig, DataConfig, DataSource, InputConfig, SolverConfig, StageConfig, stage_to_dict
 from idolctl.launch.worker import ENVIRONMENT as LAUNCH
+from tests.processes import forked
 from tests.unit.data_sets import small_videos
 from tests.unit.tiny import tiny_config
 
@@ -28,8 +28,6 @@ INPUT = InputConfig(
     short_sides=(32, 48), max_size=64, crop=CropConfig(size=(24, 40), resize=(32, 48)), frame_range=3,
     test_short_side=96, test_max_size=128,
 )  # fmt: skip
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.e2e.preload"])
 ENVIRONMENT = {
     **os.environ,
     **LAUNCH,
@@ -75,20 +73,13 @@ def start(folder: Path, *launcher: str, **environment: str) -> subprocess.Popen[
     )
 
 
-def finish(folder: Path, *launcher: str, **environment: str) -> int:
-    """Run a worker to its end; its exit code."""
-    process = start(folder, *launcher, **environment)
-    _, said = process.communicate(timeout=900)
-    if process.returncode:
-        print(said.decode())
-    return process.returncode
-
-
-def fork_group(folder: Path, ranks: int = 1, *, killed_by_file_of: int | None = None) -> list[BaseProcess]:
+def fork_group(
+    folder: Path, ranks: int = 1, *, killed_by_file_of: int | None = None, **environment: str
+) -> list[BaseProcess]:
     """Workers forked from a server that has imported everything: as `start`, without the seconds of importing.
 
-    They find each other as those of torchrun do. A process that writes a file of more than `killed_by_file_of` bytes is
-    killed by the system in the middle of that.
+    They find each other as those of torchrun do; each has a process group of its own. A process that writes a file of
+    more than `killed_by_file_of` bytes is killed by the system in the middle of that.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -97,30 +88,28 @@ def fork_group(folder: Path, ranks: int = 1, *, killed_by_file_of: int | None = 
     processes = []
     for rank in range(ranks):
         variables = {name: str(value) for name, value in {**place, "RANK": rank, "LOCAL_RANK": rank}.items()}
-        processes.append(_SERVER.Process(target=_work, args=(str(folder), ENVIRONMENT | variables, killed_by_file_of)))
-        processes[-1].start()
+        processes.append(
+            forked(_work, str(folder), killed_by_file_of, environment=ENVIRONMENT | variables | environment)
+        )
     return processes
 
 
-def finish_group(folder: Path, ranks: int = 1) -> list[int | None]:
+def finish_group(folder: Path, ranks: int = 1, **environment: str) -> list[int | None]:
     """Run forked workers to their end; their exit codes."""
-    processes = fork_group(folder, ranks)
+    processes = fork_group(folder, ranks, **environment)
     for process in processes:
         process.join(900)
     return [process.exitcode for process in processes]
 
 
-def _work(folder: str, environment: dict[str, str], killed_by_file_of: int | None) -> None:
+def _work(folder: str, killed_by_file_of: int | None) -> None:
     from idol_core import worker
 
+    os.setpgid(0, 0)
     if killed_by_file_of is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python makes it an error
         resource.setrlimit(resource.RLIMIT_FSIZE, (killed_by_file_of, killed_by_file_of))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # A process of a fork server would start its loaders by a server of their own, which outlives a kill -9.
-    multiprocessing.set_start_method("fork", force=True)
-    os.environ.clear()
-    os.environ.update(environment)
     sys.exit(worker.main([folder]))
 
 

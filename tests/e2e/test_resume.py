@@ -31,7 +31,7 @@ def source(tmp_path_factory):
 def uninterrupted(source, tmp_path_factory):
     """The final weights of a stage that ran through."""
     folder = stages.write_order(tmp_path_factory.mktemp("whole") / "3", stage_config(source))
-    assert stages.finish(folder) == 0
+    assert stages.finish_group(folder) == [0]
     return stages.weights(folder)
 
 
@@ -65,10 +65,10 @@ def killed_in_write(folder: Path) -> None:
 
 def killed_when(condition, folder: Path, *, pause: float = 0.01) -> bool:
     """Start a worker and kill -9 it when `condition` comes true; whether it did before the end."""
-    process = stages.start(folder)
-    met = wait_until(condition, lambda: process.poll() is None, pause=pause)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    (process,) = stages.fork_group(folder)
+    met = wait_until(condition, process.is_alive, pause=pause)
+    process.kill()
+    process.join()
     return met
 
 
@@ -80,7 +80,7 @@ def test_killed_at_any_moment(source, uninterrupted, tmp_path):
     killed_in_write(folder)
     assert stages.newest(folder) == reached < 12
     stages.write_order(folder, stage_config(source, workers=2))
-    assert stages.finish(folder) == 0
+    assert stages.finish_group(folder) == [0]
     assert same(stages.weights(folder), uninterrupted)
     assert not list((folder / "checkpoints").glob(".*"))
     assert [line["iteration"] for line in stages.reports(folder)] == list(range(1, 13))
@@ -94,16 +94,17 @@ def checkpoint_warnings(folder: Path) -> list[str]:
 def test_stopped_and_then_damaged(source, uninterrupted, tmp_path):
     """Stopped as by Slurm and torchrun, which send SIGTERM to the loader's processes too."""
     folder = stages.write_order(tmp_path / "3", stage_config(source, checkpoint_every=4, workers=2))
-    process = stages.start(folder)
-    wait_until(lambda: len(stages.reports(folder)) >= 5, lambda: process.poll() is None)
+    (process,) = stages.fork_group(folder)
+    wait_until(lambda: len(stages.reports(folder)) >= 5, process.is_alive)
     os.killpg(process.pid, signal.SIGTERM)
-    assert process.wait() == 75
+    process.join()
+    assert process.exitcode == 75
     newest = stages.newest(folder)
     assert newest >= 5
     assert (stages.state(folder)["status"], stages.state(folder)["iteration"]) == ("stopped", newest)
     path = folder / "checkpoints" / f"{newest:08d}.pt"
     path.write_bytes(path.read_bytes()[:-2000])
-    assert stages.finish(folder) == 0
+    assert stages.finish_group(folder) == [0]
     (told,) = checkpoint_warnings(folder)
     assert f"{newest:08d}.pt is damaged" in told
     assert same(stages.weights(folder), uninterrupted)
@@ -140,7 +141,7 @@ def test_scores_on_the_way_change_nothing_and_keep_the_best(source, uninterrupte
 def test_a_loader_that_stalls_is_named(source, tmp_path):
     """A loader counts as stalled after a tenth of a millisecond here, in which no first batch is made."""
     folder = stages.write_order(tmp_path / "3", stage_config(source, iterations=2))
-    assert stages.finish(folder, IDOL_STALL_SECONDS="1e-4") == 0
+    assert stages.finish_group(folder, IDOL_STALL_SECONDS="1e-4") == [0]
     told = [line["text"] for line in stages.events(folder, "warning") if "the loader stalls" in line["text"]]
     assert told[0] in stages.log(folder)
     assert "no batch for iteration 0 " in told[0]
