@@ -21,7 +21,7 @@ from idolctl.launch.slurm import StageCommand, minutes
 from idolctl.runs.processes import LaunchConfig, processes_here
 from tests.cli.conftest import CHECKOUT, blocks
 from tests.cli.mini import make_mini
-from tests.e2e.stages import ENVIRONMENT
+from tests.e2e.stages import ENVIRONMENT, newest, state
 from tests.processes import Started
 
 FAST = ("--steps", "1", "--set", "solver.iterations=4", "--set", "solver.batch_size=4")
@@ -91,6 +91,8 @@ def test_a_stopped_group_is_75_and_a_traceback_is_shown_once(home):
     _, stderr = process.communicate(timeout=600)
     assert process.returncode == 75
     assert "--gpus 2" in blocks(stderr)[-1]["fix"]
+    assert state(stage)["status"] == "stopped"
+    assert 1 <= newest(stage) == state(stage)["iteration"] < 3000
 
     (home / "broken").mkdir()
     (home / "broken" / "sitecustomize.py").write_text(BROKEN)

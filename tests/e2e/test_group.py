@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 import time
 
 import pytest
@@ -80,19 +79,6 @@ def test_a_killed_process_restarts_the_group(source, tmp_path):
     found, wanted = stages.weights(hurt), stages.weights(whole)
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
     assert [line["iteration"] for line in stages.reports(hurt)] == [1, 2, 3, 4, 5, 6]
-
-
-def test_a_stopped_group_has_its_checkpoint(source, tmp_path):
-    long = stages.stage_config(source, iterations=5000, micro_batches=2)
-    folder = stages.write_order(tmp_path / "3", long)
-    process = stages.start(folder, *stages.torchrun(2, "--max-restarts", "3"))
-    while len(stages.reports(folder)) < 3:
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    process.wait()
-    assert stages.state(folder)["status"] == "stopped"
-    assert 3 <= stages.newest(folder) == stages.state(folder)["iteration"] < 5000
 
 
 def test_an_error_is_told_once_and_not_tried_again(source, tmp_path):
