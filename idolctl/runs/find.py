@@ -45,9 +45,14 @@ class FoundStage:
 
 
 def stages_of(run: Path) -> list[FoundStage]:
-    """All stages of a run folder, newest first; folders whose stage.json doesn't name the step are skipped."""
+    """All stages of a run folder, newest first, without those of `unreadable_stages`."""
     found = [FoundStage(run, read_order(p.parent), read_stage(p.parent)) for p in run.glob(f"*/{ORDER}")]
     return sorted((stage for stage in found if stage.step), key=lambda s: s.changed, reverse=True)
+
+
+def unreadable_stages(run: Path) -> list[Path]:
+    """Folders of stages whose stage.json can't be read, or names no step; in order of their names."""
+    return sorted(path.parent for path in run.glob(f"*/{ORDER}") if not read_order(path.parent).step)
 
 
 def stage_in(folder: Path) -> FoundStage:

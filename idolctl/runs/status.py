@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from idol_core.engine.metrics_lines import parse_line
-from idol_core.engine.stage_files import METRICS_LINES
-from idolctl.runs.find import FoundStage, run_folders, stages_of
+from idol_core.engine.stage_files import METRICS_LINES, ORDER
+from idolctl.runs.find import FoundStage, run_folders, stages_of, unreadable_stages
 from idolctl.runs.slurm_jobs import queue_state, read_jobs
 from idolctl.runs.state import read_holder
 from idolctl.terminal.progress import clock
@@ -28,7 +28,8 @@ class Standing:
 
     run: str
     stage: str
-    status: str  # as in state.json; "killed" if its processes vanished; before it starts, the Slurm job's state
+    # as in state.json; "killed" if its processes vanished; before it starts, the Slurm job's state; "unreadable"
+    status: str
     phase: str
     iteration: int
     iterations: int
@@ -69,9 +70,12 @@ def as_json(found: Sequence[Standing]) -> dict[str, Any]:
 def _of_run(run: Path) -> Iterator[Standing]:
     jobs = {entry["stage"]: entry for entry in read_jobs(run)}
     alive = _is_held(run)
-    started = sorted(stages_of(run), key=lambda s: (len(s.state.folder.name), s.state.folder.name))
-    for stage in started:
-        yield _of_stage(stage, jobs.pop(stage.state.folder.name, None), alive)
+    started = [_of_stage(stage, jobs.pop(stage.state.folder.name, None), alive) for stage in stages_of(run)]
+    for folder in unreadable_stages(run):
+        what = f"{folder / ORDER} can't be read; idolctl run says what to do"
+        empty = (None, None, None, None, None)
+        started.append(Standing(run.name, folder.name, "unreadable", "", 0, 0, *empty, 0.0, None, what))
+    yield from sorted(started, key=lambda s: (len(s.stage), s.stage))
     for chain, entry in jobs.items():
         status = queue_state(entry) or "submitted"
         yield Standing(run.name, chain, status, "", 0, 0, None, None, None, None, None, 0.0, entry["job"], None)

@@ -131,7 +131,9 @@ def test_a_run_with_odd_files_hides_no_other(home, idolctl):
     status, listed = idolctl("status", "--json"), idolctl("ls", "runs", "--json")
     assert (status.returncode, listed.returncode) == (0, 0), status.stderr + listed.stderr
     found = {(s["run"], s["stage"]): s for s in json.loads(status.stdout)["stages"]}
-    assert {run for run, _ in found} == {"a", "b"} | {f"odd{n}" for n in range(len(ODD_STATES))}
+    unreadable = {run for (run, _), stage in found.items() if stage["status"] == "unreadable"}
+    assert unreadable == {"folder", *(f"none{number}" for number in range(5))}
+    assert {run for run, _ in found} == {"a", "b"} | {f"odd{n}" for n in range(len(ODD_STATES))} | unreadable
     assert found["a", "1"]["AP"] == 20.0
     assert found["odd0", "1"]["loss"] == 1.5
     assert all(s["seconds"] < 1e300 for s in found.values())
