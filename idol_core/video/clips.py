@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from idol_core.data.dataset import Video
 from idol_core.data.frames import FrameReader, count_pages, read_frame, read_pages
+from idol_core.data.image_files import IMAGE_ENDINGS
 from idol_core.errors import InvalidInput, Missing
 from idol_core.video.files import Damage, OnDamage, TimedFrame, probe_video, read_timed_video
 from idol_core.video.writer import video_file
 
 STILL_RATE = 6.0  # frames per second assumed for image files, as YouTube-VIS is sampled
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -121,22 +120,6 @@ def recorded_clip(live: Callable[[], Iterator[TimedFrame]], *, name: str, rate: 
             yield TimedFrame(frame.pixels[: size[0], : size[1]], frame.seconds)
 
     return Clip(name, read, rate)
-
-
-def images_in(folder: Path) -> list[Path]:
-    """Image files of a folder, frame2 before frame10; hidden ones (such as a Mac's `._0.jpg`) are left out."""
-    visible = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return in_order(path for path in visible if path.suffix.lower() in IMAGE_ENDINGS and path.is_file())
-
-
-def in_order(paths: Iterable[Path]) -> list[Path]:
-    """Sort paths by name, comparing numbers in them by value."""
-
-    def key(path: Path) -> list[tuple[int, str]]:
-        parts = re.split(r"(\d+)", str(path))
-        return [(int(part), part) if part.isdecimal() else (-1, part) for part in parts]
-
-    return sorted(paths, key=key)
 
 
 def alike(frames: Iterable[TimedFrame], where: str, *, names: Sequence[str] = ()) -> Iterator[TimedFrame]:

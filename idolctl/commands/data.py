@@ -1,9 +1,10 @@
-"""`idolctl data check|add`."""
+"""`idolctl data check|add|import`."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Annotated
 
 import typer
 
+from idol_core.data.dataset import Dataset
+from idol_core.data.exchange.formats import FORMATS
 from idol_core.errors import IdolError, InvalidInput
 from idolctl.commands import complete, options
 from idolctl.datasets.add import Part, add_set, example_recipe
 from idolctl.datasets.check import Line, PartReport, check_part, describe, parts_of, remarks
 from idolctl.datasets.root import data_root, make_toy_data
-from idolctl.errors import raise_all
+from idolctl.errors import raise_all, suggestion
 from idolctl.terminal.progress import ProgressLine
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -31,7 +34,7 @@ class Kind(StrEnum):
 
 @app.callback()
 def data() -> None:
-    """Check data sets on disk; add your own."""
+    """Check data sets on disk; add your own, also from other tools' labels."""
 
 
 @app.command(epilog=options.examples("idolctl data check toy", "idolctl data check toy --deep"))
@@ -97,14 +100,60 @@ def add(
         print(json.dumps({"file": str(path), "parts": parts, "remarks": told}))
         return
     print(path)
+    _registered(name, opened, has_val=val is not None)
+
+
+@app.command("import", epilog=options.examples("idolctl data import labels --name mine"))
+def import_(
+    source: Annotated[Path, typer.Argument(help="Labels of another tool: a file, a folder or a zip.")],
+    name: Annotated[str, typer.Option(help="Name of the new set; recipes refer to NAME_train.")],
+    form: Annotated[
+        str | None, typer.Option("--format", help=f"One of {', '.join(FORMATS)}; default: detected.")
+    ] = None,
+    frames: Annotated[
+        Path | None, typer.Option(help="Folder of frames, or the video, that the labels are of; default: beside them.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a data set of that name.")] = False,
+    root: options.ROOT = None,
+    as_json: options.JSON = False,
+) -> None:
+    """Convert the labels of another tool or data set to a set of your own, with track identities; register it."""
+    if form is not None and form not in FORMATS:
+        raise InvalidInput(f"'{form}' is no label format", where="--format", fix=suggestion(form, FORMATS))
+    from idolctl.datasets.import_labels import import_labels  # brings PyAV
+
+    found = import_labels(source, name, data_root(root), format=form, frames=frames, force=force)
+    clips = found.labels.clips
+    counts = {
+        "clips": len(clips),
+        "frames": sum(clip.length for clip in clips),
+        "tracks": sum(len(clip.tracks) for clip in clips),
+        "masks": sum(len(track.masks) for clip in clips for track in clip.tracks),
+    }
+    if as_json:
+        content = {"file": str(found.file), "format": found.format, "tracked": found.labels.tracked, **counts}
+        print(json.dumps(content | {"classes": found.classes, "left_out": found.labels.left_out}))
+        return
+    print(f"{found.format}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
+    print("  classes: " + ", ".join(f"{what} {number}" for what, number in found.classes.items()))
+    for sentence in found.labels.left_out:
+        print(f"  ! {sentence}")
+    if not found.labels.tracked:
+        print("  ! no identities: the frames are images, for steps 1 and 2 only")
+    print(found.file)
+    _registered(name, found.opened, has_val=False)
+
+
+def _registered(name: str, opened: Mapping[str, Dataset], *, has_val: bool) -> None:
+    """Print what training will get of a new set, a recipe for it and the next commands."""
     for part, dataset in opened.items():
         print(f"  {part}  {describe(dataset)}")
         for remark in remarks(dataset):
             print(f"    ! {remark}")
     first = opened[f"{name}_train"]
     print("\nA recipe that trains on it (save it as a .yaml file):\n")
-    print(example_recipe(name, first.kind, has_val=val is not None, classes=len(first.category_ids)))
-    split = "" if val else f"idolctl split make {name}, then "
+    print(example_recipe(name, first.kind, has_val=has_val, classes=len(first.category_ids)))
+    split = "" if has_val else f"idolctl split make {name}, then "
     print(f"\nNext: idolctl data check {name} --deep; {split}idolctl run RECIPE.yaml")
 
 

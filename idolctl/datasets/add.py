@@ -36,14 +36,7 @@ def add_set(
     Raises InvalidInput for a name that is taken or not valid, Missing and Integrity for files that can't be opened,
     Integrity if the two parts have different classes.
     """
-    if not name.replace("-", "").replace(".", "").isalnum() or name.startswith((".", "-")):
-        what = f"'{name}' is no name of a data set (letters, digits, '-' and '.')"
-        raise InvalidInput(what, where="command line", fix="idolctl data add mine ...")
-    if f"{name}_train" in LAYOUTS:
-        raise InvalidInput(f"'{name}' is built in", where="command line", fix="choose another name")
-    path = root / f"{name}.yaml"
-    if path.exists() and not force:
-        raise InvalidInput(f"{path} is there already", where=str(path), fix="--force replaces it")
+    path = check_name(name, root, force=force)
     opened: dict[str, Dataset] = {}
     kind = kind or annotation_kind(train.annotations)
     content: dict[str, object] = {"kind": kind}
@@ -57,6 +50,19 @@ def add_set(
     with write_aside(path) as aside:
         aside.write_text(f"# A data set of idolctl: {', '.join(opened)}.\n{text.getvalue()}", encoding="utf-8")
     return path, opened
+
+
+def check_name(name: str, root: Path, *, force: bool) -> Path:
+    """The YAML file of a new data set. Raises InvalidInput for a name that is taken (unless `force`) or not valid."""
+    if not name.replace("-", "").replace(".", "").isalnum() or name.startswith((".", "-")):
+        what = f"'{name}' is no name of a data set (letters, digits, '-' and '.')"
+        raise InvalidInput(what, where="command line", fix="idolctl data add mine ...")
+    if f"{name}_train" in LAYOUTS:
+        raise InvalidInput(f"'{name}' is built in", where="command line", fix="choose another name")
+    path = root / f"{name}.yaml"
+    if path.exists() and not force:
+        raise InvalidInput(f"{path} is there already", where=str(path), fix="--force replaces it")
+    return path
 
 
 def example_recipe(name: str, kind: str, *, has_val: bool, classes: int) -> str:

@@ -10,14 +10,12 @@ from pathlib import Path
 
 from idol_core.data.catalog import resolve_source
 from idol_core.data.dataset import Dataset, open_dataset
+from idol_core.data.image_files import IMAGE_ENDINGS, images_in, in_order
 from idol_core.errors import IdolError, Integrity, InvalidInput, Missing
 from idol_core.video.camera import camera_device, camera_rate, read_camera
 from idol_core.video.clips import (
-    IMAGE_ENDINGS,
     Clip,
     image_clip,
-    images_in,
-    in_order,
     labelled_clip,
     recorded_clip,
     video_clip,

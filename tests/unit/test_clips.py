@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from idol_core.config import stage_from_dict
+from idol_core.data.image_files import in_order
 from idol_core.errors import InvalidInput
-from idol_core.video.clips import in_order, recorded_clip
+from idol_core.video.clips import recorded_clip
 from idol_core.video.files import TimedFrame, unheard
 from idolctl.zoo.entries import load_zoo
 from idolctl.zoo.metadata import class_names, metadata_of

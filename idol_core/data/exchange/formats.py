@@ -1,0 +1,41 @@
+"""The label formats, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from idol_core.data.exchange import cvat, cvat_writer, labelme
+from idol_core.data.exchange.labels import LabelSet
+from idol_core.errors import InvalidInput, Missing
+
+
+class Format(NamedTuple):
+    """A label format: what it is, and the functions of its file."""
+
+    about: str
+    recognises: Callable[[Path], bool]  # whether a file or folder is of the format; looks at beginnings only
+    read: Callable[[Path], LabelSet]
+    write: Callable[[LabelSet, Path], list[Path]]  # into a folder; returns what was written
+    needs_images: bool = False  # whether the tool wants the frames as image files beside the labels
+
+
+FORMATS: dict[str, Format] = {
+    "cvat": Format("CVAT for video 1.1 (XML)", cvat.recognises, cvat.read, cvat_writer.write),
+    "labelme": Format("labelme (a JSON file per image)", labelme.recognises, labelme.read, labelme.write, True),
+}
+
+
+def find_format(path: Path) -> str:
+    """Name of the format of a file or folder.
+
+    Raises Missing if there is no such path, InvalidInput if no format, or more than one, recognises it.
+    """
+    if not path.exists():
+        raise Missing("no such file or folder", where=str(path), fix="check the path")
+    found = [name for name, form in FORMATS.items() if form.recognises(path)]
+    if len(found) == 1:
+        return found[0]
+    what = f"it may be of {' or '.join(found)}" if found else "no label format that is known"
+    raise InvalidInput(what, where=str(path), fix=f"--format {'|'.join(found or FORMATS)}")

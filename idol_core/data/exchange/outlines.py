@@ -1,0 +1,152 @@
+"""Trace masks into polygons that a labelling tool can edit: few corners, and at least 0.99 IoU with the mask.
+
+A hole, and for tools that hold one polygon per object a second part, is joined to the outline by a slit of no width.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from idol_core.data.annotations.rle import RLE
+from idol_core.data.exchange.labels import Mask, Polygons, as_array, as_rle
+
+LEAST_IOU = 0.99
+_TOLERANCES = (2.0, 1.5, 1.0, 0.75, 0.5, 0.0)  # pixels that a simplified outline may lie off; 0 keeps the pixels' edges
+_RIGHT, _DOWN, _LEFT, _UP = range(4)
+_STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
+
+Points = NDArray[np.float64]  # [n, 2] x, y in pixels
+
+
+def polygons_of(mask: Mask, height: int, width: int) -> Polygons:
+    """The parts of an object as polygons; what is polygons already stays as it is. An empty mask: ()."""
+    return mask if isinstance(mask, tuple) else _simplified(mask, height, width, joined=False)
+
+
+def one_polygon(mask: Mask, height: int, width: int) -> tuple[float, ...]:
+    """The object as one polygon, x0, y0, x1, y1, ...; an empty mask: ()."""
+    if isinstance(mask, tuple) and len(mask) <= 1:
+        return mask[0] if mask else ()
+    found = _simplified(as_rle(mask, height, width), height, width, joined=True)
+    return found[0] if found else ()
+
+
+def _simplified(rle: RLE, height: int, width: int, *, joined: bool) -> Polygons:
+    """The polygons with the fewest corners that still overlap the mask by LEAST_IOU."""
+    parts = _traced(as_array(rle, height, width))
+    polygons: Polygons = ()
+    for tolerance in _TOLERANCES:
+        outlines = [_with_holes([_thinned(loop, tolerance) for loop in loops]) for loops in parts]
+        if joined and outlines:
+            outlines = [_with_holes(outlines)]
+        polygons = tuple(tuple(outline.ravel().tolist()) for outline in outlines if len(outline) > 2)
+        if tolerance and _iou(polygons, rle, height, width) >= LEAST_IOU:
+            break
+    return polygons
+
+
+def _iou(polygons: Polygons, rle: RLE, height: int, width: int) -> float:
+    if not polygons:
+        return 0.0
+    return float(coco_mask.iou([as_rle(polygons, height, width)], [rle], [0])[0, 0])
+
+
+def _traced(mask: NDArray[np.bool_]) -> list[list[Points]]:
+    """Closed loops along the edges of the pixels of every connected part: its outline first, then its holes."""
+    from scipy import ndimage  # takes a second to import, which commands that only read should not wait for
+
+    labels, _ = ndimage.label(mask)
+    parts: list[list[Points]] = []
+    for part, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
+        loops = _loops(labels[rows, columns] == part)
+        loops.sort(key=lambda loop: -abs(_area(loop)))
+        parts.append([loop + np.array((columns.start, rows.start)) for loop in loops])
+    return parts
+
+
+def _loops(mask: NDArray[np.bool_]) -> list[Points]:
+    """Follow the pixel edges of one connected part, foreground on the right; only corners are kept."""
+    padded = np.pad(mask, 1)
+    inner = padded[1:-1, 1:-1]
+    edges: dict[tuple[int, int], list[int]] = {}
+    sides = (
+        (inner & ~padded[:-2, 1:-1], 0, 0, _RIGHT),
+        (inner & ~padded[1:-1, 2:], 1, 0, _DOWN),
+        (inner & ~padded[2:, 1:-1], 1, 1, _LEFT),
+        (inner & ~padded[1:-1, :-2], 0, 1, _UP),
+    )
+    for side, dx, dy, direction in sides:
+        for y, x in np.argwhere(side).tolist():
+            edges.setdefault((x + dx, y + dy), []).append(direction)
+    loops = []
+    while edges:
+        start = next(iter(edges))
+        place, direction, corners = start, edges[start][0], list[tuple[int, int]]()
+        before = -1
+        while place in edges:
+            ways = edges[place]
+            turned = (before + 1) % 4  # at a corner that two pixels share, stay with the same pixel
+            direction = turned if before >= 0 and turned in ways else ways[0]
+            ways.remove(direction)
+            if not ways:
+                del edges[place]
+            if direction != before:
+                corners.append(place)
+            before = direction
+            place = (place[0] + _STEPS[direction][0], place[1] + _STEPS[direction][1])
+            if place == start:
+                break
+        loops.append(np.array(corners, np.float64))
+    return loops
+
+
+def _area(loop: Points) -> float:
+    x, y = loop.T
+    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+
+
+def _thinned(loop: Points, tolerance: float) -> Points:
+    """Leave out corners of a closed loop that lie within `tolerance` of the line without them (Douglas, Peucker)."""
+    if tolerance == 0 or len(loop) < 4:
+        return loop
+    far = int(np.hypot(*(loop - loop[0]).T).argmax())
+    closed = np.vstack([loop, loop[:1]])
+    keep = np.zeros(len(closed), bool)
+    keep[[0, far, -1]] = True
+    waiting = [(0, far), (far, len(closed) - 1)]
+    while waiting:
+        first, last = waiting.pop()
+        if last - first < 2:
+            continue
+        off = _distances(closed[first + 1 : last], closed[first], closed[last])
+        worst = int(off.argmax())
+        if off[worst] > tolerance:
+            middle = first + 1 + worst
+            keep[middle] = True
+            waiting += [(first, middle), (middle, last)]
+    return closed[:-1][keep[:-1]]
+
+
+def _distances(points: Points, start: Points, stop: Points) -> NDArray[np.float64]:
+    """Distance of points [n, 2] from the segment between two points."""
+    along = stop - start
+    length = float(along @ along)
+    if not length:
+        return np.hypot(*(points - start).T)
+    fraction = np.clip((points - start) @ along / length, 0, 1)
+    return np.hypot(*(points - start - fraction[:, None] * along).T)
+
+
+def _with_holes(loops: list[Points]) -> Points:
+    """Join loops into one by slits between their nearest corners; loops of under three corners are dropped."""
+    loops = [loop for loop in loops if len(loop) > 2]
+    if not loops:
+        return np.zeros((0, 2))
+    whole, *others = loops
+    for loop in others:
+        gaps = ((whole[:, None] - loop) ** 2).sum(2)
+        i, j = (int(v) for v in np.unravel_index(gaps.argmin(), gaps.shape))
+        whole = np.vstack([whole[: i + 1], loop[j:], loop[: j + 1], whole[i:]])
+    return whole

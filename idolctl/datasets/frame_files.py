@@ -1,0 +1,129 @@
+"""Find the frames that labels refer to: image files, or pictures of a video, which are extracted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import simplejpeg
+
+from idol_core.data.exchange.labels import ImageFiles, LabelledClip, LabelSet, VideoFrames, image_names
+from idol_core.data.image_files import images_in
+from idol_core.data.names import similar_file
+from idol_core.errors import Integrity, InvalidInput, Missing
+from idol_core.system.files import write_aside
+from idol_core.video.files import Damage, read_timed_video
+from idolctl.terminal.progress import ProgressLine
+
+_QUALITY = 95  # of the JPEG files of extracted frames
+_FOLDERS = (".", "images", "JPEGImages", "frames", "img1")  # where tools put frames, below the labels' folder
+
+
+def find_frames(labels: LabelSet, frames: Path | None, out: Path) -> list[list[Path]]:
+    """Image files of every clip's frames. Those of a video are extracted to `out`/CLIP/NUMBER.jpg.
+
+    Args:
+        frames: a folder, or the video of the only clip; None: look beside the labels.
+
+    Raises Missing for frames that are not there, Integrity for a video of another size or with frames that can't be
+    decoded, InvalidInput for one video and several clips.
+    """
+    if frames is not None and not frames.exists():
+        raise Missing("no such file or folder", where=str(frames), fix="--frames DIR or --frames VIDEO")
+    folders = [frames] if frames is not None else [Path(labels.folder) / folder for folder in _FOLDERS]
+    folders = [folder for folder in folders if folder.exists()]
+    single = len(labels.clips) == 1
+    if frames is not None and frames.is_file() and not single:
+        what = f"one video for {len(labels.clips)} clips"
+        fix = "--frames DIR, with a video or a folder of frames per clip, named as the clip"
+        raise InvalidInput(what, where=str(frames), fix=fix)
+    found = []
+    for clip in labels.clips:
+        if isinstance(clip.frames, ImageFiles):
+            found.append(_image_files(clip, folders))
+            continue
+        source = _video_of(clip, clip.frames, folders, single=single)
+        found.append(_extracted(clip, source, out) if source.is_file() else _numbered(clip, clip.frames, source))
+    return found
+
+
+def _image_files(clip: LabelledClip, folders: Sequence[Path]) -> list[Path]:
+    """The files of the names that the labels give, also without their folders, or in a folder named as the clip."""
+    found, missing = [], []
+    for name in image_names(clip):
+        last = PurePosixPath(name).name
+        tried = [folder / part for folder in folders if folder.is_dir() for part in (name, f"{clip.name}/{last}", last)]
+        path = next((path for path in tried if path.is_file()), None) or next(
+            filter(None, map(similar_file, tried)), None
+        )
+        if path is None:
+            missing.append(name)
+        else:
+            found.append(path)
+    if missing:
+        what = f"{len(missing)} of {clip.length} frames of clip '{clip.name}' are not there, first {missing[0]}"
+        raise Missing(what, where=", ".join(map(str, folders)), fix="--frames DIR names the folder of the frames")
+    return found
+
+
+def _video_of(clip: LabelledClip, frames: VideoFrames, folders: Sequence[Path], *, single: bool) -> Path:
+    """The video of a clip, or the folder of its frames."""
+    name = PurePosixPath(frames.video.replace("\\", "/")).name
+    for folder in folders:
+        if folder.is_file():
+            return folder
+        if name and (folder / name).is_file():
+            return folder / name
+        if (folder / clip.name).is_dir():
+            return folder / clip.name
+        videos = sorted(path for path in folder.glob("*") if path.stem == clip.name and path.is_file())
+        videos = [path for path in videos if path.suffix.lower() not in (".xml", ".json", ".txt", ".zip", ".yaml")]
+        if videos:
+            return videos[0]
+        if single and images_in(folder):
+            return folder
+    what = f"the frames of clip '{clip.name}' are not there" + (f": they are of the video {name}" if name else "")
+    raise Missing(what, where=", ".join(map(str, folders)) or "-", fix="--frames VIDEO, or --frames DIR of its frames")
+
+
+def _numbered(clip: LabelledClip, frames: VideoFrames, folder: Path) -> list[Path]:
+    """Frames by number from a folder that holds all of the video's, or exactly the clip's."""
+    files = images_in(folder)
+    if len(files) > frames.numbers[-1]:
+        return [files[number] for number in frames.numbers]
+    if len(files) == clip.length:
+        return files
+    numbers = f"{frames.numbers[0]} to {frames.numbers[-1]}"
+    what = f"clip '{clip.name}' has {clip.length} frames (numbers {numbers}), the folder {len(files)}"
+    raise Missing(what, where=str(folder), fix="give all frames of the video, from its first, or the video itself")
+
+
+def _extracted(clip: LabelledClip, video: Path, out: Path) -> list[Path]:
+    """Write the clip's frames as JPEG files, by their number in the video."""
+    assert isinstance(clip.frames, VideoFrames)
+    wanted = dict(zip(clip.frames.numbers, image_names(clip), strict=True))
+    last, count = clip.frames.numbers[-1], 0
+
+    def refuse(damage: Damage) -> None:
+        if "left out" in damage.what:  # frame numbers after it would no longer be those of the labels
+            raise Integrity(f"a frame {damage.what} frame {damage.frame}", where=str(video), fix="copy the video again")
+
+    with ProgressLine(f"{clip.name}: extracting", last + 1, unit="frames") as progress:
+        for number, frame in enumerate(read_timed_video(video, on_damage=refuse)):
+            count += 1
+            progress.advance()
+            if number in wanted:
+                if frame.pixels.shape[:2] != (clip.height, clip.width):
+                    raise Integrity(
+                        f"frames are {frame.pixels.shape[0]} x {frame.pixels.shape[1]}, the labels say {clip.height} x "
+                        f"{clip.width}",
+                        where=str(video), fix="--frames with the video that was labelled",
+                    )  # fmt: skip
+                with write_aside(out / wanted[number]) as aside:
+                    aside.write_bytes(simplejpeg.encode_jpeg(frame.pixels, quality=_QUALITY, colorsubsampling="444"))
+            if number == last:
+                break
+    if count <= last:
+        what = f"the labels of clip '{clip.name}' go up to frame {last}, the video has {count}"
+        raise Missing(what, where=str(video), fix="--frames with the video that was labelled")
+    return [out / name for name in wanted.values()]
