@@ -52,8 +52,8 @@ CVAT = """<?xml version="1.0" encoding="utf-8"?>
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_set_written_in_a_format_is_read_back(name, tmp_path):
     labels = made_labels()
-    if FORMATS[name].needs_images:
-        write_images(labels, tmp_path)
+    if FORMATS[name].images is not None:
+        write_images(labels, tmp_path / FORMATS[name].images)
     FORMATS[name].write(labels, tmp_path)
     assert find_format(tmp_path) == name
     again = FORMATS[name].read(tmp_path)

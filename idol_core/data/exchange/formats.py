@@ -18,12 +18,12 @@ class Format(NamedTuple):
     recognises: Callable[[Path], bool]  # whether a file or folder is of the format; looks at beginnings only
     read: Callable[[Path], LabelSet]
     write: Callable[[LabelSet, Path], list[Path]]  # into a folder; returns what was written
-    needs_images: bool = False  # whether the tool wants the frames as image files beside the labels
+    images: str | None = None  # folder below the written ones for the frames (`labels.image_names`); None: none needed
 
 
 FORMATS: dict[str, Format] = {
     "cvat": Format("CVAT for video 1.1 (XML)", cvat.recognises, cvat.read, cvat_writer.write),
-    "labelme": Format("labelme (a JSON file per image)", labelme.recognises, labelme.read, labelme.write, True),
+    "labelme": Format("labelme (a JSON file per image)", labelme.recognises, labelme.read, labelme.write, images=""),
 }
 
 

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,19 @@ class LabelSet:
     tracked: bool = True  # False: no identities; each clip is one image
     folder: str = ""  # that the names of image files are relative to
     left_out: tuple[str, ...] = ()  # what the reader did not take, and why: a sentence each
+
+
+def read_mask(value: Any, height: int, width: int) -> Mask | None:
+    """Read a segmentation of COCO's form, as `read_segmentation` does; None: absent. Polygons stay polygons.
+
+    Raises ValueError for a segmentation that is malformed or does not fill its frame.
+    """
+    if isinstance(value, list) and value and not isinstance(value[0], dict):
+        return polygon_mask(value if isinstance(value[0], list) else [value], height, width) or None
+    found = read_segmentation(value, height, width)
+    if found.rle is not None and not found.drawn:
+        rle.check_counts([found.rle["counts"]], height * width)
+    return found.rle
 
 
 def polygon_mask(polygons: Iterable[Sequence[float]], height: int, width: int) -> Polygons:
