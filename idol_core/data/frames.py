@@ -81,6 +81,13 @@ def count_pages(path: str | Path) -> int:
         return len(_pages(image))
 
 
+def frame_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) in pixels that `read_frame` would give, from the file's beginning. Raises as `read_frame`."""
+    with _opened(path) as image:
+        turned = _orientation(image).a == 0
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
 @contextlib.contextmanager
 def _opened(path: str | Path) -> Iterator[Image.Image]:
     """Open an image without decoding it; PIL's errors inside the context become IdolErrors."""

@@ -34,22 +34,30 @@ def write_images(labels, folder):
 
 
 def compared(one, other):
-    """The least IoU of two sets' masks; identities, classes, frames and sizes must be equal."""
+    """The least IoU of two sets' masks; identities, classes, frames and sizes must be equal.
+
+    Without identities, objects are compared in their order.
+    """
     assert set(one.categories) == set(other.categories)
+    assert one.tracked == other.tracked
     assert [(c.name, c.height, c.width, c.length) for c in one.clips] == [
         (c.name, c.height, c.width, c.length) for c in other.clips
     ]
     least = 1.0
     for first, second in zip(one.clips, other.clips, strict=True):
-        assert {t.id: t.category for t in first.tracks} == {t.id: t.category for t in second.tracks}
-        there = {track.id: track for track in second.tracks}
-        for track in first.tracks:
-            assert sorted(track.masks) == sorted(there[track.id].masks)
+        mine, theirs = _by_identity(first, one.tracked), _by_identity(second, one.tracked)
+        assert {i: t.category for i, t in mine.items()} == {i: t.category for i, t in theirs.items()}
+        for identity, track in mine.items():
+            assert sorted(track.masks) == sorted(theirs[identity].masks)
             for t, mask in track.masks.items():
                 a = as_array(mask, first.height, first.width)
-                b = as_array(there[track.id].masks[t], first.height, first.width)
+                b = as_array(theirs[identity].masks[t], first.height, first.width)
                 least = min(least, (a & b).sum() / (a | b).sum())
     return least
+
+
+def _by_identity(clip, tracked):
+    return {track.id if tracked else place: track for place, track in enumerate(clip.tracks)}
 
 
 def _blob(row, column, radius):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
-from idol_core.data.exchange import cvat, cvat_writer, labelme
+from idol_core.data.exchange import coco, cvat, cvat_writer, label_studio, labelme, yolo, ytvis
 from idol_core.data.exchange.labels import LabelSet
 from idol_core.errors import InvalidInput, Missing
 
@@ -21,9 +22,17 @@ class Format(NamedTuple):
     images: str | None = None  # folder below the written ones for the frames (`labels.image_names`); None: none needed
 
 
+def _format(about: str, reader: ModuleType, writer: ModuleType | None = None, *, images: str | None = None) -> Format:
+    return Format(about, reader.recognises, reader.read, (writer or reader).write, images)
+
+
 FORMATS: dict[str, Format] = {
-    "cvat": Format("CVAT for video 1.1 (XML)", cvat.recognises, cvat.read, cvat_writer.write),
-    "labelme": Format("labelme (a JSON file per image)", labelme.recognises, labelme.read, labelme.write, images=""),
+    "cvat": _format("CVAT for video 1.1 (XML)", cvat, cvat_writer),
+    "labelme": _format("labelme (a JSON file per image)", labelme, images=""),
+    "coco": _format("COCO with track ids (CVAT, Roboflow)", coco, images="images"),
+    "label-studio": _format("Label Studio (JSON)", label_studio, images="images"),
+    "yolo": _format("YOLO segmentation (no identities)", yolo, images="images"),
+    "ytvis": _format("YouTube-VIS, OVIS", ytvis, images="JPEGImages"),
 }
 
 

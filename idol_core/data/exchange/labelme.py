@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import io
-import itertools
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,10 +21,10 @@ from PIL import Image
 from idol_core.data.annotations import fields
 from idol_core.data.annotations.entries import told_of
 from idol_core.data.annotations.json_stream import JsonStream
+from idol_core.data.exchange.clip_parts import ClipParts
 from idol_core.data.exchange.labels import (
     ImageFiles,
     LabelledClip,
-    LabelledTrack,
     LabelSet,
     Mask,
     as_images,
@@ -33,7 +32,6 @@ from idol_core.data.exchange.labels import (
     image_names,
     placed,
     polygon_mask,
-    united,
 )
 from idol_core.data.exchange.outlines import polygons_of
 from idol_core.data.exchange.paths import inner_name
@@ -50,7 +48,7 @@ class _Building:
 
     size: tuple[int, int] | None = None
     names: list[str] = field(default_factory=list)
-    objects: dict[tuple[str, int | None, int], dict[int, list[Mask]]] = field(default_factory=dict)  # see `_add`
+    shapes: list[tuple[str, int | None, int, Mask]] = field(default_factory=list)  # label, group_id, frame, mask
 
 
 def recognises(path: Path) -> bool:
@@ -78,19 +76,16 @@ def read(path: Path) -> LabelSet:
         with told_of(str(file)):
             folder = file.parent.relative_to(path).as_posix()
             _add(file, "" if folder == "." else folder, clips.setdefault(folder, _Building()), left_out)
-    keys = [key for clip in clips.values() for key in clip.objects]
-    tracked = any(group is not None for _, group, _ in keys)
+    groups = [group for clip in clips.values() for _, group, _, _ in clip.shapes]
+    tracked = any(group is not None for group in groups)
     for folder, clip in clips.items():
         left_out["images without a label file"] += max(len(images_in(path / folder)) - len(clip.names), 0)
     if tracked:
-        what = "shapes without group_id, each a track of one frame (give one group_id to the same object)"
-        left_out[what] += sum(group is None for _, group, _ in keys)
+        left_out["shapes without group_id: each is a track of one frame"] += groups.count(None)
+    here = path.resolve().name or "clip"
     labels = LabelSet(
-        tuple(
-            _finished(folder if folder != "." else path.resolve().name or "clip", clip)
-            for folder, clip in clips.items()
-        ),
-        tuple(sorted({label for label, _, _ in keys})),
+        tuple(_finished(here if folder == "." else folder, clip) for folder, clip in clips.items()),
+        tuple(sorted({label for clip in clips.values() for label, *_ in clip.shapes})),
         folder=str(path),
         left_out=count_of(left_out),
     )
@@ -133,7 +128,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _add(file: Path, folder: str, clip: _Building, left_out: Counter[str]) -> None:
-    """Add the shapes of an image to its clip, by (label, group_id, number); the number tells ungrouped ones apart."""
+    """Add the shapes of an image to its clip."""
     document = JsonStream(file)
     shapes = list(document.walk("shapes", after=set()))
     image = document.value("imagePath")
@@ -156,8 +151,7 @@ def _add(file: Path, folder: str, clip: _Building, left_out: Counter[str]) -> No
             mask = _mask(shape, *size) if kind == "mask" else polygon_mask([_points(shape)], *size)
             if mask:
                 group = None if shape.get("group_id") is None else fields.integer(shape, "group_id")
-                key = (fields.text(shape, "label"), group, -1 if group is not None else len(clip.objects))
-                clip.objects.setdefault(key, {}).setdefault(t, []).append(mask)
+                clip.shapes.append((fields.text(shape, "label"), group, t, mask))
 
 
 def _points(shape: Mapping[str, Any]) -> list[float]:
@@ -187,14 +181,11 @@ def _mask(shape: Mapping[str, Any], height: int, width: int) -> Mask | None:
 
 def _finished(name: str, clip: _Building) -> LabelledClip:
     assert clip.size is not None
-    taken = {group for _, group, _ in clip.objects if group is not None}
-    used, tracks = set[int](), []
-    for (label, group, _), seen in clip.objects.items():
-        number = group
-        if number is None or number in used:  # no identity, or one that two classes share
-            number = next(n for n in itertools.count(1) if n not in taken)
-            taken.add(number)
-        used.add(number)
-        masks = {t: united(parts, *clip.size) for t, parts in seen.items()}
-        tracks.append(LabelledTrack(number, label, masks))
-    return LabelledClip(name, *clip.size, ImageFiles(tuple(clip.names)), tuple(tracks))
+    classes: dict[int | None, set[str]] = {}
+    for label, group, _, _ in clip.shapes:
+        classes.setdefault(group, set()).add(label)
+    parts = ClipParts(*clip.size)
+    for label, group, t, mask in clip.shapes:
+        shared = group is not None and len(classes[group]) > 1  # one number of two classes is two objects
+        parts.add((label, group) if shared else group, label, t, mask)
+    return LabelledClip(name, *clip.size, ImageFiles(tuple(clip.names)), parts.tracks())
