@@ -166,6 +166,12 @@ def _decoded(path: str | Path, image: Image.Image, on_damage: OnDamage | None) -
     return oriented(_rgb(image, path), _orientation(image))
 
 
+def encode_jpeg(frame: NDArray[np.uint8]) -> bytes:
+    """Compress a frame [H, W, 3] RGB: quality 95, colors in full resolution."""
+    found: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(frame), quality=95, colorsubsampling="444")
+    return found
+
+
 def jpeg_damage(content: bytes) -> str | None:
     """libjpeg's damage message for a JPEG that still decodes; None for an intact one."""
     try:

@@ -28,6 +28,7 @@ class Clip:
     rate: float  # frames a second, on average
     length: int | None = None  # frames, where that is known beforehand
     id: int = 1
+    files: Sequence[Path] = ()  # image files of the frames, or the video file; (): recorded, or pages of one file
 
 
 def video_clip(path: Path) -> Clip:
@@ -37,7 +38,7 @@ def video_clip(path: Path) -> Clip:
     def read(on_damage: OnDamage) -> Iterator[TimedFrame]:
         return alike(read_timed_video(path, on_damage=on_damage), str(path))
 
-    return Clip(path.stem, read, info.rate, info.frames)
+    return Clip(path.stem, read, info.rate, info.frames, files=(path,))
 
 
 def image_clip(paths: Sequence[Path], *, name: str, rate: float | None = None) -> Clip:
@@ -61,7 +62,7 @@ def image_clip(paths: Sequence[Path], *, name: str, rate: float | None = None) -
 
         return alike(frames(), str(paths[0].parent), names=[path.name for path in paths])
 
-    return Clip(name, read, pace, len(paths))
+    return Clip(name, read, pace, len(paths), files=tuple(paths))
 
 
 def _stack_clip(path: Path, pages: int, *, name: str, rate: float | None) -> Clip:
@@ -89,7 +90,7 @@ def labelled_clip(video: Video, *, rate: float | None = None) -> Clip:
             pixels = reader(name, video.height, video.width, on_damage=_numbered(i, on_damage))
             yield TimedFrame(pixels, i / pace)
 
-    return Clip(f"video-{video.id}", read, pace, video.length, video.id)
+    return Clip(f"video-{video.id}", read, pace, video.length, video.id, tuple(map(Path, video.file_names)))
 
 
 def _numbered(frame: int, on_damage: OnDamage) -> Callable[[str], None]:

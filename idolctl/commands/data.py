@@ -1,4 +1,4 @@
-"""`idolctl data check|add|import`."""
+"""`idolctl data check|add|import|export`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import typer
 
 from idol_core.data.dataset import Dataset
 from idol_core.data.exchange.formats import FORMATS
+from idol_core.data.exchange.labels import LabelSet
 from idol_core.errors import IdolError, InvalidInput
 from idolctl.commands import complete, options
 from idolctl.datasets.add import Part, add_set, example_recipe
@@ -34,7 +35,7 @@ class Kind(StrEnum):
 
 @app.callback()
 def data() -> None:
-    """Check data sets on disk; add your own, also from other tools' labels."""
+    """Check data sets on disk; add your own; import and export labels of other tools."""
 
 
 @app.command(epilog=options.examples("idolctl data check toy", "idolctl data check toy --deep"))
@@ -118,18 +119,12 @@ def import_(
     as_json: options.JSON = False,
 ) -> None:
     """Convert the labels of another tool or data set to a set of your own, with track identities; register it."""
-    if form is not None and form not in FORMATS:
-        raise InvalidInput(f"'{form}' is no label format", where="--format", fix=suggestion(form, FORMATS))
+    if form is not None:
+        _check_format(form)
     from idolctl.datasets.import_labels import import_labels  # brings PyAV
 
     found = import_labels(source, name, data_root(root), format=form, frames=frames, force=force)
-    clips = found.labels.clips
-    counts = {
-        "clips": len(clips),
-        "frames": sum(clip.length for clip in clips),
-        "tracks": sum(len(clip.tracks) for clip in clips),
-        "masks": sum(len(track.masks) for clip in clips for track in clip.tracks),
-    }
+    counts = _counts(found.labels)
     if as_json:
         content = {"file": str(found.file), "format": found.format, "tracked": found.labels.tracked, **counts}
         print(json.dumps(content | {"classes": found.classes, "left_out": found.labels.left_out}))
@@ -142,6 +137,58 @@ def import_(
         print("  ! no identities: the frames are images, for steps 1 and 2 only")
     print(found.file)
     _registered(name, found.opened, has_val=False)
+
+
+@app.command(
+    epilog=options.examples(
+        "idolctl data export toy_val --format cvat --out labels",
+        "idolctl data export results.json --data mine --format labelme --out draft",
+    )
+)
+def export(
+    target: Annotated[
+        str, typer.Argument(help="A data set or a part of it, or a results file.", autocompletion=complete.data_sets)
+    ],
+    form: Annotated[str, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.")],
+    out: Annotated[Path, typer.Option(help="Folder for the labels; must be empty or not there.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="Data set of a results file; names its frames.", autocompletion=complete.data_sets),
+    ] = None,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Minimum score of a results file's tracks.")] = 0.3,
+    root: options.ROOT = None,
+    as_json: options.JSON = False,
+) -> None:
+    """Write a data set, or a model's results, as labels of another tool: a labeller's first draft."""
+    _check_format(form)
+    from idolctl.datasets.export_labels import export_data, export_results  # brings PyAV
+
+    place = data_root(root)
+    if Path(target).is_file():
+        labels, files = export_results(Path(target), place, out, format=form, data=data, threshold=threshold)
+    else:
+        labels, files = export_data(target, place, out, format=form)
+    counts = _counts(labels)
+    if as_json:
+        print(json.dumps({"format": form, "files": list(map(str, files)), **counts}))
+        return
+    print(f"{form}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
+    for file in files:
+        print(f"  {file}")
+
+
+def _check_format(name: str) -> None:
+    if name not in FORMATS:
+        raise InvalidInput(f"'{name}' is no label format", where="--format", fix=suggestion(name, FORMATS))
+
+
+def _counts(labels: LabelSet) -> dict[str, int]:
+    return {
+        "clips": len(labels.clips),
+        "frames": sum(clip.length for clip in labels.clips),
+        "tracks": sum(len(clip.tracks) for clip in labels.clips),
+        "masks": sum(len(track.masks) for clip in labels.clips for track in clip.tracks),
+    }
 
 
 def _registered(name: str, opened: Mapping[str, Dataset], *, has_val: bool) -> None:

@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -39,7 +40,10 @@ def predict(
     ],
     out: Annotated[Path | None, typer.Option(help="Output folder; default: predictions/SOURCE.")] = None,
     threshold: Annotated[float, typer.Option(min=0.0, max=1.0, help="Minimum score of a reported track.")] = 0.3,
-    save: Annotated[str, typer.Option(help="Files to write: any of mp4,json,png,csv.")] = ",".join(_FORMS),
+    save: Annotated[
+        str,
+        typer.Option(help="Files to write: any of mp4,json,png,csv; and labels: cvat,labelme,coco,label-studio,yolo."),
+    ] = ",".join(_FORMS),
     rate: Annotated[float | None, typer.Option(help="Frames per second for image files; default: 6.")] = None,
     device: Annotated[str | None, typer.Option(help="cuda or cpu; default: cuda if available.")] = None,
     precision: Annotated[
@@ -55,11 +59,14 @@ def predict(
     With several videos, unreadable ones are skipped and listed at the end (exit 4).
     A camera is read until Ctrl-C. Otherwise Ctrl-C and SIGTERM leave no half-written file.
     """
-    wanted = _forms(save)
+    asked = _asked(save)
     if rate is not None and not 0 < rate <= 10_000:
         what = f"{rate:g} frames a second can't be"
         raise InvalidInput(what, where="--rate", fix="a number above 0 and at most 10,000, such as 0.2")
-    from idolctl.prediction.weights import check_weights, open_segmenter  # what follows brings numpy, PyAV, torch
+    from idol_core.data.exchange.formats import FORMATS  # what follows brings numpy, PyAV, torch
+    from idolctl.prediction.weights import check_weights, open_segmenter
+
+    _check(asked, [*_FORMS, *FORMATS])
 
     path = check_weights(weights)
     from idolctl.prediction.sources import find_sources
@@ -76,8 +83,9 @@ def predict(
             _end_on_ctrl_c(stopped)
         folder = out or OUT / sources.name
         done = work(
-            segmenter, sources, folder, save=frozenset(map(Save, wanted)), threshold=threshold,
-            classes_map=options.class_pairs(classes_map),
+            segmenter, sources, folder, save=frozenset(Save(form) for form in asked if form in _FORMS),
+            threshold=threshold, classes_map=options.class_pairs(classes_map),
+            labels=[form for form in asked if form not in _FORMS],
         )  # fmt: skip
     speed = done.frames / max(done.seconds, 1e-6)
     told = sys.stderr if as_json else sys.stdout
@@ -106,14 +114,17 @@ def predict(
         raise Mistakes(done.failed, exit_code=Integrity.exit_code)
 
 
-def _forms(text: str) -> list[str]:
-    asked = [part.strip() for part in text.split(",") if part.strip()]
-    for form in asked:
-        if form not in _FORMS:
-            raise InvalidInput(f"nothing can be saved as '{form}'", where="--save", fix=suggestion(form, _FORMS))
+def _asked(text: str) -> list[str]:
+    asked = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not asked:
         raise InvalidInput("nothing would be saved", where="--save", fix=f"--save {','.join(_FORMS)}")
     return asked
+
+
+def _check(asked: Sequence[str], known: Sequence[str]) -> None:
+    for form in asked:
+        if form not in known:
+            raise InvalidInput(f"nothing can be saved as '{form}'", where="--save", fix=suggestion(form, known))
 
 
 def _end_on_ctrl_c(stopped: threading.Event) -> None:

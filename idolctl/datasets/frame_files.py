@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-import simplejpeg
-
 from idol_core.data.exchange.labels import ImageFiles, LabelledClip, LabelSet, VideoFrames, image_names
+from idol_core.data.frames import encode_jpeg
 from idol_core.data.image_files import images_in
 from idol_core.data.names import similar_file
 from idol_core.errors import Integrity, InvalidInput, Missing
@@ -15,7 +14,6 @@ from idol_core.system.files import write_aside
 from idol_core.video.files import Damage, read_timed_video
 from idolctl.terminal.progress import ProgressLine
 
-_QUALITY = 95  # of the JPEG files of extracted frames
 _FOLDERS = (".", "images", "JPEGImages", "frames", "img1")  # where tools put frames, below the labels' folder
 
 
@@ -120,7 +118,7 @@ def _extracted(clip: LabelledClip, video: Path, out: Path) -> list[Path]:
                         where=str(video), fix="--frames with the video that was labelled",
                     )  # fmt: skip
                 with write_aside(out / wanted[number]) as aside:
-                    aside.write_bytes(simplejpeg.encode_jpeg(frame.pixels, quality=_QUALITY, colorsubsampling="444"))
+                    aside.write_bytes(encode_jpeg(frame.pixels))
             if number == last:
                 break
     if count <= last:

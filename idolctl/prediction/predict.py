@@ -26,8 +26,10 @@ from idol_core.video.clips import Clip
 from idol_core.video.colors import Frame
 from idol_core.video.files import Damage, TimedFrame, unheard
 from idol_core.video.writer import video_file
+from idolctl.datasets.export_labels import refuse_full
 from idolctl.errors import Mistakes
 from idolctl.prediction.files import results_file, write_tables
+from idolctl.prediction.labels import write_clip_labels
 from idolctl.prediction.sources import Sources
 from idolctl.terminal.progress import ProgressLine, say
 
@@ -73,12 +75,16 @@ def predict(
     save: frozenset[Save],
     threshold: float,
     classes_map: Sequence[str] = (),
+    labels: Sequence[str] = (),
 ) -> Predicted:
     """Track every clip and write the outputs in `save` to `out`.
 
     With several clips, each has a folder of its own in `out`; results.json covers all of them. On a data set,
     results.json has the set's category ids, matched by class name; `classes_map` (`person=human`) maps names of the
     weights to those of the set. For other clips, classes are numbered from 1.
+
+    Each label format in `labels` gets a folder of its name. If it is there already, with labels that may have been
+    corrected, InvalidInput is raised before the tracking begins.
 
     Files appear complete or not at all, results.json last. If one of several clips can't be read, it is skipped and
     its error kept in the summary; if all fail (or the only one), the errors are raised.
@@ -87,6 +93,9 @@ def predict(
     ids: Sequence[int] = range(1, len(segmenter.classes) + 1)
     if sources.dataset is not None and Save.json in save:
         ids = _ids_of(segmenter.classes, sources.dataset, classes_map)
+    for clip in sources.clips:
+        for name in labels:
+            refuse_full((out if sources.single else out / clip.name) / name)
     with contextlib.ExitStack() as stack:
         results = stack.enter_context(results_file(out / "results.json")) if Save.json in save else None
         writing = stack.enter_context(background())
@@ -101,9 +110,10 @@ def predict(
             found = report_tracks(seen.tracks, segmenter.tracker, classes=segmenter.classes, threshold=threshold)
             if results is not None:
                 results.add(found, seen.tracks, video_id=clip.id, category_ids=ids)
-            work = _write(clip, found, seen, folder, save, shown=clip is sources.clips[-1])
+            last = clip is sources.clips[-1]
+            work = _write(clip, found, seen, folder, save, labels=labels, classes=segmenter.classes, shown=last)
             writing.add(_outlived(work, done.failed))
-            done.files += _files(folder, save)
+            done.files += [*_files(folder, save), *(folder / name for name in labels)]
             done.damage |= {clip.name: seen.damage} if seen.damage else {}
             done.frames, done.tracks = done.frames + seen.tracks.frames, done.tracks + len(found)
             done.seconds += seen.seconds
@@ -169,12 +179,23 @@ def _warn(clip: Clip, seen: _Seen) -> None:
 
 
 def _write(
-    clip: Clip, found: Sequence[ReportedTrack], seen: _Seen, folder: Path, save: frozenset[Save], *, shown: bool
+    clip: Clip,
+    found: Sequence[ReportedTrack],
+    seen: _Seen,
+    folder: Path,
+    save: frozenset[Save],
+    *,
+    labels: Sequence[str],
+    classes: Sequence[str],
+    shown: bool,
 ) -> Task:
-    """Write the tables, the overlay video and the contact sheet; one pass over the frames serves both."""
+    """Write the tables, the labels, the overlay video and the contact sheet; one pass over the frames serves both."""
     tracks, times = seen.tracks, seen.times
     if Save.csv in save:
         write_tables(folder / "tracks", found, tracks, times=times)
+    for name in labels:
+        write_clip_labels(clip, found, tracks, folder / name, format=name, classes=classes)
+        yield
     if save.isdisjoint((Save.mp4, Save.png)):
         return
     sheet = Sheet(tracks.frames)
