@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from idol_core.data.annotations.rle import RLE
-from idol_core.data.exchange.labels import ImageFiles, LabelledClip, LabelledTrack, LabelSet, VideoFrames
+from idol_core.data.exchange.labels import ImageFiles, LabelledClip, LabelledTrack, LabelSet, VideoFrames, without_empty
 from idol_core.data.image_files import IMAGE_ENDINGS
 from idol_core.tracking.tracks import ReportedTrack, VideoTracks
 from idol_core.video.clips import Clip
@@ -27,7 +27,7 @@ def write_clip_labels(
         LabelledTrack(
             one.track.id,
             one.name,
-            {t: RLE(size=size, counts=counts) for t, counts in sorted(one.track.masks.items())},
+            without_empty({t: RLE(size=size, counts=counts) for t, counts in sorted(one.track.masks.items())}),
         )
         for one in found
     )

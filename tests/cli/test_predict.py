@@ -19,10 +19,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools import mask as coco_mask
 from safetensors.torch import save_file
 
 from idol_core.build import build_model
 from idol_core.config import InputConfig, StageConfig, TrackerConfig, stage_to_dict
+from idol_core.data.exchange.formats import FORMATS
 from idol_core.video.files import read_timed_video, read_video
 from idol_core.video.writer import video_file, write_video
 from idol_core.weights import save_weights
@@ -141,6 +143,26 @@ def test_only_what_is_asked_for_is_written(predict, folder):
     assert not list((folder / "here" / "tracks").iterdir())  # those of the earlier time are gone
     error = refusal(predict("walk.mp4", "--save", "mp4,gif"), 2)
     assert "gif" in error["error"]
+
+
+def test_tracks_are_saved_as_labels_with_their_identities(predict, folder):
+    write_video(folder / "walk.mp4", clip(3), rate=6)
+    save = ["cvat", "labelme", "coco"]
+    code, out, err = predict("walk.mp4", "--save", ",".join(["json", *save]), "--out", "here", "--threshold", 0.3)
+    assert code == 0, err
+    results = json.loads((folder / "here" / "results.json").read_text())
+    frames = [[t for t, m in enumerate(e["segmentations"]) if m and coco_mask.area(m)] for e in results]
+    seen = {e["track"]: (e["category"], times) for e, times in zip(results, frames, strict=True) if times}
+    assert seen
+    for name in save:
+        assert str(Path("here") / name) in out
+        (found,) = FORMATS[name].read(folder / "here" / name).clips
+        assert found.length == 3
+        assert {t.id: (t.category, sorted(t.masks)) for t in found.tracks} == seen
+    assert len(list((folder / "here" / "coco" / "images" / "walk").iterdir())) == 3
+    code, _, err = predict("walk.mp4", "--save", "cvat", "--out", "here")
+    assert code == 2  # a labeller may have corrected what is there
+    assert "is there already" in blocks(err)[0]["error"]
 
 
 def test_tracks_above_the_threshold_only(predict, folder):

@@ -244,7 +244,7 @@ def _broken_labelme(path):
 
 def _bomb_labelme(path):
     png = io.BytesIO()
-    Image.new("1", (20000, 20000)).save(png, "PNG")
+    Image.new("1", (11000, 10000)).save(png, "PNG")
     mask = base64.b64encode(png.getvalue()).decode()
     _labelme(path / "0.json", [{"label": "a", "points": [[0, 0], [1, 1]], "shape_type": "mask", "mask": mask}])
 

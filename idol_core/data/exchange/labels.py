@@ -137,6 +137,12 @@ def placed(patch: NDArray[np.bool_], left: int, top: int, height: int, width: in
     return rle.encode(whole) if whole.any() else None
 
 
+def without_empty(masks: Mapping[int, RLE]) -> dict[int, Mask]:
+    """The masks that have a pixel."""
+    areas = rle.mask_areas(list(masks.values()))
+    return {t: mask for (t, mask), area in zip(masks.items(), areas, strict=True) if area}
+
+
 def checked_size(height: int, width: int) -> tuple[int, int]:
     """(height, width) of a frame in pixels. Raises ValueError if no frame can have it."""
     if not (0 < height <= MOST_SIDE and 0 < width <= MOST_SIDE and height * width <= MOST_PIXELS):

@@ -13,7 +13,7 @@ from idol_core.data.annotations.rle import RLE
 from idol_core.data.exchange.labels import Mask, Polygons, as_array, as_rle
 
 LEAST_IOU = 0.99
-_TOLERANCES = (2.0, 1.5, 1.0, 0.75, 0.5, 0.0)  # pixels that a simplified outline may lie off; 0 keeps the pixels' edges
+_TOLERANCES = (0.0, 0.5, 1.0, 2.0)  # pixels that a simplified outline may lie off; 0: along the pixels' edges, exact
 _RIGHT, _DOWN, _LEFT, _UP = range(4)
 _STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 
@@ -41,9 +41,10 @@ def _simplified(rle: RLE, height: int, width: int, *, joined: bool) -> Polygons:
         outlines = [_with_holes([_thinned(loop, tolerance) for loop in loops]) for loops in parts]
         if joined and outlines:
             outlines = [_with_holes(outlines)]
-        polygons = tuple(tuple(outline.ravel().tolist()) for outline in outlines if len(outline) > 2)
-        if tolerance and _iou(polygons, rle, height, width) >= LEAST_IOU:
+        simpler = tuple(tuple(outline.ravel().tolist()) for outline in outlines if len(outline) > 2)
+        if tolerance and _iou(simpler, rle, height, width) < LEAST_IOU:
             break
+        polygons = simpler
     return polygons
 
 

@@ -11,7 +11,7 @@ from idol_core.data.annotations import fields
 from idol_core.data.annotations.entries import told_of
 from idol_core.data.annotations.json_stream import json_list, open_json
 from idol_core.data.annotations.rle import RLE
-from idol_core.data.exchange.labels import LabelledClip, LabelledTrack, LabelSet, VideoFrames, read_mask
+from idol_core.data.exchange.labels import LabelledClip, LabelledTrack, LabelSet, VideoFrames, read_mask, without_empty
 from idol_core.errors import Integrity
 
 
@@ -100,6 +100,6 @@ def _tracks(found: Mapping[object, _Found]) -> tuple[LabelledTrack, ...]:
     """Tracks with the ids of the file where it has any (numbers, not negative), else 1, 2, ..."""
     given = all(isinstance(key, int) and key >= 0 for key in found)
     return tuple(
-        LabelledTrack(key if given and isinstance(key, int) else number, one.category, dict(one.masks))
+        LabelledTrack(key if given and isinstance(key, int) else number, one.category, without_empty(one.masks))
         for number, (key, one) in enumerate(found.items(), 1)
     )

@@ -12,7 +12,7 @@ from idol_core.data.annotations.index import AnnotationIndex
 from idol_core.data.annotations.json_stream import JsonStream
 from idol_core.data.annotations.kind import annotation_kind
 from idol_core.data.annotations.ytvis import read_vis
-from idol_core.data.exchange.labels import ImageFiles, LabelledClip, LabelledTrack, LabelSet, Mask, distinct
+from idol_core.data.exchange.labels import ImageFiles, LabelledClip, LabelledTrack, LabelSet, distinct, without_empty
 from idol_core.data.exchange.paths import inner_name
 from idol_core.data.exchange.ytvis_writer import write_annotations
 from idol_core.data.image_files import in_order
@@ -54,7 +54,7 @@ def labels_of(index: AnnotationIndex, file: Path, *, tracked: bool) -> LabelSet:
             found = ((t, index.segment(track, t, (height, width))) for t in range(len(frames)))
             category = index.category_names[int(index.track_categories[track])]
             own = int(index.track_ids[track])
-            masks: dict[int, Mask] = {t: rle for t, rle in found if rle is not None}
+            masks = without_empty({t: rle for t, rle in found if rle is not None})
             tracks.append(LabelledTrack(identities.get(own, own), category, masks, bool(index.track_crowd[track])))
         given = [index.name(frame) for frame in frames]
         name = titles.get(number) or _name(given, number, tracked=tracked)

@@ -1,0 +1,165 @@
+"""`idolctl data import` and `data export`: labels of other tools become a set of one's own, and go back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from idol_core.config import DataSource
+from idol_core.data.catalog import resolve_source
+from idol_core.data.dataset import open_dataset
+from idol_core.data.exchange.formats import FORMATS
+from idol_core.data.frames import read_frame
+from idol_core.video.writer import video_file
+from idolctl.app import main
+from tests.cli.conftest import blocks
+from tests.unit.label_sets import compared, made_labels, write_images
+from tests.unit.test_exchange import CVAT
+
+
+@pytest.fixture
+def call(capsys, monkeypatch, tmp_path):
+    """Run the command in this process: exit code, stdout, stderr. The data root is `tmp_path`/root."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "root"))
+
+    def run(*arguments):
+        code = main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def opened(tmp_path, name):
+    return open_dataset(resolve_source(DataSource(name), tmp_path / "root"))
+
+
+def test_frames_are_taken_from_the_video_by_number(call, tmp_path):
+    """Frame n has brightness 8 n, at times that do not rise evenly; the labels are of frames 10, 12, ... 24."""
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "annotations.xml").write_text(CVAT)
+    with video_file(tmp_path / "drive.mp4", rate=10) as file:
+        for n in range(26):
+            file.add(np.full((64, 96, 3), 8 * n, np.uint8), n * 0.1 + (n % 3) * 0.04)
+    code, out, err = call("data", "import", "export", "--name", "mine", "--frames", "drive.mp4")
+    assert code == 0, err
+    assert "cvat: 1 clips, 8 frames, 2 tracks, 5 masks" in out
+    assert "car 1, person 1" in out
+    assert "! 1 shapes of the kind 'box'" in out
+    dataset = opened(tmp_path, "mine_train")
+    (video,) = dataset.videos
+    means = [read_frame(name).mean() for name in video.file_names]
+    assert np.abs(np.array(means) - 8 * np.arange(10, 26, 2)).max() < 3
+    assert [i for i, mask in enumerate(dataset.tracks(0)[0].segmentations) if mask] == [1, 2, 3, 4]
+    assert call("data", "check", "mine", "--deep")[0] == 0
+    code, _, err = call("data", "import", "export", "--name", "mine", "--frames", "drive.mp4")
+    assert code == 2
+    assert "--force" in blocks(err)[0]["fix"]
+
+
+@pytest.mark.parametrize("form", [name for name, form in FORMATS.items() if form.images is not None])
+def test_a_set_goes_out_and_comes_back(form, call, tmp_path):
+    labels = made_labels(clips=2, frames=3)
+    FORMATS["labelme"].write(labels, tmp_path / "first")
+    write_images(labels, tmp_path / "first")
+    assert call("data", "import", "first", "--name", "one")[0] == 0
+    code, _, err = call("data", "export", "one", "--format", form, "--out", "out")
+    assert code == 0, err
+    shutil.make_archive("out", "zip", "out")
+    code, out, err = call("data", "import", "out.zip", "--name", "two", "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert (told["format"], told["frames"]) == (form, 6)
+    one, two = opened(tmp_path, "one_train"), opened(tmp_path, "two_train")
+    assert two.frames == tmp_path / "root" / "two" / "frames"
+    assert sorted(two.category_names) == sorted(one.category_names)
+    assert (two.kind == "vis") == told["tracked"]
+    for video in two.videos:
+        for name in video.file_names:
+            assert read_frame(name).shape == (48, 64, 3)
+    if told["tracked"]:
+        assert compared(*(FORMATS["ytvis"].read(tmp_path / "root" / name) for name in ("one", "two"))) >= 0.98
+    code, _, err = call("data", "export", "one", "--format", form, "--out", "out")
+    assert code == 2  # the labels there may have been corrected
+    assert "is there already" in blocks(err)[0]["error"]
+
+
+def test_frames_that_are_not_there_are_named(call, tmp_path):
+    labels = made_labels(clips=1)
+    FORMATS["coco"].write(labels, tmp_path / "labels")
+    code, _, err = call("data", "import", "labels", "--name", "mine")
+    assert code == 3
+    assert "4 of 4 frames of clip 'clip0' are not there" in blocks(err)[0]["error"]
+    assert not any((tmp_path / "root").iterdir())
+    write_images(labels, tmp_path / "frames")
+    code, _, err = call("data", "import", "labels", "--name", "mine", "--frames", "frames")
+    assert code == 0, err
+    (video,) = opened(tmp_path, "mine_train").videos
+    assert video.file_names[0] == str(tmp_path / "frames" / "clip0" / "00000.jpg")
+
+
+def test_labels_that_go_on_after_the_video_are_refused(call, tmp_path):
+    (tmp_path / "annotations.xml").write_text(CVAT)
+    with video_file(tmp_path / "drive.mp4", rate=10) as file:
+        for _ in range(12):
+            file.add(np.zeros((64, 96, 3), np.uint8))
+    code, _, err = call("data", "import", "annotations.xml", "--name", "mine")
+    assert code == 3
+    assert "go up to frame 24, the video has 12" in blocks(err)[0]["error"]
+    assert not any((tmp_path / "root").iterdir())
+
+
+def _archive(path, *entries):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for entry, content in entries:
+            archive.writestr(entry, content)
+
+
+def _link():
+    entry = zipfile.ZipInfo("labels/annotations.xml")
+    entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
+    [
+        ([("../annotations.xml", CVAT)], "leads out"),
+        ([("/etc/annotations.xml", CVAT)], "leads out"),
+        ([("C:\\annotations.xml", CVAT)], "leads out"),
+        ([(_link(), "/etc/passwd")], "is a link"),
+        ([("a.xml", CVAT), ("./a.xml", CVAT)], "in it twice"),
+    ],
+)
+def test_a_hostile_archive_is_refused_and_leaves_nothing(call, tmp_path, entries, told):
+    _archive(tmp_path / "labels.zip", *entries)
+    code, _, err = call("data", "import", "labels.zip", "--name", "mine")
+    assert code == 4
+    (error,) = blocks(err)
+    assert told in error["error"]
+    assert error["where"] == "labels.zip"
+    assert not any((tmp_path / "root").iterdir())
+
+
+def test_an_archive_that_swells_is_refused(call, tmp_path, monkeypatch):
+    monkeypatch.setattr("idol_core.data.exchange.archives._FREE_BYTES", 1000)
+    _archive(tmp_path / "labels.zip", ("a.xml", CVAT + " " * 3_000_000))
+    code, _, err = call("data", "import", "labels.zip", "--name", "mine")
+    assert code == 4
+    assert "over 200 times its size" in blocks(err)[0]["error"]
+
+
+def test_what_is_no_label_format_is_told(call, tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    code, _, err = call("data", "import", "a.png", "--name", "mine")
+    assert code == 2
+    assert "--format" in blocks(err)[0]["fix"]
+    code, _, err = call("data", "import", "a.png", "--name", "mine", "--format", "cvta")
+    assert "did you mean 'cvat'" in blocks(err)[0]["fix"]
