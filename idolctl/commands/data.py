@@ -104,7 +104,7 @@ def add(
     _registered(name, opened, has_val=val is not None)
 
 
-@app.command("import", epilog=options.examples("idolctl data import labels --name mine"))
+@app.command("import", epilog=options.examples("idolctl data import labels.zip --name foxes --force"))
 def import_(
     source: Annotated[Path, typer.Argument(help="Labels of another tool: a file, a folder or a zip.")],
     name: Annotated[str, typer.Option(help="Name of the new set; recipes refer to NAME_train.")],
@@ -142,7 +142,7 @@ def import_(
 @app.command(
     epilog=options.examples(
         "idolctl data export toy_val --format cvat --out labels",
-        "idolctl data export results.json --data mine --format labelme --out draft",
+        "idolctl data export results.json --data toy_val --format coco --out labels-coco",
     )
 )
 def export(

@@ -22,12 +22,15 @@ from ruamel.yaml import YAML
 
 from idol_core.build import build_model
 from idol_core.config import InputConfig, StageConfig, TrackerConfig, stage_to_dict
+from idol_core.data.exchange.formats import FORMATS
+from idol_core.data.exchange.labels import LabelledClip, LabelledTrack, LabelSet, VideoFrames
 from idol_core.video.writer import write_video
 from idol_core.weights import save_weights
 from idolctl.app import COMMANDS, main
 from tests.cli.conftest import CHECKOUT
 from tests.cli.mini import make_mini
 from tests.parity import kit
+from tests.unit.label_sets import made_labels, write_images
 from tests.unit.tiny import tiny_config
 
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
@@ -106,9 +109,21 @@ def workplace(home, toy_root):
     write_video(home / "clip.mp4", iter(moving), rate=5)
     for number, frame in enumerate(moving):
         Image.fromarray(frame).save(home / "frames" / f"{number}.png")
+    _labels(home)
     with open("ytvis19_r50.yaml", "w") as file:
         YAML(typ="safe", pure=True).dump(kit.document("configs")["ytvis19_r50.yaml"], file)
     return home
+
+
+def _labels(home: Path) -> None:
+    """A zip as labelme users have them, and CVAT's file of clip.mp4."""
+    labels = made_labels(frames=2)
+    FORMATS["labelme"].write(labels, home / "foxes")
+    write_images(labels, home / "foxes")
+    shutil.make_archive("labels", "zip", "foxes")
+    track = LabelledTrack(0, "person", dict.fromkeys(range(4), ((5.0, 5.0, 30.0, 5.0, 20.0, 40.0),)))
+    clip = LabelledClip("annotations", 48, 80, VideoFrames("clip.mp4", range(4)), (track,))
+    FORMATS["cvat"].write(LabelSet((clip,), ("person",)), home)
 
 
 def _toy(home: Path, made: Path) -> None:
