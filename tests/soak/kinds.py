@@ -100,6 +100,23 @@ def detectron2(rng: Random, home: Path, work: Path) -> list[Command]:
     return [["import", str(work / "detectron2.yaml"), "-o", str(work / "made.yaml"), "--force"]]
 
 
+def labels(rng: Random, home: Path, work: Path) -> list[Command]:
+    """Labels of other tools: one file of a format's folder, or the folder as a zip."""
+    form = rng.choice(sorted(path.name for path in (home / "labels").iterdir()))
+    shutil.copytree(home / "labels" / form, work / "in")
+    files = sorted(path for path in (work / "in").rglob("*") if path.is_file())
+    written = [path for path in files if path.suffix != ".jpg" and path.stat().st_size]
+    file = rng.choice(written)
+    changes = {".json": mutators.change_json, ".yaml": mutators.change_yaml}
+    _changed(rng, file, file, changes.get(file.suffix, mutators.change_bytes))
+    source = work / "in"
+    if rng.random() < 0.2:
+        source = Path(shutil.make_archive(str(work / "in"), "zip", work / "in"))
+        _changed(rng, source, source, mutators.change_bytes)
+    found = [] if rng.random() < 0.3 else ["--format", form]
+    return [["data", "import", str(source), "--name", "own", *found, "--root", str(work / "data")]]
+
+
 _CHANGES = {
     "own.safetensors": mutators.change_safetensors,
     "published.pth": mutators.change_archive,
@@ -197,4 +214,5 @@ KINDS: dict[str, Make] = {
     "weights": weights,
     "checkpoints": checkpoints,
     "state": state,
+    "labels": labels,
 }

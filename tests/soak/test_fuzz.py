@@ -12,7 +12,17 @@ import pytest
 
 COUNT = 2000
 CHECKOUT = Path(__file__).resolve().parents[2]
-KINDS = ("vis-annotations", "coco-annotations", "results", "recipes", "detectron2", "weights", "checkpoints", "state")
+KINDS = (
+    "vis-annotations",
+    "coco-annotations",
+    "results",
+    "recipes",
+    "detectron2",
+    "weights",
+    "checkpoints",
+    "state",
+    "labels",
+)
 
 # Inputs that end in every way there is, judged by the real runner. A process of its own: what forks has no threads.
 ENDS = """

@@ -13,10 +13,12 @@ from pathlib import Path
 import torch
 from pycocotools import mask as coco_mask
 
+from idol_core.data.exchange.formats import FORMATS
 from idol_core.weights import open_weights
 from idol_core.weights.published import rename_ours
 from idolctl.config.library import recipes_folder
 from tests.cli.mini import make_mini
+from tests.unit.label_sets import made_labels, write_images
 
 SMALL = (
     "model.hidden_dim=32", "model.heads=2", "model.encoder_layers=1", "model.decoder_layers=2",
@@ -82,6 +84,7 @@ def prepare(home: Path) -> None:
     (home / "detectron2.yaml").write_text(DETECTRON2)
     for name in ("toy", "ovis"):
         shutil.copy(recipes_folder() / f"{name}.yaml", home / f"{name}.yaml")
+    write_label_formats(home / "labels")
     _weights(home, run)
 
 
@@ -138,6 +141,14 @@ def _results(home: Path) -> None:
         if isinstance(a["segmentation"], dict) and isinstance(a["segmentation"]["counts"], str)
     ]
     (home / "image_results.json").write_text(json.dumps(instances))
+
+
+def write_label_formats(folder: Path) -> None:
+    """A small set in every label format, FOLDER/FORMAT, with its frames."""
+    labels = made_labels(clips=1, frames=3)
+    for name, form in FORMATS.items():
+        form.write(labels, folder / name)
+        write_images(labels, folder / name / (form.images or "images"))
 
 
 def _weights(home: Path, run: Path) -> None:

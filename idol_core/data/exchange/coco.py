@@ -181,14 +181,15 @@ def _read(file: Path, below: str, left_out: Counter[str]) -> tuple[list[_Image],
     if not names:
         names, images = dict(categories_of(document)), _images(document, below)
     used = {found.category for image in images.values() for found in image.objects}
-    above = {entry.get("supercategory") for entry in document.value("categories")}
+    above = [entry.get("supercategory") for entry in document.value("categories")]
     # Roboflow's first class stands for the whole set and has no objects.
     return list(images.values()), [n for i, n in names.items() if i != 0 or n not in above or n in used]
 
 
 def _images(document: JsonStream, below: str) -> dict[int, _Image]:
     videos = document.value("videos")
-    titles = {v.get("id"): v.get("name") for v in videos if isinstance(v, Mapping)} if isinstance(videos, list) else {}
+    listed = [video for video in videos if isinstance(video, Mapping)] if isinstance(videos, list) else []
+    titles = {fields.as_integer(video.get("id")): video.get("name") for video in listed}
     found: dict[int, _Image] = {}
     for number, image, where in items_of(document, "images", found):
         with told_of(where):
@@ -209,8 +210,9 @@ def _clip_of(image: Mapping[str, Any], name: str, titles: Mapping[Any, Any]) -> 
     """Name of an image's clip: its video's, else its folder."""
     if image.get("video_id") is None:
         return PurePosixPath(name).parent.as_posix()
-    title = titles.get(image["video_id"])
-    video = title if isinstance(title, str) and title else f"video-{fields.integer(image, 'video_id')}"
+    number = fields.integer(image, "video_id")
+    title = titles.get(number)
+    video = title if isinstance(title, str) and title else f"video-{number}"
     return inner_name(fields.as_text(video, "name"))
 
 

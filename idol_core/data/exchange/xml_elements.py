@@ -62,6 +62,8 @@ def root_children(path: Path) -> Iterator[tuple[Element, int]]:
             except expat.ExpatError as error:
                 what = f"not XML: {expat.errors.messages.get(error.code, error)}"
                 raise Integrity(what, where=f"{path}:{error.lineno}:{error.offset + 1}", fix=_MEND) from None
+            except (LookupError, ValueError) as error:
+                raise Integrity(f"not XML: {error}", where=str(path), fix=_MEND) from None
             yield from ready
             ready.clear()
             if not piece:
@@ -76,6 +78,6 @@ def root_name(path: Path) -> str | None:
     try:
         with open(path, "rb") as file:
             parser.Parse(file.read(4096), False)
-    except (OSError, expat.ExpatError):
+    except (OSError, expat.ExpatError, LookupError, ValueError):
         pass
     return found[0] if found else None
