@@ -12,11 +12,11 @@ SIZE = (48, 64)
 
 
 def made_labels(*, clips=2, frames=4):
-    """Clips with a car that is hidden in a frame, a person with a hole, and a car of two parts."""
+    """Clips of a car that is hidden in a frame, a person with a hole, a car of two parts; the last frame is empty."""
     made = []
     for number in range(clips):
-        car = {t: _blob(20 + number, 10 + 3 * t, 9) for t in range(frames) if t != 1}
-        person = {t: _blob(30, 50 - 4 * t, 9) & ~_blob(30, 50 - 4 * t, 3) for t in range(frames)}
+        car = {t: _blob(20 + number, 10 + 3 * t, 9) for t in range(frames - 1) if t != 1}
+        person = {t: _blob(30, 50 - 4 * t, 9) & ~_blob(30, 50 - 4 * t, 3) for t in range(frames - 1)}
         apart = {t: _blob(8, 45, 5) | _blob(10, 58, 4) for t in range(1, 3)}
         tracks = ((3, "car", car), (7, "person", person), (8, "car", apart))
         encoded = [LabelledTrack(i, name, {t: rle.encode(m) for t, m in masks.items()}) for i, name, masks in tracks]

@@ -226,11 +226,15 @@ def test_label_studios_regions_get_the_identity_of_their_field(tmp_path):
             {"was_cancelled": True, "result": []}, {"was_cancelled": False, "result": [brush, named[1]]}]},
         {"id": 2, "data": {"image": "/data/upload/4/5a1b2c3d-den_9.jpg"},
          "annotations": [{"result": [polygon, named[0]]}]},
+        {"id": 3, "data": {"image": "/data/upload/4/6a1b2c3d-den_11.jpg"}, "annotations": [{"result": []}]},
+        {"id": 4, "data": {"image": "/data/upload/4/7a1b2c3d-den_12.jpg"}, "annotations": []},
     ]  # fmt: skip
     (tmp_path / "project-4.json").write_text(json.dumps(tasks))
     assert find_format(tmp_path / "project-4.json") == "label-studio"
-    (clip,) = FORMATS["label-studio"].read(tmp_path / "project-4.json").clips
-    assert (clip.name, clip.frames.names) == ("den", ("den_9.jpg", "den_10.jpg"))
+    labels = FORMATS["label-studio"].read(tmp_path / "project-4.json")
+    assert labels.left_out == ("1 tasks that nobody labelled",)
+    (clip,) = labels.clips
+    assert (clip.name, clip.frames.names) == ("den", ("den_9.jpg", "den_10.jpg", "den_11.jpg"))
     (track,) = clip.tracks
     assert (track.id, track.category) == (7, "Car")
     assert track.masks[0] == ((4.0, 3.0, 20.0, 3.0, 20.0, 15.0, 4.0, 15.0),)
@@ -244,7 +248,7 @@ def _broken_labelme(path):
 
 def _bomb_labelme(path):
     png = io.BytesIO()
-    Image.new("1", (11000, 10000)).save(png, "PNG")
+    Image.new("1", (20000, 9000)).save(png, "PNG")
     mask = base64.b64encode(png.getvalue()).decode()
     _labelme(path / "0.json", [{"label": "a", "points": [[0, 0], [1, 1]], "shape_type": "mask", "mask": mask}])
 

@@ -56,7 +56,7 @@ class _Image(NamedTuple):
 
     name: str
     clip: str
-    size: tuple[int, int]
+    size: tuple[int, int] | None  # None: without regions, which alone have it
     regions: list[_Region]
     where: str
 
@@ -86,7 +86,7 @@ def read(path: Path) -> LabelSet:
         single = sum(region.identity is None for image in images for region in image.regions)
         left_out["regions without track_id: each is a track of one frame"] = single
     labels = sorted({region.label for image in images for region in image.regions})
-    clips = distinct(_clips(images, tracked=tracked))
+    clips = distinct(_clips(images, left_out, tracked=tracked))
     return LabelSet(clips, tuple(labels), tracked, str(file.parent), count_of(left_out))
 
 
@@ -148,6 +148,9 @@ def _file(path: Path) -> Path | None:
 
 def _image(task: Mapping[str, Any], where: str, left_out: Counter[str]) -> _Image | None:
     results = _results(task, left_out)
+    if results is None:
+        left_out["tasks that nobody labelled"] += 1
+        return None
     fields_of = _region_fields(results)
     regions, size = [], None
     for row, result in enumerate(results):
@@ -166,15 +169,12 @@ def _image(task: Mapping[str, Any], where: str, left_out: Counter[str]) -> _Imag
                 label, identity = _label(result, kind, fields_of), _identity(result, fields_of)
                 if mask:
                     regions.append(_Region(label, identity, mask))
-    if size is None:
-        left_out["tasks without a polygon or a mask"] += 1
-        return None
     name, clip = _names(task)
     return _Image(name, clip, size, regions, where)
 
 
-def _results(task: Mapping[str, Any], left_out: Counter[str]) -> list[Mapping[str, Any]]:
-    """The regions of the first annotation that was not cancelled, else of the first prediction."""
+def _results(task: Mapping[str, Any], left_out: Counter[str]) -> list[Mapping[str, Any]] | None:
+    """The regions of the first annotation that was not cancelled, else of the first prediction; None: there is none."""
     for key in ("annotations", "completions", "predictions"):
         given = task.get(key) or []
         if not isinstance(given, list):
@@ -186,7 +186,7 @@ def _results(task: Mapping[str, Any], left_out: Counter[str]) -> list[Mapping[st
             if not isinstance(result, list):
                 raise ValueError(f"result {fields.shown(result)} is no list")
             return [fields.entry_of(entry) for entry in result]
-    return []
+    return None
 
 
 def _region_fields(results: list[Mapping[str, Any]]) -> dict[tuple[Any, str], Any]:
@@ -258,7 +258,7 @@ def _names(task: Mapping[str, Any]) -> tuple[str, str]:
     return name, PurePosixPath(name).parent.as_posix()
 
 
-def _clips(images: list[_Image], *, tracked: bool) -> Iterator[LabelledClip]:
+def _clips(images: list[_Image], left_out: Counter[str], *, tracked: bool) -> Iterator[LabelledClip]:
     """Sort the images into clips; their names are relative to the folder that all of them lie in."""
     groups: dict[str, dict[Path, _Image]] = {}
     whole = PurePosixPath(posixpath.commonpath([image.clip for image in images]) if images else "")
@@ -271,11 +271,14 @@ def _clips(images: list[_Image], *, tracked: bool) -> Iterator[LabelledClip]:
         group[Path(image.name)] = image
     for name, group in groups.items():
         ordered = [group[path] for path in in_order(group)]
-        size = ordered[0].size
+        size = next((image.size for image in ordered if image.size is not None), None)
+        if size is None:
+            left_out["images of clips without any object"] += len(ordered)
+            continue
         parts = ClipParts(*size)
         for t, image in enumerate(ordered):
             with told_of(image.where):
-                if image.size != size:
+                if image.size not in (None, size):
                     raise ValueError(
                         f"an image of {image.size[0]} x {image.size[1]} in a clip of {size[0]} x {size[1]}"
                     )

@@ -13,7 +13,7 @@ from idol_core.data.annotations.rle import RLE
 from idol_core.data.exchange.labels import Mask, Polygons, as_array, as_rle
 
 LEAST_IOU = 0.99
-_TOLERANCES = (0.0, 0.5, 1.0, 2.0)  # pixels that a simplified outline may lie off; 0: along the pixels' edges, exact
+_TOLERANCES = (0.5, 1.0, 2.0)  # pixels that a simplified outline may lie off the edges of the pixels
 _RIGHT, _DOWN, _LEFT, _UP = range(4)
 _STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 
@@ -34,18 +34,22 @@ def one_polygon(mask: Mask, height: int, width: int) -> tuple[float, ...]:
 
 
 def _simplified(rle: RLE, height: int, width: int, *, joined: bool) -> Polygons:
-    """The polygons with the fewest corners that still overlap the mask by LEAST_IOU."""
+    """The polygons with the fewest corners that still overlap the mask by LEAST_IOU; else the exact ones."""
     parts = _traced(as_array(rle, height, width))
-    polygons: Polygons = ()
+    found: Polygons | None = None
     for tolerance in _TOLERANCES:
-        outlines = [_with_holes([_thinned(loop, tolerance) for loop in loops]) for loops in parts]
-        if joined and outlines:
-            outlines = [_with_holes(outlines)]
-        simpler = tuple(tuple(outline.ravel().tolist()) for outline in outlines if len(outline) > 2)
-        if tolerance and _iou(simpler, rle, height, width) < LEAST_IOU:
+        polygons = _polygons(parts, tolerance, joined=joined)
+        if _iou(polygons, rle, height, width) < LEAST_IOU:
             break
-        polygons = simpler
-    return polygons
+        found = polygons
+    return found if found is not None else _polygons(parts, 0.0, joined=joined)
+
+
+def _polygons(parts: list[list[Points]], tolerance: float, *, joined: bool) -> Polygons:
+    outlines = [_with_holes([_thinned(loop, tolerance) for loop in loops]) for loops in parts]
+    if joined and outlines:
+        outlines = [_with_holes(outlines)]
+    return tuple(tuple(outline.ravel().tolist()) for outline in outlines if len(outline) > 2)
 
 
 def _iou(polygons: Polygons, rle: RLE, height: int, width: int) -> float:
@@ -109,35 +113,32 @@ def _area(loop: Points) -> float:
 
 
 def _thinned(loop: Points, tolerance: float) -> Points:
-    """Leave out corners of a closed loop that lie within `tolerance` of the line without them (Douglas, Peucker)."""
+    """Leave out corners of a closed loop that lie within `tolerance` of the line without them (Douglas, Peucker).
+
+    All segments are split at once, round by round, each at the corner that lies farthest off.
+    """
     if tolerance == 0 or len(loop) < 4:
         return loop
     far = int(np.hypot(*(loop - loop[0]).T).argmax())
     closed = np.vstack([loop, loop[:1]])
-    keep = np.zeros(len(closed), bool)
-    keep[[0, far, -1]] = True
-    waiting = [(0, far), (far, len(closed) - 1)]
-    while waiting:
-        first, last = waiting.pop()
-        if last - first < 2:
-            continue
-        off = _distances(closed[first + 1 : last], closed[first], closed[last])
-        worst = int(off.argmax())
-        if off[worst] > tolerance:
-            middle = first + 1 + worst
-            keep[middle] = True
-            waiting += [(first, middle), (middle, last)]
-    return closed[:-1][keep[:-1]]
+    kept = np.array([0, far, len(loop)])
+    while True:
+        segment = np.repeat(np.arange(len(kept) - 1), np.diff(kept))  # of each corner
+        off = _distances(loop, closed[kept[segment]], closed[kept[segment + 1]])
+        worst = np.maximum.reduceat(off, kept[:-1])
+        farthest = np.flatnonzero((off == worst[segment]) & (off > tolerance))
+        if not len(farthest):
+            return loop[kept[:-1]]
+        _, first = np.unique(segment[farthest], return_index=True)
+        kept = np.sort(np.concatenate([kept, farthest[first]]))
 
 
-def _distances(points: Points, start: Points, stop: Points) -> NDArray[np.float64]:
-    """Distance of points [n, 2] from the segment between two points."""
-    along = stop - start
-    length = float(along @ along)
-    if not length:
-        return np.hypot(*(points - start).T)
-    fraction = np.clip((points - start) @ along / length, 0, 1)
-    return np.hypot(*(points - start - fraction[:, None] * along).T)
+def _distances(points: Points, starts: Points, stops: Points) -> NDArray[np.float64]:
+    """[n] distance of points [n, 2] from segments, each between two points [n, 2]."""
+    along, away = stops - starts, points - starts
+    length = (along**2).sum(1)
+    fraction = np.clip((away * along).sum(1) / np.where(length == 0, 1, length), 0, 1)
+    return np.hypot(*(away - fraction[:, None] * along).T)
 
 
 def _with_holes(loops: list[Points]) -> Points:
