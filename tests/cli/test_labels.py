@@ -50,8 +50,8 @@ def test_frames_are_taken_from_the_video_by_number(call, tmp_path):
             file.add(np.full((64, 96, 3), 8 * n, np.uint8), n * 0.1 + (n % 3) * 0.04)
     code, out, err = call("data", "import", "export", "--name", "mine", "--frames", "drive.mp4")
     assert code == 0, err
-    assert "cvat: 1 clips, 8 frames, 2 tracks, 5 masks" in out
-    assert "car 1, person 1" in out
+    assert "cvat: 1 clips, 8 frames, 3 tracks, 6 masks" in out
+    assert "car 1, person 2" in out
     assert "! 1 shapes of the kind 'box'" in out
     dataset = opened(tmp_path, "mine_train")
     (video,) = dataset.videos

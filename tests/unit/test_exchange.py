@@ -49,6 +49,10 @@ CVAT = """<?xml version="1.0" encoding="utf-8"?>
     <mask frame="16" keyframe="1" outside="1" occluded="0" rle="1, 2, 1, 4" left="5" top="6" width="4" height="2"
       z_order="0"></mask>
   </track>
+  <track id="3" label="person" source="manual">
+    <mask frame="22" keyframe="1" outside="0" occluded="0" rle="0, 8" left="90" top="60" width="4" height="2"
+      z_order="0"></mask>
+  </track>
   <track id="2" label="person" source="manual">
     <box frame="14" keyframe="1" outside="0" occluded="0" xtl="1.00" ytl="2.00" xbr="3.00" ybr="4.00" z_order="0"></box>
   </track>
@@ -75,7 +79,8 @@ def test_cvat_polygons_are_interpolated_and_masks_are_of_their_frame_only(tmp_pa
     (clip,) = labels.clips
     assert labels.categories == ("car", "person")
     assert clip.frames == VideoFrames("drive.mp4", range(10, 26, 2))
-    car, person = clip.tracks
+    car, person, last = clip.tracks
+    assert (last.id, sorted(last.masks)) == (3, [6])
     assert sorted(car.masks) == [1, 2, 3, 4]
     assert car.masks[3] == ((20.0, 10.0, 40.0, 10.0, 40.0, 30.0, 20.0, 30.0),)
     assert sorted(person.masks) == [2]

@@ -11,7 +11,7 @@ from idol_core.data.exchange.labels import LabelledTrack, Mask, united
 @dataclass
 class _Object:
     category: str
-    crowd: bool
+    crowd: bool = False
     parts: dict[int, list[Mask]] = field(default_factory=dict)
 
 
@@ -24,13 +24,15 @@ class ClipParts:
 
     def add(self, identity: object, category: str, t: int, mask: Mask, *, crowd: bool = False) -> None:
         """Add a mask of frame t. Objects of one identity are one track; identity None is a track of this mask alone.
+        A track with any crowd among its masks is a crowd.
 
         Raises ValueError if the identity was seen with another class.
         """
         key = object() if identity is None else identity
-        found = self._objects.setdefault(key, _Object(category, crowd))
+        found = self._objects.setdefault(key, _Object(category))
         if found.category != category:
             raise ValueError(f"track {identity} is of class '{found.category}' before, of '{category}' here")
+        found.crowd = found.crowd or crowd
         found.parts.setdefault(t, []).append(mask)
 
     def tracks(self) -> tuple[LabelledTrack, ...]:
