@@ -17,10 +17,12 @@ from idol_core.data.exchange.formats import FORMATS, find_format
 from idol_core.data.exchange.labels import ImageFiles, LabelSet
 from idol_core.data.exchange.ytvis_writer import write_annotations
 from idol_core.errors import Integrity, InvalidInput
+from idol_core.system.files import write_json
 from idolctl.datasets.add import Part, add_set, check_name
 from idolctl.datasets.frame_files import find_frames
 
 ANNOTATIONS, FRAMES = "instances.json", "frames"
+MARK = "import.json"  # what was imported; only a folder that has it is ever replaced
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def import_labels(
     """
     check_name(name, root, force=force)
     home = root / name
-    if home.exists() and not (force and (home / ANNOTATIONS).is_file()):
+    if home.exists() and not (force and (home / MARK).is_file()):
         raise InvalidInput(f"{home} is there already", where=str(home), fix="--name with another name, or remove it")
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix=f".{name}-") as scratch:
@@ -65,6 +67,7 @@ def import_labels(
         files = find_frames(labels, frames, aside / FRAMES)
         folder, named = _frames_folder(labels, files, Path(scratch), aside / FRAMES)
         write_annotations(named, aside / ANNOTATIONS)
+        write_json(aside / MARK, {"source": str(source.absolute()), "format": format, "left_out": labels.left_out})
         if home.exists():
             shutil.rmtree(home)
         aside.rename(home)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from idol_core.config import DataSource
+from idol_core.data.annotations import rle
 from idol_core.data.catalog import resolve_source
 from idol_core.data.dataset import open_dataset
 from idol_core.data.exchange.formats import FORMATS
@@ -59,9 +60,15 @@ def test_frames_are_taken_from_the_video_by_number(call, tmp_path):
     assert np.abs(np.array(means) - 8 * np.arange(10, 26, 2)).max() < 3
     assert [i for i, mask in enumerate(dataset.tracks(0)[0].segmentations) if mask] == [1, 2, 3, 4]
     assert call("data", "check", "mine", "--deep")[0] == 0
-    code, _, err = call("data", "import", "export", "--name", "mine", "--frames", "drive.mp4")
+    again = ("data", "import", "export", "--name", "mine", "--frames", "drive.mp4")
+    code, _, err = call(*again)
     assert code == 2
     assert "--force" in blocks(err)[0]["fix"]
+    assert call(*again, "--force")[0] == 0
+    (tmp_path / "root" / "mine" / "import.json").unlink()  # now it may be a folder of the user's
+    code, _, err = call(*again, "--force")
+    assert code == 2
+    assert (tmp_path / "root" / "mine" / "instances.json").is_file()
 
 
 @pytest.mark.parametrize("form", [name for name, form in FORMATS.items() if form.images is not None])
@@ -103,6 +110,39 @@ def test_frames_that_are_not_there_are_named(call, tmp_path):
     assert code == 0, err
     (video,) = opened(tmp_path, "mine_train").videos
     assert video.file_names[0] == str(tmp_path / "frames" / "clip0" / "00000.jpg")
+
+
+def test_a_models_tracks_become_labels_of_one_class_each(call, tmp_path):
+    labels = made_labels(clips=1, frames=3)
+    FORMATS["ytvis"].write(labels, tmp_path / "set")
+    write_images(labels, tmp_path / "frames")
+    add = ("data", "add", "mine", "--frames", "frames", "--annotations", "set/instances.json")
+    assert call(*add)[0] == 0
+    truth = json.loads((tmp_path / "set" / "instances.json").read_text())["annotations"]
+    empty = {"size": [48, 64], "counts": rle.encode(np.zeros((48, 64), bool))["counts"].decode()}
+    ghost = [None, empty, None]
+    results = [
+        {"video_id": 1, "category_id": category, "score": score, "track": track, "segmentations": masks}
+        for category, score, track, masks in (
+            (2, 0.4, 5, truth[0]["segmentations"]), (1, 0.8, 5, truth[0]["segmentations"]),
+            (2, 0.5, 0, truth[1]["segmentations"]), (1, 0.2, 9, truth[2]["segmentations"]), (1, 0.9, 7, ghost),
+        )
+    ]  # fmt: skip
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    code, _, err = call("data", "export", "results.json", "--data", "mine", "--format", "coco", "--out", "draft")
+    assert code == 0, err
+    (clip,) = FORMATS["coco"].read(tmp_path / "draft").clips
+    assert {track.id: track.category for track in clip.tracks} == {5: "car", 0: "person"}
+    assert (tmp_path / "draft" / "images" / "clip0" / "00002.jpg").is_file()
+    code, _, err = call("data", "export", "results.json", "--format", "labelme", "--out", "other")
+    assert code == 2
+    assert "--data SET" in blocks(err)[0]["fix"]
+    results[2]["segmentations"] = [None]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    code, _, err = call("data", "export", "results.json", "--data", "mine", "--format", "cvat", "--out", "other")
+    assert code == 4
+    assert "entry 2" in blocks(err)[0]["where"]
+    assert not (tmp_path / "other").exists()
 
 
 def test_labels_that_go_on_after_the_video_are_refused(call, tmp_path):

@@ -89,10 +89,12 @@ def _name(names: Sequence[str], number: int, *, tracked: bool) -> str:
 
 
 def _file(path: Path) -> Path | None:
-    found = in_order(path.glob("*.json")) if path.is_dir() else [path] if path.suffix.lower() == ".json" else []
-    for file in found[:1]:
+    """The file, or the one of a folder: `instances.json`, else the first JSON file."""
+    own = path / FILE
+    found = ([own] if own.is_file() else in_order(path.glob("*.json"))[:1]) if path.is_dir() else [path]
+    for file in found:
         try:
-            if annotation_kind(file) == "vis":
+            if file.suffix.lower() == ".json" and annotation_kind(file) == "vis":
                 return file
         except IdolError:
             return None
