@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from idol_core.data.exchange.labels import ImageFiles, LabelledClip, LabelSet, VideoFrames, image_names
-from idol_core.data.frames import encode_jpeg
+from idol_core.data.frames import encode_jpeg, frame_size
 from idol_core.data.image_files import images_in
 from idol_core.data.names import similar_file
 from idol_core.errors import Integrity, InvalidInput, Missing
@@ -23,8 +23,8 @@ def find_frames(labels: LabelSet, frames: Path | None, out: Path) -> list[list[P
     Args:
         frames: a folder, or the video of the only clip; None: look beside the labels.
 
-    Raises Missing for frames that are not there, Integrity for a video of another size or with frames that can't be
-    decoded, InvalidInput for one video and several clips.
+    Raises Missing for frames that are not there, Integrity for frames of another size and for a video with frames that
+    can't be decoded, InvalidInput for one video and several clips.
     """
     if frames is not None and not frames.exists():
         raise Missing("no such file or folder", where=str(frames), fix="--frames DIR or --frames VIDEO")
@@ -35,22 +35,45 @@ def find_frames(labels: LabelSet, frames: Path | None, out: Path) -> list[list[P
         what = f"one video for {len(labels.clips)} clips"
         fix = "--frames DIR, with a video or a folder of frames per clip, named as the clip"
         raise InvalidInput(what, where=str(frames), fix=fix)
+    own = [name for clip in labels.clips if isinstance(clip.frames, ImageFiles) for name in image_names(clip)]
+    flat = len({PurePosixPath(name).name for name in own}) == len(own)
     found = []
     for clip in labels.clips:
         if isinstance(clip.frames, ImageFiles):
-            found.append(_image_files(clip, folders))
+            found.append(_of_size(clip, _image_files(clip, folders, flat=flat)))
             continue
         source = _video_of(clip, clip.frames, folders, single=single)
-        found.append(_extracted(clip, source, out) if source.is_file() else _numbered(clip, clip.frames, source))
+        if source.is_file():
+            found.append(_extracted(clip, source, out))
+        else:
+            found.append(_of_size(clip, _numbered(clip, clip.frames, source)))
     return found
 
 
-def _image_files(clip: LabelledClip, folders: Sequence[Path]) -> list[Path]:
-    """The files of the names that the labels give, also without their folders, or in a folder named as the clip."""
+def _of_size(clip: LabelledClip, files: list[Path]) -> list[Path]:
+    """The files, whose pictures all have the size that the labels are of."""
+    for file in files:
+        size = frame_size(file)
+        if size != (clip.height, clip.width):
+            raise Integrity(
+                f"a frame of {size[0]} x {size[1]}, the labels say {clip.height} x {clip.width} (height, width)",
+                where=str(file),
+                fix="--frames DIR with the frames that were labelled, not resized or rotated",
+            )
+    return files
+
+
+def _image_files(clip: LabelledClip, folders: Sequence[Path], *, flat: bool) -> list[Path]:
+    """The files of the names that the labels give, also in a folder named as the clip.
+
+    Args:
+        flat: also without their folders; no two images of the set may have one name then.
+    """
     found, missing = [], []
     for name in image_names(clip):
         last = PurePosixPath(name).name
-        tried = [folder / part for folder in folders if folder.is_dir() for part in (name, f"{clip.name}/{last}", last)]
+        parts = [name, f"{clip.name}/{last}", *([last] if flat else [])]
+        tried = [folder / part for folder in folders if folder.is_dir() for part in parts]
         path = next((path for path in tried if path.is_file()), None) or next(
             filter(None, map(similar_file, tried)), None
         )

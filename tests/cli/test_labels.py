@@ -110,6 +110,16 @@ def test_frames_that_are_not_there_are_named(call, tmp_path):
     assert code == 0, err
     (video,) = opened(tmp_path, "mine_train").videos
     assert video.file_names[0] == str(tmp_path / "frames" / "clip0" / "00000.jpg")
+    shutil.copytree(tmp_path / "frames" / "clip0", tmp_path / "flat")
+    assert call("data", "import", "labels", "--name", "three", "--frames", "flat")[0] == 0
+    FORMATS["coco"].write(made_labels(clips=2), tmp_path / "two")  # of which the folder holds one clip's frames only
+    code, _, err = call("data", "import", "two", "--name", "four", "--frames", "flat")
+    assert code == 3
+    Image.new("RGB", (48, 64)).save(tmp_path / "frames" / "clip0" / "00002.jpg")
+    code, _, err = call("data", "import", "labels", "--name", "turned", "--frames", "frames")
+    assert code == 4
+    assert "a frame of 64 x 48, the labels say 48 x 64" in blocks(err)[0]["error"]
+    assert not (tmp_path / "root" / "turned").exists()
 
 
 def test_a_models_tracks_become_labels_of_one_class_each(call, tmp_path):
