@@ -74,9 +74,9 @@ def _image_files(clip: LabelledClip, folders: Sequence[Path], *, flat: bool) -> 
         last = PurePosixPath(name).name
         parts = [name, f"{clip.name}/{last}", *([last] if flat else [])]
         tried = [folder / part for folder in folders if folder.is_dir() for part in parts]
-        path = next((path for path in tried if path.is_file()), None) or next(
-            filter(None, map(similar_file, tried)), None
-        )
+        path = next((path for path in tried if path.is_file()), None)
+        if path is None and not missing:  # a look into whole folders, which a set without its frames need not repeat
+            path = next(filter(None, map(similar_file, tried)), None)
         if path is None:
             missing.append(name)
         else:
