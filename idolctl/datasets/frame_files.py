@@ -69,7 +69,7 @@ def _image_files(clip: LabelledClip, folders: Sequence[Path], *, flat: bool) -> 
     Args:
         flat: also without their folders; no two images of the set may have one name then.
     """
-    found, missing = [], []
+    found, missing = list[Path](), list[str]()
     for name in image_names(clip):
         last = PurePosixPath(name).name
         parts = [name, f"{clip.name}/{last}", *([last] if flat else [])]
