@@ -37,7 +37,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from idol_core.build import assemble
-from idol_core.config import LossConfig, ModelConfig, SwinConfig, TrackerConfig
+from idol_core.config import InputConfig, LossConfig, ModelConfig, SwinConfig, TrackerConfig
 from idol_core.inference.prepare import evaluation_copy
 from idol_core.losses.criterion import Criterion
 from idol_core.model.idol import IDOL
@@ -159,10 +159,11 @@ def shapes_of(config: ModelConfig) -> IDOL:
 
 def fake_frames(count: int, height: int, width: int) -> FrameBatch:
     """Frames on the fake device, padded by ten columns as those of 480x854 are."""
-    images = torch.empty(count, 3, height, width, device=CUDA)
+    images = torch.empty(count, 3, height, width, dtype=torch.uint8, device=CUDA)
     padding = torch.empty(count, height, width, dtype=torch.bool, device=CUDA)
     sizes = torch.empty(count, 2, dtype=torch.int64, device=CUDA)
-    return FrameBatch(images, padding, sizes, ((height, width - 10),) * count)
+    scale = InputConfig().pixel_mean, InputConfig().pixel_std
+    return FrameBatch(images, padding, sizes, ((height, width - 10),) * count, scale)
 
 
 def fake_batch(pairs: int, height: int, width: int, instances: int = 4) -> Batch:
