@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,8 +19,8 @@ from idol_core.engine.distributed import Group
 from idol_core.engine.feed import next_batches
 from idol_core.engine.journal import Journal
 from idol_core.engine.meter import Meter
-from idol_core.engine.not_finite import refuse_not_finite
-from idol_core.engine.optim import clip_gradients, full_state, make_optimizers, set_lr
+from idol_core.engine.optim import clip_gradients, full_state, make_optimizers, set_lr, skip_unless_finite
+from idol_core.engine.outcomes import Outcomes
 from idol_core.errors import IdolError, Preempted
 from idol_core.losses.criterion import Criterion
 from idol_core.model.idol import IDOL
@@ -77,7 +76,8 @@ def train(
     `initialise()` loads the start weights; it is called if there is no usable checkpoint. `evaluate(i)` is called every
     `solver.evaluate_every` iterations, and again on resuming if the session ended during an evaluation.
     Raises Preempted, after writing a checkpoint, when `should_stop` says so, and IdolError on a loss that is not finite
-    (the last good checkpoint stays).
+    (the last good checkpoint stays). On a GPU losses are read only every `solver.log_every` steps and before anything
+    is written; a step that is not finite changes no weight before that.
     """
     solver = config.solver
     model.to(group.device).train()
@@ -108,8 +108,10 @@ def train(
 
     incoming = batches.start(start)
     meter = Meter(start, group.device)
+    outcomes = Outcomes(group, scaled=scaler.is_enabled(), at_once=group.device.type == "cpu")
     for iteration in range(start, solver.iterations):
         if iteration and solver.evaluate_every and iteration % solver.evaluate_every == 0:
+            outcomes.read()
             evaluate(iteration)
             model.train()
         with meter.waiting_for_data():
@@ -121,9 +123,10 @@ def train(
         losses = _gradients(objective, micro_batches, scaler, iteration, solver, group)
         for optimizer in optimizers:
             scaler.unscale_(optimizer)
-        norm = clip_gradients(model, solver.clip_norm).item()
-        if not math.isfinite(norm):
-            refuse_not_finite(iteration, losses, micro_batches, group, scaled=scaler.is_enabled())
+        norm = clip_gradients(model, solver.clip_norm)
+        outcomes.add(iteration, losses, norm, [batch.sample_ids for batch in micro_batches])
+        if not outcomes.at_once:
+            skip_unless_finite(optimizers, norm)
         for optimizer in optimizers:
             scaler.step(optimizer)
         scaler.update()
@@ -131,13 +134,21 @@ def train(
 
         done, last = iteration + 1, iteration + 1 == solver.iterations
         if done % solver.log_every == 0 or last or done == start + 1:
-            values = {name: group.mean(torch.stack([part[name] for part in losses]).sum()).item() for name in losses[0]}
-            journal.line(**meter.report(done), lr=lr, grad_norm=norm, loss=sum(values.values()), losses=values)
+            values = _mean_losses(losses, group)
+            found = {"grad_norm": outcomes.read(), "loss": sum(values.values()), "losses": values}
+            journal.line(**meter.report(done), lr=lr, **found)
         stop = group.any(should_stop())
         if stop or done % solver.checkpoint_every == 0 or last:
+            outcomes.read()
             save(done)
         if stop and not last:
             raise Preempted(f"stopped after iteration {done} of {solver.iterations}", where=str(folder))
+
+
+def _mean_losses(parts: list[dict[str, Tensor]], group: Group) -> dict[str, float]:
+    """Each loss of the global batch by name, read from the device at once."""
+    sums = torch.stack([torch.stack([part[name] for part in parts]).sum() for name in parts[0]])
+    return dict(zip(parts[0], group.mean(sums).tolist(), strict=True))
 
 
 def _padded_alike(batch: Batch, group: Group) -> Batch:
