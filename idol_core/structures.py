@@ -55,6 +55,12 @@ class Batch(NamedTuple):
     sample_ids: tuple[str, ...]  # where each item came from, for error messages
     in_both: bool | None = None  # whether any instance is present in both frames of a pair; None: ask `ref.valid`
 
+    def pairs_share_objects(self) -> bool:
+        """Whether any instance is present in both frames of a pair."""
+        if self.ref is None:
+            return False
+        return bool(self.ref.valid.any()) if self.in_both is None else self.in_both
+
     def to(self, device: torch.device | str) -> Batch:
         ref = None if self.ref is None else self.ref.to(device)
         return self._replace(frames=self.frames.to(device), key=self.key.to(device), ref=ref)

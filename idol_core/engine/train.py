@@ -10,7 +10,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from idol_core.config import SolverConfig, StageConfig
 from idol_core.data.collate import pad_batch
@@ -19,10 +18,10 @@ from idol_core.engine.distributed import Group
 from idol_core.engine.feed import next_batches
 from idol_core.engine.journal import Journal
 from idol_core.engine.meter import Meter
+from idol_core.engine.objective import drop_unused_gradients, in_group
 from idol_core.engine.optim import clip_gradients, full_state, make_optimizers, set_lr, skip_unless_finite
 from idol_core.engine.outcomes import Outcomes
 from idol_core.errors import IdolError, Preempted
-from idol_core.losses.criterion import Criterion
 from idol_core.model.idol import IDOL
 from idol_core.ops.precision import arithmetic, tf32
 from idol_core.structures import Batch
@@ -36,20 +35,6 @@ class Batches(Protocol):
 
     def names(self, iteration: int) -> list[str]:
         """Names of the items of an iteration, for messages."""
-
-
-class Objective(nn.Module):
-    """A model and its criterion as one module, so that gradients can be reduced across processes."""
-
-    def __init__(self, model: IDOL, criterion: Criterion, total_matches: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.model = model
-        self.criterion = criterion
-        self.total_matches = total_matches
-
-    def forward(self, batch: Batch, generators: list[torch.Generator]) -> dict[str, Tensor]:
-        decoded = self.model(batch.frames)
-        return self.criterion(self.model, decoded, batch, generator=generators, total_matches=self.total_matches)
 
 
 def seed_of(*parts: int) -> int:
@@ -92,12 +77,7 @@ def train(
     if start >= solver.iterations:
         return
     normalizer = group.mean if solver.normalize == "global" else _identity
-    objective: nn.Module = Objective(model, Criterion(config.loss), normalizer)
-    if group.world > 1:
-        devices = [group.device] if group.device.type == "cuda" else None
-        objective = DistributedDataParallel(
-            objective, device_ids=devices, find_unused_parameters=True, broadcast_buffers=False
-        )
+    objective = in_group(model, config.loss, normalizer, group)
 
     def save(iteration: int) -> None:
         if group.rank == 0:
@@ -121,6 +101,7 @@ def train(
         micro_batches = [batch.to(group.device) for batch in micro_batches]
         lr = set_lr(optimizers, iteration, solver)
         losses = _gradients(objective, micro_batches, scaler, iteration, solver, group)
+        drop_unused_gradients(model, micro_batches, group)
         for optimizer in optimizers:
             scaler.unscale_(optimizer)
         norm = clip_gradients(model, solver.clip_norm)
@@ -168,7 +149,8 @@ def _gradients(
         size = len(batch.sample_ids)
         first = (group.rank * len(micro_batches) + position) * size  # place in the global batch
         torch.manual_seed(seed_of(solver.seed, iteration, first))  # dropout
-        generators = [torch.Generator().manual_seed(seed_of(solver.seed, iteration, first + i, 1)) for i in range(size)]
+        seeds = [seed_of(solver.seed, iteration, first + i, 1) for i in range(size)]
+        generators = [torch.Generator(group.device).manual_seed(seed) for seed in seeds]
         last = position + 1 == len(micro_batches)
         sync = nullcontext() if last or group.world == 1 else objective.no_sync()  # type: ignore[operator]
         with sync:

@@ -84,7 +84,8 @@ def draw_order(
 ) -> Tensor:
     """Draw the order [B, N, Q] in which negatives are taken, from one generator or one per pair; None: by query index.
 
-    The numbers are drawn on the generator's device, so a CPU generator gives the same ones for every `device`.
+    The numbers are drawn on the generator's device, so a CPU generator gives the same ones for every `device`. Those of
+    an instance do not depend on how many follow it, so padding changes nothing.
     """
     if generator is None:
         return torch.arange(shape[-1], dtype=torch.float32, device=device).expand(shape)

@@ -69,7 +69,7 @@ class Criterion:
         """
         # Assign the queries of the key frames to instances, in every decoder layer, and those of the reference frames.
         keys = decoded if batch.ref is None else decoded.frames(slice(0, None, 2))
-        refs = None if batch.ref is None or not _in_both(batch, batch.ref) else decoded.frames(slice(1, None, 2))
+        refs = decoded.frames(slice(1, None, 2)) if batch.pairs_share_objects() else None
         assignment, samples = _assign(keys, batch.key, refs, batch.ref)
 
         # Count the matches that divide the losses: per layer, then the instances in both frames (contrastive losses).
@@ -152,11 +152,6 @@ class Criterion:
             for name, values in losses.items()
             for layer in chosen
         }
-
-
-def _in_both(batch: Batch, ref: Targets) -> bool:
-    """Whether any instance is present in both frames of a pair."""
-    return bool(ref.valid.any()) if batch.in_both is None else batch.in_both
 
 
 def _assign(
