@@ -42,8 +42,10 @@ class Objective(nn.Module):
         return losses
 
 
-def in_group(model: IDOL, loss: LossConfig, total_matches: Callable[[Tensor], Tensor], group: Group) -> nn.Module:
-    """The objective of a model in a group: its backward pass averages gradients over the processes.
+def in_group(
+    model: IDOL, loss: LossConfig, total_matches: Callable[[Tensor], Tensor], group: Group, *, backwards: int
+) -> nn.Module:
+    """The objective of a model in a group: the last of an iteration's `backwards` passes averages over the processes.
 
     Every batch gives every parameter a gradient, so that nothing has to be searched for parameters without one, unless
     the heads of layers without losses never get any (`loss.deep_supervision` off).
@@ -56,7 +58,7 @@ def in_group(model: IDOL, loss: LossConfig, total_matches: Callable[[Tensor], Te
         device_ids=[group.device] if group.device.type == "cuda" else None,
         broadcast_buffers=False,
         find_unused_parameters=not connected,
-        static_graph=connected,
+        static_graph=connected and backwards == 1,  # torch refuses it where the first backward is without averaging
         gradient_as_bucket_view=True,
     )
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from idol_core.config import SolverConfig, StageConfig
 from idol_core.data.collate import pad_batch
+from idol_core.data.sampler import per_process
 from idol_core.engine.checkpoint import load_newest, save_checkpoint, set_aside
 from idol_core.engine.distributed import Group
 from idol_core.engine.feed import next_batches
@@ -77,7 +78,8 @@ def train(
     if start >= solver.iterations:
         return
     normalizer = group.mean if solver.normalize == "global" else _identity
-    objective = in_group(model, config.loss, normalizer, group)
+    backwards = per_process(solver, group.world)
+    objective = in_group(model, config.loss, normalizer, group, backwards=backwards)
 
     def save(iteration: int) -> None:
         if group.rank == 0:

@@ -43,10 +43,13 @@ def check_weights(name: str) -> Path:
                        fix=suggestion(name, usable))  # fmt: skip
 
 
-def open_segmenter(path: Path, device: str | None, precision: Precision | None = None) -> VideoSegmenter:
+def open_segmenter(
+    path: Path, device: str | None, precision: Precision | None = None, *, cuda_graphs: bool = False
+) -> VideoSegmenter:
     """Build the network on `device` (default: a GPU if there is one) in `precision` (default: the device's best).
 
-    Raises InvalidInput for a device that does not exist, and as VideoSegmenter.from_pretrained does.
+    Raises InvalidInput for a device that does not exist, for `cuda_graphs` on a CPU, and as
+    VideoSegmenter.from_pretrained does.
     """
     configure_threads()
     import torch
@@ -59,4 +62,6 @@ def open_segmenter(path: Path, device: str | None, precision: Precision | None =
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         what = f"device '{chosen}' can't be used: {str(error).splitlines()[0]}"
         raise InvalidInput(what, where="--device", fix="--device cpu") from error
-    return VideoSegmenter.from_pretrained(str(path), device=chosen, precision=precision)
+    if cuda_graphs and torch.device(chosen).type != "cuda":
+        raise InvalidInput(f"CUDA graphs need a GPU, not {chosen}", where="--cuda-graphs", fix="leave the option out")
+    return VideoSegmenter.from_pretrained(str(path), device=chosen, precision=precision, cuda_graphs=cuda_graphs)
