@@ -52,9 +52,17 @@ def open_segmenter(
     VideoSegmenter.from_pretrained does.
     """
     configure_threads()
-    import torch
-
     from idol_core.inference.streaming import VideoSegmenter
+
+    chosen = usable_device(device)
+    if cuda_graphs and not chosen.startswith("cuda"):
+        raise InvalidInput(f"CUDA graphs need a GPU, not {chosen}", where="--cuda-graphs", fix="leave the option out")
+    return VideoSegmenter.from_pretrained(str(path), device=chosen, precision=precision, cuda_graphs=cuda_graphs)
+
+
+def usable_device(device: str | None) -> str:
+    """The device asked for, or a GPU if there is one, else the CPU. Raises InvalidInput for one that does not exist."""
+    import torch
 
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -62,6 +70,4 @@ def open_segmenter(
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         what = f"device '{chosen}' can't be used: {str(error).splitlines()[0]}"
         raise InvalidInput(what, where="--device", fix="--device cpu") from error
-    if cuda_graphs and torch.device(chosen).type != "cuda":
-        raise InvalidInput(f"CUDA graphs need a GPU, not {chosen}", where="--cuda-graphs", fix="leave the option out")
-    return VideoSegmenter.from_pretrained(str(path), device=chosen, precision=precision, cuda_graphs=cuda_graphs)
+    return chosen
