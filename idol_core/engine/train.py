@@ -56,14 +56,15 @@ def train(
     warn: Callable[[str], None],
     initialise: Callable[[], None],
     evaluate: Callable[[int], None],
+    read_at_once: bool | None = None,
 ) -> None:
     """Train `model` in place for the remaining iterations, resuming from `folder/checkpoints`.
 
     `initialise()` loads the start weights; it is called if there is no usable checkpoint. `evaluate(i)` is called every
     `solver.evaluate_every` iterations, and again on resuming if the session ended during an evaluation.
     Raises Preempted, after writing a checkpoint, when `should_stop` says so, and IdolError on a loss that is not finite
-    (the last good checkpoint stays). On a GPU losses are read only every `solver.log_every` steps and before anything
-    is written; a step that is not finite changes no weight before that.
+    (the last good checkpoint stays). Unless `read_at_once` (default: on a CPU), losses are read only every
+    `solver.log_every` steps and before anything is written; a step that is not finite changes no weight before that.
     """
     solver = config.solver
     model.to(group.device).train()
@@ -90,7 +91,8 @@ def train(
 
     incoming = batches.start(start)
     meter = Meter(start, group.device)
-    outcomes = Outcomes(group, scaled=scaler.is_enabled(), at_once=group.device.type == "cpu")
+    at_once = group.device.type == "cpu" if read_at_once is None else read_at_once
+    outcomes = Outcomes(group, scaled=scaler.is_enabled(), at_once=at_once)
     for iteration in range(start, solver.iterations):
         if iteration and solver.evaluate_every and iteration % solver.evaluate_every == 0:
             outcomes.read()

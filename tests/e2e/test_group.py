@@ -18,6 +18,7 @@ from idol_core.data.collate import Sample, collate_pairs
 from idol_core.engine.distributed import join_group, leave_group
 from idol_core.engine.journal import Journal
 from idol_core.engine.train import train
+from idol_core.errors import IdolError
 from tests.e2e import stages
 from tests.unit.tiny import tiny_config
 
@@ -115,13 +116,17 @@ FRAMES = (((2, 1), (0, 0)), ((0, 0), (0, 0)), ((1, 0), (0, 0)), ((1, 1), (2, 2))
 class Given:
     """Two micro-batches for each iteration, of which a process takes its own: a pair each, as FRAMES says."""
 
-    def __init__(self, group):
+    def __init__(self, group, broken=None):
         self._mine = slice(group.rank, 2, group.world)
+        self._broken = broken
 
     def start(self, iteration):
         generator = torch.Generator().manual_seed(0)
-        for both in FRAMES:
-            yield [self._pair(count, shared, generator) for count, shared in both][self._mine]
+        for number, both in enumerate(FRAMES):
+            batches = [self._pair(count, shared, generator) for count, shared in both]
+            if number == self._broken:
+                batches[0].key.boxes.fill_(float("nan"))
+            yield batches[self._mine]
 
     def names(self, iteration):
         return []
@@ -137,20 +142,23 @@ class Given:
         return collate_pairs([(sample(there | True), sample(there))], config=stages.INPUT, sample_ids=["pair"])
 
 
-def train_in(folder):
-    """The weights after the iterations of FRAMES, as one process of the group of the environment."""
+def train_in(folder, *, broken=None, **settings):
+    """The weights after the iterations of FRAMES, as one process of the group of the environment.
+
+    broken: an iteration with a loss that is not finite.
+    """
     torch.manual_seed(0)
     torch.set_num_threads(1)
     group, model = join_group(), build_model(SMALL)
     solver = SolverConfig(
         iterations=len(FRAMES), batch_size=2, micro_batches=2, lr=1e-2, weight_decay=0.1, clip_norm=1.0,
-        checkpoint_every=100, log_every=100,
+        checkpoint_every=3, log_every=100,
     )  # fmt: skip
     config = StageConfig("test", "tiny", 3, model=SMALL, solver=solver)
     silent = Journal(folder, iterations=len(FRAMES), silent=True)
     train(
-        config, model, Given(group), group=group, folder=folder, journal=silent, should_stop=lambda: False,
-        warn=print, initialise=lambda: None, evaluate=lambda iteration: None,
+        config, model, Given(group, broken), group=group, folder=folder, journal=silent, should_stop=lambda: False,
+        warn=print, initialise=lambda: None, evaluate=lambda iteration: None, **settings,
     )  # fmt: skip
     leave_group()
     return model.state_dict()
@@ -174,3 +182,15 @@ def test_parts_that_a_process_or_all_of_them_do_not_use_are_trained_as_by_one_pr
         found = torch.load(tmp_path / f"{rank}.pt")
         for name, weights in wanted.items():
             torch.testing.assert_close(found[name], weights, rtol=1e-5, atol=1e-7, msg=name)
+
+
+def test_losses_that_are_read_later_change_nothing_and_stop_the_run_before_it_writes(tmp_path):
+    for name in ("at once", "later", "broken"):
+        (tmp_path / name).mkdir()
+    wanted = train_in(tmp_path / "at once", read_at_once=True)
+    found = train_in(tmp_path / "later", read_at_once=False)
+    assert all(torch.equal(found[name], weights) for name, weights in wanted.items())
+    with pytest.raises(IdolError, match="not finite in iteration 2") as caught:
+        train_in(tmp_path / "broken", broken=2, read_at_once=False)
+    assert caught.value.where == "samples pair"
+    assert not list((tmp_path / "broken").rglob("*.pt"))

@@ -50,6 +50,13 @@ def test_a_frame_takes_no_more_operations_and_no_batch_norm_is_folded_again():
     assert not full.counts[aten.rsqrt]
 
 
+def test_swin_pads_nothing_that_is_whole_and_copies_maps_only_into_windows_and_back():
+    seen = frame_operations(tiny_config(backbone=SWIN), 128, 128, precision="float32")
+    rest = frame_operations(tiny_config(), 128, 128, precision="float32")  # the same transformer and heads
+    assert not seen.counts[aten.constant_pad_nd]
+    assert seen.counts[aten.clone] - rest.counts[aten.clone] <= 2 * sum(SWIN.depths)
+
+
 def test_evaluation_waits_for_a_device_twice_a_batch_and_mixes_no_devices():
     waits = frame_waits(tiny_config(), 64, 96)
     assert +waits == {"copy to the host": 2}
