@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import socket
 import time
 
 import pytest
 import torch
-from torch import multiprocessing
 
 from idol_core.build import build_model
 from idol_core.config import SolverConfig, StageConfig
@@ -164,20 +162,17 @@ def train_in(folder, *, broken=None, **settings):
     return model.state_dict()
 
 
-def _train_as(rank, port, folder):
-    place = {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ |= {name: str(value) for name, value in place.items()}
-    torch.save(train_in(folder), folder / f"{rank}.pt")
+def _train_as_rank(folder):
+    torch.save(train_in(folder), folder / f"{os.environ['RANK']}.pt")
 
 
 def test_parts_that_a_process_or_all_of_them_do_not_use_are_trained_as_by_one_process(tmp_path):
     """Without objects in the key frame the mask filters get no gradient, without any in both the embedding head."""
     (tmp_path / "one").mkdir()
     wanted = train_in(tmp_path / "one")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    multiprocessing.spawn(_train_as, (port, tmp_path), nprocs=2)
+    for process in stages.fork_ranks(2, _train_as_rank, tmp_path):
+        process.join(300)
+        assert process.exitcode == 0
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt")
         for name, weights in wanted.items():
