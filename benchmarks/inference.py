@@ -34,6 +34,7 @@ from idol_core.config import InputConfig, ModelConfig, SwinConfig, TrackerConfig
 from idol_core.data.collate import collate_frames  # noqa: E402
 from idol_core.data.transforms import resize_for_test  # noqa: E402
 from idol_core.model.idol import IDOL  # noqa: E402
+from idol_core.ops.pixels import normalized  # noqa: E402
 from idol_core.structures import Decoded, Detections  # noqa: E402
 from idol_core.tracking.masks import encode_masks  # noqa: E402
 from idol_core.tracking.tracker import Tracker  # noqa: E402
@@ -96,7 +97,7 @@ def measure(model: IDOL, size: tuple[int, int], batch: int, options: argparse.Na
         images = [resize_for_test(frame, input) for frame in frames]
         sent = clock.time("prepare", lambda f=frames: collate_frames(
             [resize_for_test(frame, input) for frame in f], config=input).to(device))  # fmt: skip
-        channels_last = sent.images.contiguous(memory_format=torch.channels_last)
+        channels_last = normalized(sent).images.contiguous(memory_format=torch.channels_last)
         levels = clock.time("backbone", lambda x=channels_last: model.backbone(x))
 
         def encode(maps=levels, padding=sent.padding) -> tuple:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import statistics
 import sys
 import tempfile
@@ -32,8 +33,9 @@ from idol_core.engine.optim import clip_gradients, make_optimizers  # noqa: E402
 from idol_core.losses.contrastive import select_samples  # noqa: E402
 from idol_core.losses.criterion import Criterion  # noqa: E402
 from idol_core.losses.simota import match  # noqa: E402
-from idol_core.structures import Batch, FrameBatch, Targets  # noqa: E402
+from idol_core.structures import Batch  # noqa: E402
 from idol_core.system.cpu import keep_freed_memory  # noqa: E402
+from idolctl.bench.training import random_pairs  # noqa: E402
 
 PARTS = ("data", "forward", "matching", "losses", "backward", "optimiser")
 
@@ -47,25 +49,10 @@ def tiny_model() -> ModelConfig:
     )  # fmt: skip
 
 
-def synthetic_pairs(pairs: int, height: int, width: int, classes: int, instances: int = 4) -> Iterator[Batch]:
-    """Endless batches of random frames with boxes filled as masks: the cost of a step without its data."""
-    generator = torch.Generator().manual_seed(0)
-    sizes = torch.tensor([height, width]).expand(2 * pairs, 2)
-    while True:
-        frames = torch.randn(2 * pairs, 3, height, width, generator=generator)
-        padding = torch.zeros(2 * pairs, height, width, dtype=torch.bool)
-        centre = torch.rand(2 * pairs, instances, 2, generator=generator) * 0.6 + 0.2
-        extent = torch.rand(2 * pairs, instances, 2, generator=generator) * 0.2 + 0.1
-        y = torch.arange(2, height, 4) / height
-        x = torch.arange(2, width, 4) / width
-        inside = ((y[:, None] - centre[..., 1, None, None]).abs() < extent[..., 1, None, None] / 2) & (
-            (x - centre[..., 0, None, None]).abs() < extent[..., 0, None, None] / 2
-        )
-        labels = torch.randint(classes, (pairs, instances), generator=generator).repeat_interleave(2, 0)
-        valid = torch.ones(2 * pairs, instances, dtype=torch.bool)
-        everything = Targets(labels, torch.cat((centre, extent), -1), inside, valid)
-        key, ref = (Targets(*(t[i::2] for t in everything)) for i in (0, 1))
-        yield Batch(FrameBatch(frames, padding, sizes), key, ref, tuple(map(str, range(pairs))))
+def synthetic_pairs(pairs: int, height: int, width: int, classes: int) -> Iterator[Batch]:
+    """Endless batches of random frames: the cost of a step without its data."""
+    for seed in itertools.count():
+        yield random_pairs(pairs, (height, width), classes, seed=seed)
 
 
 def toy_pairs(workers: int) -> Iterator[Batch]:

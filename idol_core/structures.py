@@ -10,20 +10,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
 class FrameBatch(NamedTuple):
-    """Frames as the network sees them: normalized, zero-padded at the bottom and right to a multiple of 32."""
+    """Frames zero-padded at the bottom and right to a multiple of 32: RGB bytes, or normalized for the network."""
 
-    images: Tensor  # [B, 3, H, W] float32
+    images: Tensor  # [B, 3, H, W]: pixels 0..255 (uint8 if the frames were) where `scale` is given, else float32
     padding: Tensor  # [B, H, W] bool, True on padding
     sizes: Tensor  # [B, 2] int64, (height, width) without padding
     known_sizes: tuple[tuple[int, int], ...] | None = None  # the same as integers: no wait for the device
+    # Mean and standard deviation of the three channels, by which `images` are still to be normalized.
+    scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
-    def to(self, device: object, *, non_blocking: bool = True) -> FrameBatch:
-        images, padding, sizes = (t.to(device, non_blocking=non_blocking) for t in self[:3])  # type: ignore[call-overload]
-        return FrameBatch(images, padding, sizes, self.known_sizes)
+    def to(self, device: torch.device | str) -> FrameBatch:
+        images, padding, sizes = (_sent(tensor, device) for tensor in self[:3])
+        return self._replace(images=images, padding=padding, sizes=sizes)
 
 
 class Targets(NamedTuple):
@@ -34,8 +37,8 @@ class Targets(NamedTuple):
     masks: Tensor  # [B, N, H/4, W/4] bool: the padded full-size mask sampled at [2::4, 2::4]
     valid: Tensor  # [B, N] bool
 
-    def to(self, device: object, *, non_blocking: bool = True) -> Targets:
-        return Targets(*(t.to(device, non_blocking=non_blocking) for t in self))  # type: ignore[call-overload]
+    def to(self, device: torch.device | str) -> Targets:
+        return Targets(*(_sent(tensor, device) for tensor in self))
 
 
 class Batch(NamedTuple):
@@ -52,7 +55,13 @@ class Batch(NamedTuple):
     sample_ids: tuple[str, ...]  # where each item came from, for error messages
     in_both: bool | None = None  # whether any instance is present in both frames of a pair; None: ask `ref.valid`
 
-    def to(self, device: object) -> Batch:
+    def pairs_share_objects(self) -> bool:
+        """Whether any instance is present in both frames of a pair."""
+        if self.ref is None:
+            return False
+        return bool(self.ref.valid.any()) if self.in_both is None else self.in_both
+
+    def to(self, device: torch.device | str) -> Batch:
         ref = None if self.ref is None else self.ref.to(device)
         return self._replace(frames=self.frames.to(device), key=self.key.to(device), ref=ref)
 
@@ -75,6 +84,13 @@ class Decoded:
             self.queries[:, rows], self.logits[:, rows], self.boxes[:, rows], self.references[:, rows],
             self.memory[rows], self.level_shapes, self.sizes[rows],
         )  # fmt: skip
+
+
+def _sent(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """Send a tensor to a device without waiting for it: CUDA copies only from pinned memory beside other work."""
+    if tensor.device.type == "cpu" and torch.device(device).type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 class Detections(NamedTuple):

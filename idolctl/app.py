@@ -24,6 +24,7 @@ GROUPS = {
         "validate": "Check recipes; report every mistake at once.",
         "import": "Turn a detectron2-style YAML configuration into a recipe.",
         "doctor": "Show what is installed and found here; --smoke trains a little.",
+        "bench": "Measure how fast operator, inference and training are on this machine.",
     },
     "Look": {
         "status": "Show how far the steps of runs are.",

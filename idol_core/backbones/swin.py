@@ -33,12 +33,17 @@ class WindowAttention(nn.Module):
     def forward(self, windows: Tensor, mask: Tensor | None) -> Tensor:
         """windows: [B, W, N, C], N cells in each of W windows; mask: [W, N, N] to add, or None -> [B, W, N, C]."""
         b, w, n, c = windows.shape
-        qkv = self.qkv(windows).view(b, w, n, 3, self.heads, c // self.heads).permute(3, 0, 1, 4, 2, 5)
-        q, k, v = qkv.flatten(2, 3)  # [B, W * heads, N, C / heads] each
+        qkv = self.qkv(windows).view(b, w, n, 3, self.heads, c // self.heads)
         bias = self.relative_position_bias_table[self.relative_position_index.flatten()]
         bias = bias.view(n, n, self.heads).permute(2, 0, 1)[None]  # [1, heads, N, N]
-        bias = bias.expand(w, -1, -1, -1) if mask is None else bias + mask[:, None]
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.flatten(0, 1)[None].to(q.dtype))
+        bias = (bias if mask is None else bias + mask[:, None]).to(qkv.dtype)
+        if b == 1 or mask is None:  # the bias holds for the windows of all maps: attention reads qkv as it lies
+            q, k, v = qkv.flatten(0, 1).permute(2, 0, 3, 1, 4)  # [B * W, heads, N, C / heads] each
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+            return self.proj(mixed.transpose(1, 2).reshape(b, w, n, c))
+        # A bias for each window: windows count as heads, as copying qkv costs less than copying the bias for each map.
+        q, k, v = qkv.permute(3, 0, 1, 4, 2, 5).flatten(2, 3)  # [B, W * heads, N, C / heads] each
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.flatten(0, 1)[None])
         return self.proj(mixed.unflatten(1, (w, self.heads)).transpose(2, 3).flatten(3))
 
 
@@ -71,7 +76,8 @@ class SwinBlock(nn.Module):
 
     def _attend(self, x: Tensor) -> Tensor:
         _, h, w, _ = x.shape
-        x = F.pad(x, (0, 0, 0, -w % self.window, 0, -h % self.window))
+        if w % self.window or h % self.window:
+            x = F.pad(x, (0, 0, 0, -w % self.window, 0, -h % self.window))
         size = (x.shape[1], x.shape[2])
         mask = None
         if self.shift:
@@ -111,7 +117,8 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
+        if x.shape[1] % 2 or x.shape[2] % 2:  # F.pad copies in any case
+            x = F.pad(x, (0, 0, 0, x.shape[2] % 2, 0, x.shape[1] % 2))
         blocks = (x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2])
         return self.reduction(self.norm(torch.cat(blocks, dim=-1)))
 

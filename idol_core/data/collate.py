@@ -47,20 +47,21 @@ def collate_pairs(
 
 
 def collate_frames(images: Sequence[Tensor], *, config: InputConfig) -> FrameBatch:
-    """Normalize uint8 [3, h, w] frames and pad them with zeros to the largest size, rounded up to a multiple of 32."""
+    """Pad [3, h, w] frames (pixels 0..255) with zeros to the largest size, rounded up to a multiple of 32.
+
+    uint8 frames stay bytes: the network normalizes them on its device, by the mean and deviation of `config`.
+    """
     sizes = torch.tensor([image.shape[-2:] for image in images], dtype=torch.int64).reshape(-1, 2)
     height, width = (-(-int(side) // STRIDE) * STRIDE for side in sizes.amax(0))
-    batch = torch.empty(len(images), 3, height, width)
+    dtype = torch.uint8 if all(image.dtype == torch.uint8 for image in images) else torch.float32
+    batch = torch.zeros(len(images), 3, height, width, dtype=dtype)
     padding = torch.ones(len(images), height, width, dtype=torch.bool)
-    mean = torch.tensor(config.pixel_mean).view(3, 1, 1)
-    std = torch.tensor(config.pixel_std).view(3, 1, 1)
     for row, image in enumerate(images):
         h, w = image.shape[-2:]
-        torch.sub(image, mean, out=batch[row, :, :h, :w]).div_(std)
-        batch[row, :, h:] = 0
-        batch[row, :, :h, w:] = 0
+        batch[row, :, :h, :w] = image
         padding[row, :h, :w] = False
-    return FrameBatch(batch, padding, sizes, tuple((int(h), int(w)) for h, w in sizes.tolist()))
+    known_sizes = tuple((int(h), int(w)) for h, w in sizes.tolist())
+    return FrameBatch(batch, padding, sizes, known_sizes, (config.pixel_mean, config.pixel_std))
 
 
 def pad_batch(batch: Batch, height: int, width: int) -> Batch:

@@ -15,6 +15,7 @@ from torch import Tensor
 from idol_core.data.collate import STRIDE, Sample
 from idol_core.errors import InvalidInput
 from idol_core.inference.images import StillInstances
+from idol_core.ops.pixels import normalized
 from idol_core.structures import FrameBatch
 from idol_core.tracking.masks import decode_masks
 from idol_core.tracking.online import TrackedFrame
@@ -35,8 +36,8 @@ def image_list_to_frames(images: ImageList) -> FrameBatch:
 
 
 def frames_to_image_list(frames: FrameBatch) -> ImageList:
-    """Convert a FrameBatch to an ImageList of the same images with their sizes."""
-    return ImageList(frames.images, [(height, width) for height, width in frames.sizes.tolist()])
+    """Convert a FrameBatch to an ImageList of the same images, normalized, with their sizes."""
+    return ImageList(normalized(frames).images, [(height, width) for height, width in frames.sizes.tolist()])
 
 
 def instances_to_sample(image: Tensor, instances: Instances) -> Sample:

@@ -37,10 +37,10 @@ class Group:
         return value / self.world
 
     def largest(self, *values: int) -> tuple[int, ...]:
-        """The largest of each of `values` over the processes."""
+        """The largest of each of `values` over the processes. Exchanged by the CPUs: no process waits for its GPU."""
         if self.world == 1:
             return values
-        found = torch.tensor(values, device=self.device)
+        found = torch.tensor(values)
         dist.all_reduce(found, dist.ReduceOp.MAX)
         return tuple(found.tolist())
 
@@ -58,8 +58,7 @@ class Group:
 
     def barrier(self) -> None:
         """Wait until all processes have called this."""
-        if self.world > 1:
-            dist.barrier()
+        self.largest(0)
 
 
 def place_in_group() -> tuple[int, int]:
@@ -77,7 +76,7 @@ def join_group() -> Group:
         torch.cuda.set_device(device)
     if world > 1:
         try:
-            dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
+            dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
         except RuntimeError as error:  # a peer that ended while it was starting, as after a restart
             fix = "the same command goes on from the last checkpoint"
             raise PeerLost(f"the processes of the group could not connect: {error}", fix=fix) from error

@@ -36,25 +36,35 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Update every parameter that has a gradient."""
+        """Update every parameter that has a gradient; none if the attribute `found_inf` (0-d, as torch's fused
+        optimizers take it) is 1."""
+        broken: Tensor | None = getattr(self, "found_inf", None)
         for group in self.param_groups:
             alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     alike[parameter.shape].append(parameter)
-            steps = orthogonal([self._directions(parameters).flatten(2) for parameters in alike.values()])
+            steps = orthogonal([self._directions(parameters, broken).flatten(2) for parameters in alike.values()])
+            decay = group["lr"] * group["weight_decay"]
             for parameters, step in zip(alike.values(), steps, strict=True):
                 step *= -group["lr"] * SCALE * max(step.shape[1:]) ** 0.5
-                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+                if broken is not None:
+                    step *= 1 - broken
+                torch._foreach_mul_(parameters, 1 - (decay if broken is None else decay * (1 - broken)))
                 torch._foreach_add_(parameters, list(step.reshape(-1, *parameters[0].shape)))
 
-    def _directions(self, parameters: Sequence[Tensor]) -> Tensor:
-        """Nesterov momentum of n parameters of one shape, [n, *shape]; updates their running means of gradients."""
+    def _directions(self, parameters: Sequence[Tensor], broken: Tensor | None) -> Tensor:
+        """Nesterov momentum of n parameters of one shape, [n, *shape]; updates their running means of gradients.
+
+        If `broken` is 1 the means stay as they are, and are the directions.
+        """
         grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
         for parameter in parameters:
             if not self.state[parameter]:
                 self.state[parameter]["momentum"] = torch.zeros_like(parameter)
         momenta = [self.state[parameter]["momentum"] for parameter in parameters]
+        if broken is not None:
+            grads = [grad.where(broken == 0, momentum) for grad, momentum in zip(grads, momenta, strict=True)]
         torch._foreach_lerp_(momenta, grads, 1 - MOMENTUM)
         return torch.stack(grads).lerp_(torch.stack(momenta), MOMENTUM)
 

@@ -9,13 +9,12 @@ from torch import Tensor
 
 from idol_core.engine.distributed import Group
 from idol_core.errors import IdolError
-from idol_core.structures import Batch
 
 
 def refuse_not_finite(
     iteration: int,
     losses: Sequence[dict[str, Tensor]],
-    micro_batches: Sequence[Batch],
+    sample_ids: Sequence[tuple[str, ...]],
     group: Group,
     *,
     scaled: bool,
@@ -23,12 +22,13 @@ def refuse_not_finite(
     """Raise the same IdolError in every process for a gradient that is not finite. A collective: all must call it.
 
     Args:
-        losses: scalars by name for each of this process's `micro_batches`. The error names the items of all
-            micro-batches with a loss that is not finite, on any process; if all losses are finite, all items.
+        losses: scalars by name for each of this process's micro-batches; `sample_ids` are their items. The error names
+            the items of all micro-batches with a loss that is not finite, on any process; if all losses are finite, all
+            items.
         scaled: the gradient was scaled up for fp16. If all losses are finite nothing is raised then: the gradient
             scaler skips the step and lowers its scale.
     """
-    here = [(_bad(values), batch.sample_ids) for values, batch in zip(losses, micro_batches, strict=True)]
+    here = [(_bad(values), items) for values, items in zip(losses, sample_ids, strict=True)]
     everywhere = [entry for entries in group.gather(here) for entry in entries]
     guilty = [entry for entry in everywhere if entry[0]]
     if scaled and not guilty:

@@ -80,6 +80,16 @@ def set_lr(optimizers: Sequence[torch.optim.Optimizer], iteration: int, solver: 
     return lr
 
 
+def skip_unless_finite(optimizers: Sequence[torch.optim.Optimizer], norm: Tensor) -> None:
+    """Make the next step change neither weights nor moments if the gradients' `norm` (0-d) is not finite.
+
+    The decision is made on the device. A GradScaler that is enabled decides in the same way, by itself.
+    """
+    broken = (~norm.isfinite()).float()
+    for optimizer in optimizers:
+        optimizer.found_inf = broken  # type: ignore[attr-defined]  # read by torch's fused AdamW and by Muon
+
+
 def clip_gradients(model: nn.Module, max_norm: float) -> Tensor:
     """Scale all gradients so that their joint L2 norm is at most `max_norm`; returns the norm before (0-d)."""
     return nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], max_norm)

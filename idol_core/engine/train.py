@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,19 +10,19 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from idol_core.config import SolverConfig, StageConfig
 from idol_core.data.collate import pad_batch
+from idol_core.data.sampler import per_process
 from idol_core.engine.checkpoint import load_newest, save_checkpoint, set_aside
 from idol_core.engine.distributed import Group
 from idol_core.engine.feed import next_batches
 from idol_core.engine.journal import Journal
 from idol_core.engine.meter import Meter
-from idol_core.engine.not_finite import refuse_not_finite
-from idol_core.engine.optim import clip_gradients, full_state, make_optimizers, set_lr
+from idol_core.engine.objective import drop_unused_gradients, in_group
+from idol_core.engine.optim import clip_gradients, full_state, make_optimizers, set_lr, skip_unless_finite
+from idol_core.engine.outcomes import Outcomes
 from idol_core.errors import IdolError, Preempted
-from idol_core.losses.criterion import Criterion
 from idol_core.model.idol import IDOL
 from idol_core.ops.precision import arithmetic, tf32
 from idol_core.structures import Batch
@@ -37,20 +36,6 @@ class Batches(Protocol):
 
     def names(self, iteration: int) -> list[str]:
         """Names of the items of an iteration, for messages."""
-
-
-class Objective(nn.Module):
-    """A model and its criterion as one module, so that gradients can be reduced across processes."""
-
-    def __init__(self, model: IDOL, criterion: Criterion, total_matches: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.model = model
-        self.criterion = criterion
-        self.total_matches = total_matches
-
-    def forward(self, batch: Batch, generators: list[torch.Generator]) -> dict[str, Tensor]:
-        decoded = self.model(batch.frames)
-        return self.criterion(self.model, decoded, batch, generator=generators, total_matches=self.total_matches)
 
 
 def seed_of(*parts: int) -> int:
@@ -71,13 +56,15 @@ def train(
     warn: Callable[[str], None],
     initialise: Callable[[], None],
     evaluate: Callable[[int], None],
+    read_at_once: bool | None = None,
 ) -> None:
     """Train `model` in place for the remaining iterations, resuming from `folder/checkpoints`.
 
     `initialise()` loads the start weights; it is called if there is no usable checkpoint. `evaluate(i)` is called every
     `solver.evaluate_every` iterations, and again on resuming if the session ended during an evaluation.
     Raises Preempted, after writing a checkpoint, when `should_stop` says so, and IdolError on a loss that is not finite
-    (the last good checkpoint stays).
+    (the last good checkpoint stays). Unless `read_at_once` (default: on a CPU), losses are read only every
+    `solver.log_every` steps and before anything is written; a step that is not finite changes no weight before that.
     """
     solver = config.solver
     model.to(group.device).train()
@@ -92,12 +79,8 @@ def train(
     if start >= solver.iterations:
         return
     normalizer = group.mean if solver.normalize == "global" else _identity
-    objective: nn.Module = Objective(model, Criterion(config.loss), normalizer)
-    if group.world > 1:
-        devices = [group.device] if group.device.type == "cuda" else None
-        objective = DistributedDataParallel(
-            objective, device_ids=devices, find_unused_parameters=True, broadcast_buffers=False
-        )
+    backwards = per_process(solver, group.world)
+    objective = in_group(model, config.loss, normalizer, group, backwards=backwards)
 
     def save(iteration: int) -> None:
         if group.rank == 0:
@@ -108,8 +91,11 @@ def train(
 
     incoming = batches.start(start)
     meter = Meter(start, group.device)
+    at_once = group.device.type == "cpu" if read_at_once is None else read_at_once
+    outcomes = Outcomes(group, scaled=scaler.is_enabled(), at_once=at_once)
     for iteration in range(start, solver.iterations):
         if iteration and solver.evaluate_every and iteration % solver.evaluate_every == 0:
+            outcomes.read()
             evaluate(iteration)
             model.train()
         with meter.waiting_for_data():
@@ -119,11 +105,13 @@ def train(
         micro_batches = [batch.to(group.device) for batch in micro_batches]
         lr = set_lr(optimizers, iteration, solver)
         losses = _gradients(objective, micro_batches, scaler, iteration, solver, group)
+        drop_unused_gradients(model, micro_batches, group)
         for optimizer in optimizers:
             scaler.unscale_(optimizer)
-        norm = clip_gradients(model, solver.clip_norm).item()
-        if not math.isfinite(norm):
-            refuse_not_finite(iteration, losses, micro_batches, group, scaled=scaler.is_enabled())
+        norm = clip_gradients(model, solver.clip_norm)
+        outcomes.add(iteration, losses, norm, [batch.sample_ids for batch in micro_batches])
+        if not outcomes.at_once:
+            skip_unless_finite(optimizers, norm)
         for optimizer in optimizers:
             scaler.step(optimizer)
         scaler.update()
@@ -131,13 +119,21 @@ def train(
 
         done, last = iteration + 1, iteration + 1 == solver.iterations
         if done % solver.log_every == 0 or last or done == start + 1:
-            values = {name: group.mean(torch.stack([part[name] for part in losses]).sum()).item() for name in losses[0]}
-            journal.line(**meter.report(done), lr=lr, grad_norm=norm, loss=sum(values.values()), losses=values)
+            values = _mean_losses(losses, group)
+            found = {"grad_norm": outcomes.read(), "loss": sum(values.values()), "losses": values}
+            journal.line(**meter.report(done), lr=lr, **found)
         stop = group.any(should_stop())
         if stop or done % solver.checkpoint_every == 0 or last:
+            outcomes.read()
             save(done)
         if stop and not last:
             raise Preempted(f"stopped after iteration {done} of {solver.iterations}", where=str(folder))
+
+
+def _mean_losses(parts: list[dict[str, Tensor]], group: Group) -> dict[str, float]:
+    """Each loss of the global batch by name, read from the device at once."""
+    sums = torch.stack([torch.stack([part[name] for part in parts]).sum() for name in parts[0]])
+    return dict(zip(parts[0], group.mean(sums).tolist(), strict=True))
 
 
 def _padded_alike(batch: Batch, group: Group) -> Batch:
@@ -157,7 +153,8 @@ def _gradients(
         size = len(batch.sample_ids)
         first = (group.rank * len(micro_batches) + position) * size  # place in the global batch
         torch.manual_seed(seed_of(solver.seed, iteration, first))  # dropout
-        generators = [torch.Generator().manual_seed(seed_of(solver.seed, iteration, first + i, 1)) for i in range(size)]
+        seeds = [seed_of(solver.seed, iteration, first + i, 1) for i in range(size)]
+        generators = [torch.Generator(group.device).manual_seed(seed) for seed in seeds]
         last = position + 1 == len(micro_batches)
         sync = nullcontext() if last or group.world == 1 else objective.no_sync()  # type: ignore[operator]
         with sync:

@@ -72,7 +72,7 @@ def class_logits_and_boxes(decoded: Decoded) -> tuple[Tensor, Tensor]:
     """Class logits [B, Q, K] and boxes [B, Q, 4] of the last layer, float32 on the CPU, transferred in one copy."""
     logits, boxes = decoded.logits[-1].float(), decoded.boxes[-1].float()
     if logits.device.type != "cpu":
-        logits, boxes = torch.cat((logits, boxes), dim=-1).cpu().split((logits.shape[-1], 4), dim=-1)
+        logits, boxes = _to_host(torch.cat((logits, boxes), dim=-1)).split((logits.shape[-1], 4), dim=-1)
     return logits, boxes
 
 
@@ -84,7 +84,7 @@ def observations(found: Sequence[Detections], size: Size, original: Size) -> lis
     """
     if all(one.mask_logits.device.type == "cpu" for one in found):
         return [Observation(one, size, original) for one in found]
-    host = pack(found, size, original).cpu()
+    host = _to_host(pack(found, size, original))
     counts, channels = [len(one.scores) for one in found], found[0].embeddings.shape[-1]
     pixels = -(-original[0] * original[1] // 8)
     sizes = [(4 * n * channels, 4 * n * n, n * pixels) for n in counts]
@@ -96,6 +96,14 @@ def observations(found: Sequence[Detections], size: Size, original: Size) -> lis
         own = one._replace(embeddings=embeddings.view(torch.float32).view(n, channels))
         seen.append(Observation(own, size, original, masks))
     return seen
+
+
+def _to_host(values: Tensor) -> Tensor:
+    """Copy to pinned memory, and wait for this thread's stream only."""
+    host = values.to("cpu", non_blocking=True)
+    if torch.cuda.is_initialized():  # not with fake tensors
+        torch.cuda.current_stream(values.device).synchronize()
+    return host
 
 
 def pack(found: Sequence[Detections], size: Size, original: Size) -> Tensor:

@@ -11,7 +11,7 @@ import contextlib
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import chain, islice, zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,13 +24,15 @@ from idol_core.data.collate import collate_frames
 from idol_core.data.transforms import resize_for_test
 from idol_core.errors import Integrity, InvalidInput
 from idol_core.inference.prepare import evaluation_copy
+from idol_core.inference.replay import Forward, Replayed
 from idol_core.inference.select import observations, select_detections
 from idol_core.metadata import read_metadata
 from idol_core.model.idol import IDOL
 from idol_core.ops.precision import arithmetic, default_precision
-from idol_core.structures import Detections
+from idol_core.structures import Decoded, Detections
 from idol_core.system.background import prefetched
 from idol_core.system.cache import find_weights
+from idol_core.tracking.masks import Size
 from idol_core.tracking.online import Observation, OnlineVideo, TrackedFrame
 from idol_core.tracking.records import FrameRecord, VideoRecord, record_frame
 from idol_core.tracking.tracks import VideoTracks
@@ -38,6 +40,16 @@ from idol_core.weights import open_weights
 from idol_core.weights.infer_config import check_fits
 
 Frame = np.ndarray | Tensor  # [H, W, 3] uint8 RGB
+
+
+class _Alike(NamedTuple):
+    """Decoded frames of one size."""
+
+    rows: list[int]  # their places in the batch
+    decoded: Decoded
+    size: Size  # in the network, without padding
+    original: Size
+    done: Any  # event of the network's stream on a GPU
 
 
 class VideoSegmenter:
@@ -49,6 +61,7 @@ class VideoSegmenter:
         classes: names of the K classes.
         device: where the network runs.
         precision: of the network's matrix products and convolutions: "float32", "tf32", "bf16" or "fp16".
+        cuda_graphs: replay the network from CUDA graphs, recorded at the second batch of each size (`replay.Replayed`).
         transform_detections: applied to the detections of each frame before they are tracked, for experiments.
     """
 
@@ -61,6 +74,7 @@ class VideoSegmenter:
         classes: Sequence[str],
         device: torch.device | str = "cpu",
         precision: Precision = "float32",
+        cuda_graphs: bool = False,
         transform_detections: Callable[[Detections], Detections] | None = None,
     ) -> None:
         if model.embed_head is None:
@@ -69,10 +83,16 @@ class VideoSegmenter:
                 fix="use the weights of step 2 or 3",
             )
         self.device = torch.device(device)
+        if cuda_graphs and self.device.type != "cuda":
+            raise InvalidInput(f"CUDA graphs need a GPU, the network is on {self.device}", fix="leave them out")
         self.model = evaluation_copy(model, self.device, precision)
+        self._forward: Forward = Replayed(self.model) if cuda_graphs else self.model
         self.tracker, self.input, self.classes = tracker, input, tuple(classes)
         self.precision: Precision = precision
         self.transform_detections = transform_detections
+        # On a GPU detections are selected and tracked beside the next batch's forward, in a stream of their own.
+        self.select_beside = self.device.type == "cuda"
+        self._stream = torch.cuda.Stream(self.device) if self.select_beside else None
 
     @classmethod
     def from_pretrained(
@@ -175,32 +195,54 @@ class VideoSegmenter:
                 tracked[i] = videos[i].step(seen)
             yield tracked
 
-    @torch.inference_mode()
     def observe(self, frames: Sequence[Frame]) -> list[Observation]:
         """Run the network on frames of any streams; frames of equal size form one batch."""
-        arrays = [_as_array(frame) for frame in frames]
-        seen: dict[int, Observation] = {}
-        for shape in dict.fromkeys(array.shape for array in arrays):
-            rows = [i for i, array in enumerate(arrays) if array.shape == shape]
-            seen |= zip(rows, self._observe_alike([arrays[i] for i in rows]), strict=True)
-        return [seen[i] for i in range(len(arrays))]
+        return self._select(self._decode(frames))
 
     @contextlib.contextmanager
     def _observed(self, frames: Iterable[Frame], batch: int, *, overlap: bool) -> Iterator[Iterator[Observation]]:
         """Run the network, yielding one frame at a time; with `overlap`, the next batch is computed meanwhile."""
-        groups = map(self.observe, _groups(frames, batch))
-        with prefetched(groups, ahead=1) if overlap else contextlib.nullcontext(groups) as seen:
-            yield chain.from_iterable(seen)
+        decoded = map(self._decode, _groups(frames, batch))
+        if not overlap:
+            yield chain.from_iterable(map(self._select, decoded))
+        elif self.select_beside:
+            with prefetched(decoded, ahead=1) as ready:
+                yield chain.from_iterable(map(self._select, ready))
+        else:
+            with prefetched(map(self._select, decoded), ahead=1) as seen:
+                yield chain.from_iterable(seen)
 
-    def _observe_alike(self, arrays: Sequence[np.ndarray]) -> list[Observation]:
-        images = [resize_for_test(array, self.input) for array in arrays]
-        batch = collate_frames(images, config=self.input).to(self.device)
-        with arithmetic(self.device, self.precision):
-            detections = select_detections(self.model, self.model(batch), self.tracker)
-        if self.transform_detections is not None:
-            detections = [self.transform_detections(found) for found in detections]
-        height, width = images[0].shape[-2:]
-        return observations(detections, (height, width), arrays[0].shape[:2])
+    @torch.inference_mode()
+    def _decode(self, frames: Sequence[Frame]) -> list[_Alike]:
+        """Run the network up to its decoder on each group of frames of one size, without waiting for a GPU."""
+        arrays = [_as_array(frame) for frame in frames]
+        groups = []
+        for shape in dict.fromkeys(array.shape for array in arrays):
+            rows = [i for i, array in enumerate(arrays) if array.shape == shape]
+            images = [resize_for_test(arrays[i], self.input) for i in rows]
+            batch = collate_frames(images, config=self.input).to(self.device)
+            with arithmetic(self.device, self.precision):
+                decoded = self._forward(batch)
+            height, width = images[0].shape[-2:]
+            done = None if self._stream is None else torch.cuda.current_stream(self.device).record_event()
+            groups.append(_Alike(rows, decoded, (height, width), shape[:2], done))
+        return groups
+
+    @torch.inference_mode()
+    def _select(self, groups: Sequence[_Alike]) -> list[Observation]:
+        """Select the detections of decoded frames, in a GPU's own stream, and bring them to the CPU."""
+        seen: dict[int, Observation] = {}
+        with torch.cuda.stream(self._stream):
+            for rows, decoded, size, original, done in groups:
+                if self._stream is not None:
+                    self._stream.wait_event(done)
+                with arithmetic(self.device, self.precision):
+                    detections = select_detections(self.model, decoded, self.tracker)
+                if self.transform_detections is not None:
+                    detections = [self.transform_detections(found) for found in detections]
+                # Waits for this stream: nothing reads `decoded`, which the network's stream owns, after that.
+                seen |= zip(rows, observations(detections, size, original), strict=True)
+        return [seen[i] for i in range(len(seen))]
 
 
 def _groups(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:

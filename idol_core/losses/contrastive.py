@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from idol_core.losses.simota import Costs, assign, pair_costs
+from idol_core.losses.simota import Costs, Rounds, choose, pair_costs, serve_empty, settle
 from idol_core.structures import Targets
 
 POSITIVE_CANDIDATES, NEGATIVE_CANDIDATES = 10, 100
@@ -28,17 +28,29 @@ class Samples(NamedTuple):
     negative: Tensor  # [B, N, Q] bool
 
 
-@torch.no_grad()
 def select_samples(probs: Tensor, boxes: Tensor, targets: Targets) -> Samples:
+    """Run `sample_rounds` alone."""
+    (found,) = settle(sample_rounds(probs, boxes, targets))
+    result: Samples = found
+    return result
+
+
+def sample_rounds(probs: Tensor, boxes: Tensor, targets: Targets) -> Rounds[Samples]:
     """Choose samples on the reference frame by its class probabilities [B, Q, K] and boxes [B, Q, 4].
 
     Positives are the queries that an assignment with 10 candidates gives an instance, negatives those that one with 100
-    does not. The second assignment starts from the first one's costs, with the penalties added there.
+    does not. The second assignment starts from the first one's costs, with the penalties added there: mostly there are
+    none, so it is made from the plain costs first, and one question is asked about both.
     """
-    costs = pair_costs(probs, boxes, targets)
-    positive, penalised = assign(costs, targets.valid, candidates=POSITIVE_CANDIDATES)
-    near, _ = assign(Costs(penalised, costs.iou), targets.valid, candidates=NEGATIVE_CANDIDATES)
-    return Samples(positive, ~near & targets.valid[..., None])
+    costs, valid = pair_costs(probs, boxes, targets), targets.valid
+    nearest = choose(costs, valid, candidates=POSITIVE_CANDIDATES)
+    near = choose(costs, valid, candidates=NEGATIVE_CANDIDATES)
+    positive, around = nearest.matched, near.matched
+    if (yield (nearest.empty() | near.empty()).any()):
+        positive, penalised = yield from serve_empty(nearest)
+        near = choose(Costs(penalised, costs.iou), valid, candidates=NEGATIVE_CANDIDATES)
+        around, _ = yield from serve_empty(near)
+    return Samples(positive, ~around & valid[..., None])
 
 
 def contrastive_loss(anchors: Tensor, embeddings: Tensor, samples: Samples) -> Tensor:
@@ -72,7 +84,8 @@ def draw_order(
 ) -> Tensor:
     """Draw the order [B, N, Q] in which negatives are taken, from one generator or one per pair; None: by query index.
 
-    The numbers are drawn on the generator's device, so a CPU generator gives the same ones for every `device`.
+    The numbers are drawn on the generator's device, so a CPU generator gives the same ones for every `device`. Those of
+    an instance do not depend on how many follow it, so padding changes nothing.
     """
     if generator is None:
         return torch.arange(shape[-1], dtype=torch.float32, device=device).expand(shape)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from idol_core.config import LossConfig
-from idol_core.losses.contrastive import auxiliary_loss, contrastive_loss, draw_order, select_samples
+from idol_core.losses.contrastive import Samples, auxiliary_loss, contrastive_loss, draw_order, sample_rounds
 from idol_core.losses.detection import focal_loss, giou_loss, l1_loss
 from idol_core.losses.mask import mask_losses
-from idol_core.losses.simota import Assignment, match
+from idol_core.losses.simota import Assignment, match_rounds, settle
 from idol_core.ops.boxes import cxcywh_to_xyxy
 from idol_core.structures import Batch, Decoded, Targets
 
@@ -67,9 +67,10 @@ class Criterion:
         of matched queries of every layer and, for pairs, also the number of contrastive instances: float [L] or
         [L + 1]. The losses are divided by what it returns (by 1 where that is 0).
         """
-        # Assign the queries of the key frames to instances, in every decoder layer.
+        # Assign the queries of the key frames to instances, in every decoder layer, and those of the reference frames.
         keys = decoded if batch.ref is None else decoded.frames(slice(0, None, 2))
-        assignment = match(keys.logits, keys.boxes, batch.key)
+        refs = decoded.frames(slice(1, None, 2)) if batch.pairs_share_objects() else None
+        assignment, samples = _assign(keys, batch.key, refs, batch.ref)
 
         # Count the matches that divide the losses: per layer, then the instances in both frames (contrastive losses).
         counts = (assignment.gt >= 0).sum((1, 2))
@@ -82,9 +83,8 @@ class Criterion:
         layers = len(assignment.gt)
         losses = self._named(self._detection(model, keys, batch.key, assignment), normalizer[:layers])
         if batch.ref is not None:
-            refs, anchor = decoded.frames(slice(1, None, 2)), assignment.anchor[-1]
-            in_both = bool(batch.ref.valid.any()) if batch.in_both is None else batch.in_both
-            contrastive = self._contrastive(model, keys.queries[-1], anchor, refs, batch.ref, generator, in_both)
+            anchor = assignment.anchor[-1]
+            contrastive = self._contrastive(model, keys.queries[-1], anchor, refs, samples, generator)
             losses |= {name: value / normalizer[-1] for name, value in contrastive.items()}
         return losses
 
@@ -125,18 +125,16 @@ class Criterion:
         model: Heads,
         queries: Tensor,
         anchor: Tensor,
-        refs: Decoded,
-        targets: Targets,
+        refs: Decoded | None,
+        samples: Samples | None,
         generator: Draws,
-        in_both: bool,
     ) -> dict[str, Tensor]:
         """Weighted sums over the instances present in both frames. queries [B, Q, C] of the key frames, anchor [B, N].
 
-        Without such an instance the embedding head gets no gradient."""
-        if not in_both:
+        Without such an instance (`samples` is None) the embedding head gets no gradient."""
+        if refs is None or samples is None:
             zero = 0.0 * queries.sum()
             return {"loss_reid": zero, "loss_reid_aux": zero}
-        samples = select_samples(refs.logits[-1].float().sigmoid(), refs.boxes[-1], targets)
         chosen = queries.gather(1, anchor[..., None].expand(-1, -1, queries.shape[-1]))
         anchors, embeddings = model.embed(chosen).float(), model.embed(refs.queries[-1]).float()
         order = draw_order(samples.negative.shape, generator, queries.device)
@@ -154,3 +152,14 @@ class Criterion:
             for name, values in losses.items()
             for layer in chosen
         }
+
+
+def _assign(
+    keys: Decoded, key: Targets, refs: Decoded | None, ref: Targets | None
+) -> tuple[Assignment, Samples | None]:
+    """Assign the queries of key frames, and choose the samples of reference frames (if given), in the same rounds."""
+    rounds: list[Any] = [match_rounds(keys.logits, keys.boxes, key)]
+    if refs is not None and ref is not None:
+        rounds.append(sample_rounds(refs.logits[-1].float().sigmoid(), refs.boxes[-1], ref))
+    assignment, *samples = settle(*rounds)
+    return assignment, samples[0] if samples else None

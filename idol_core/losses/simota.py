@@ -2,11 +2,16 @@
 
 All functions take any leading dimensions `...` (frames, or layers and frames). N instances, padded: `valid` marks the
 real ones; Q queries, K classes. Costs are float32, without gradient.
+
+Whether an instance is left without a query decides how the assignment goes on, and the host waits for a GPU to tell it.
+Assignments are therefore `Rounds`, generators that ask such questions; `settle` runs several of them side by side and
+reads all their answers at once.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Generator
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,7 +22,11 @@ from idol_core.structures import Targets
 CANDIDATES = 10  # an instance takes as many queries as the sum of that many largest IoUs, rounded down
 CENTRE_RADIUS = 2.5 / 32  # half side of the centre zone, in normalized coordinates
 OFF_CENTRE_COST, OUTSIDE_COST, TAKEN_COST = 1e2, 1e4, 1e5
-MAX_ROUNDS = 200  # of `_serve_empty`; by then penalties exceed 2^24, where float32 can't resolve costs below 1
+MAX_ROUNDS = 200  # of `serve_empty`; by then penalties exceed 2^24, where float32 can't resolve costs below 1
+
+
+_T = TypeVar("_T")
+Rounds = Generator[Tensor, bool, _T]  # yields questions (bool, 0-d), is sent the answers, returns its result
 
 
 class Assignment(NamedTuple):
@@ -34,8 +43,44 @@ class Costs(NamedTuple):
     iou: Tensor  # [..., N, Q] float32; 0 in rows that are not valid
 
 
+class Choice(NamedTuple):
+    """An assignment in which instances may be left without a query."""
+
+    matched: Tensor  # [..., N, Q] bool
+    cost: Tensor  # [..., N, Q]
+    contested: Tensor  # [..., Q] bool, queries that several instances wanted at first
+    valid: Tensor  # [..., N] bool
+
+    def empty(self) -> Tensor:
+        """Instances without a query: [..., N] bool."""
+        return self.valid & ~self.matched.any(-1)
+
+
 @torch.no_grad()
+def settle(*assignments: Rounds[Any]) -> list[Any]:
+    """Run assignments side by side and return their results; the host waits once for each round of questions."""
+    results: list[Any] = [None] * len(assignments)
+    answers: dict[int, Any] = dict.fromkeys(range(len(assignments)))
+    while answers:
+        questions: dict[int, Tensor] = {}
+        for i, answer in answers.items():
+            try:
+                questions[i] = assignments[i].send(answer)
+            except StopIteration as done:
+                results[i] = done.value
+        read = torch.stack(list(questions.values())).cpu().tolist() if questions else []
+        answers = dict(zip(questions, read, strict=True))
+    return results
+
+
 def match(logits: Tensor, boxes: Tensor, targets: Targets) -> Assignment:
+    """Run `match_rounds` alone."""
+    (found,) = settle(match_rounds(logits, boxes, targets))
+    result: Assignment = found
+    return result
+
+
+def match_rounds(logits: Tensor, boxes: Tensor, targets: Targets) -> Rounds[Assignment]:
     """Assign queries to instances, for all layers and frames at once.
 
     logits [..., B, Q, K] before sigmoid and boxes [..., B, Q, 4] (cxcywh, normalized) broadcast against targets of B
@@ -43,7 +88,7 @@ def match(logits: Tensor, boxes: Tensor, targets: Targets) -> Assignment:
     """
     costs = pair_costs(logits.float().sigmoid(), boxes, targets)
     valid = targets.valid.expand(costs.cost.shape[:-1])
-    matched, cost = assign(costs, valid, candidates=CANDIDATES)
+    matched, cost = yield from serve_empty(choose(costs, valid, candidates=CANDIDATES))
     instances = torch.arange(cost.shape[-2], device=cost.device)
     if len(instances) == 0:
         return Assignment(logits.new_full(boxes.shape[:-1], -1, dtype=torch.long), valid.long())
@@ -88,18 +133,28 @@ def pair_costs(probs: Tensor, boxes: Tensor, targets: Targets) -> Costs:
     return Costs(cost.masked_fill(~valid, torch.inf), iou.masked_fill(~valid, 0.0))
 
 
-@torch.no_grad()
 def assign(costs: Costs, valid: Tensor, *, candidates: int) -> tuple[Tensor, Tensor]:
-    """Assign queries to instances: `matched` [..., N, Q] bool, and the costs with the penalties of `_serve_empty`.
+    """Assign queries to instances: `matched` [..., N, Q] bool, and the costs with the penalties of `serve_empty`.
 
-    valid [..., N]. The number of queries of an instance is the sum of its `candidates` largest IoUs, rounded down, at
-    least 1; it takes the cheapest ones. A query taken by several instances goes to the one it is cheapest for, of all
-    instances. Those left without a query then get one in rounds (see `_serve_empty`). Every valid instance ends with a
-    query, except where all queries are taken and MAX_ROUNDS rounds were not enough.
+    valid [..., N]. After `choose`, instances left without a query get one in rounds (`serve_empty`). Every valid
+    instance ends with a query, except where all queries are taken and MAX_ROUNDS rounds were not enough.
+    """
+    (found,) = settle(serve_empty(choose(costs, valid, candidates=candidates)))
+    matched, cost = found
+    return matched, cost
+
+
+@torch.no_grad()
+def choose(costs: Costs, valid: Tensor, *, candidates: int) -> Choice:
+    """Let every instance take its cheapest queries; a query wanted by several goes to the one it is cheapest for, of
+    all instances. Their number is the sum of the instance's `candidates` largest IoUs, rounded down, at least 1.
+
+    valid [..., N].
     """
     cost, iou = costs
     if cost.numel() == 0:
-        return torch.zeros_like(cost, dtype=torch.bool), cost
+        matched = torch.zeros_like(cost, dtype=torch.bool)
+        return Choice(matched, cost, matched.any(-2), torch.zeros_like(valid))
     limit = min(candidates, cost.shape[-1])
     overlaps = iou.topk(limit, sorted=True).values
     # Summed from the largest to the smallest: the sum is truncated, so its rounding decides in rare cases.
@@ -108,26 +163,26 @@ def assign(costs: Costs, valid: Tensor, *, candidates: int) -> tuple[Tensor, Ten
     taken = (torch.arange(limit, device=cost.device) < count[..., None]) & valid[..., None]
     matched = torch.zeros_like(cost, dtype=torch.bool).scatter_(-1, cheapest, taken)
     contested = matched.sum(-2) > 1
-    matched = _keep_cheapest(matched, cost, contested)
-    return _serve_empty(matched, cost, contested, valid)
+    return Choice(_keep_cheapest(matched, cost, contested), cost, contested, valid)
 
 
-def _serve_empty(matched: Tensor, cost: Tensor, contested: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+def serve_empty(choice: Choice) -> Rounds[tuple[Tensor, Tensor]]:
     """Give every instance without a query (an empty one) a query, round by round.
 
     In a frame with empty instances, TAKEN_COST is added to all assigned queries for good and each empty instance takes
     its cheapest query. If any query of the frame is now shared, the queries that were `contested` before the first
     round (the set is never updated) go back to the instance they are cheapest for. So two instances may end up sharing
-    a query. The loop's condition is the only host synchronisation per round.
+    a query. The loop's condition is the only question. Returns `matched` and the costs with the penalties.
     """
-    for _ in range(MAX_ROUNDS):
-        empty = valid & ~matched.any(-1)
-        if not empty.any():
+    matched, cost, contested, valid = choice
+    for _ in range(MAX_ROUNDS if cost.numel() else 0):
+        empty = Choice(matched, cost, contested, valid).empty()
+        if not (yield empty.any()):
             break
         unsettled = empty.any(-1, keepdim=True)
         cost = cost + TAKEN_COST * (matched.any(-2) & unsettled)[..., None, :]
-        choice = torch.zeros_like(matched).scatter_(-1, cost.argmin(-1, keepdim=True), empty[..., None])
-        matched = matched | choice
+        cheapest = torch.zeros_like(matched).scatter_(-1, cost.argmin(-1, keepdim=True), empty[..., None])
+        matched = matched | cheapest
         shared = (matched.sum(-2) > 1).any(-1, keepdim=True)
         matched = _keep_cheapest(matched, cost, contested & shared & unsettled)
     return matched, cost

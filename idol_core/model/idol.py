@@ -11,6 +11,7 @@ from idol_core.model.layers import EmbedHead
 from idol_core.model.mask_head import MaskHead
 from idol_core.model.pyramid import PyramidProjection
 from idol_core.ops.numeric import at_least_float32
+from idol_core.ops.pixels import normalized
 from idol_core.structures import Decoded, FrameBatch
 
 
@@ -44,6 +45,7 @@ class IDOL(nn.Module):
 
     def forward(self, frames: FrameBatch) -> Decoded:
         """Run backbone to decoder on frames; their padded height and width must be multiples of 32."""
+        frames = normalized(frames)
         images = frames.images.contiguous(memory_format=torch.channels_last)  # the fastest layout for convolutions
         pyramid = self.pyramid(self.backbone(images), frames.padding, frames.known_sizes)
         memory = self.encoder(pyramid)

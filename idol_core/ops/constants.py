@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
 import torch
 from torch._guards import detect_fake_mode
 
+_used: ContextVar[list[object] | None] = ContextVar("_used", default=None)
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+
+@contextmanager
+def kept_alive() -> Iterator[list[object]]:
+    """Context manager: a list of all constants that this thread uses within, also those that leave the caches later."""
+    used: list[object] = []
+    token = _used.set(used)
+    try:
+        yield used
+    finally:
+        _used.reset(token)
 
 
 def constant(*, keep: int = 64) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
@@ -31,12 +45,15 @@ def constant(*, keep: int = 64) -> Callable[[Callable[_P, _T]], Callable[_P, _T]
             key = (detect_fake_mode(), args, tuple(kwargs.items()))
             if key in kept:
                 kept.move_to_end(key)
-                return kept[key]
-            with torch.inference_mode(False), torch.no_grad():
-                made = kept[key] = make(*args, **kwargs)
-            if len(kept) > keep:
-                kept.popitem(last=False)
-            return made
+            else:
+                with torch.inference_mode(False), torch.no_grad():
+                    kept[key] = make(*args, **kwargs)
+                if len(kept) > keep:
+                    kept.popitem(last=False)
+            used = _used.get()
+            if used is not None:
+                used.append(kept[key])
+            return kept[key]
 
         return get
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,13 +28,34 @@ def arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
 
 @contextmanager
 def tf32(*, allowed: bool) -> Iterator[None]:
-    """Context manager: allow or forbid TF32 in CUDA's float32 products and convolutions; restored afterwards."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+    """Context manager: allow or forbid TF32 in CUDA's float32 products and convolutions; restored afterwards.
+
+    torch has one setting for all threads. Where contexts of several threads overlap, the one entered last decides, and
+    the setting is restored when the last of them is left.
+    """
+    global _outside
+    entered = object()
+    with _changing:
+        if not _within:
+            _outside = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+        _within[entered] = allowed
+        _allow(allowed, allowed)
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        with _changing:
+            del _within[entered]
+            remaining = list(_within.values())
+            _allow(*((remaining[-1],) * 2 if remaining else _outside))
+
+
+_changing = threading.Lock()
+_within: dict[object, bool] = {}  # contexts that are entered, and what they allow
+_outside = (False, True)
+
+
+def _allow(products: bool, convolutions: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = products, convolutions
 
 
 def default_precision(device: torch.device) -> Precision:

@@ -50,6 +50,9 @@ def predict(
         options.Arithmetic | None,
         typer.Option(help="Numeric precision of the network; default: bf16 on a GPU that supports it, else float32."),
     ] = None,
+    cuda_graphs: Annotated[
+        bool, typer.Option("--cuda-graphs", help="On a GPU: record the network once per frame size, then replay it.")
+    ] = False,
     root: options.ROOT = None,
     classes_map: options.CLASSES_MAP = None,
     as_json: options.JSON = False,
@@ -75,7 +78,7 @@ def predict(
     with stoppable("the same command begins anew"), tempfile.TemporaryDirectory(prefix="idolctl-") as scratch:
         recording = Path(scratch) / "recording.mp4"
         sources = find_sources(source, root=root, recording=recording, stop=stopped.is_set, rate=rate)
-        segmenter = open_segmenter(path, device, precision.value if precision else None)
+        segmenter = open_segmenter(path, device, precision.value if precision else None, cuda_graphs=cuda_graphs)
         from idolctl.prediction.predict import Save
         from idolctl.prediction.predict import predict as work
 

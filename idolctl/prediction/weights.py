@@ -43,15 +43,26 @@ def check_weights(name: str) -> Path:
                        fix=suggestion(name, usable))  # fmt: skip
 
 
-def open_segmenter(path: Path, device: str | None, precision: Precision | None = None) -> VideoSegmenter:
+def open_segmenter(
+    path: Path, device: str | None, precision: Precision | None = None, *, cuda_graphs: bool = False
+) -> VideoSegmenter:
     """Build the network on `device` (default: a GPU if there is one) in `precision` (default: the device's best).
 
-    Raises InvalidInput for a device that does not exist, and as VideoSegmenter.from_pretrained does.
+    Raises InvalidInput for a device that does not exist, for `cuda_graphs` on a CPU, and as
+    VideoSegmenter.from_pretrained does.
     """
     configure_threads()
-    import torch
-
     from idol_core.inference.streaming import VideoSegmenter
+
+    chosen = usable_device(device)
+    if cuda_graphs and not chosen.startswith("cuda"):
+        raise InvalidInput(f"CUDA graphs need a GPU, not {chosen}", where="--cuda-graphs", fix="leave the option out")
+    return VideoSegmenter.from_pretrained(str(path), device=chosen, precision=precision, cuda_graphs=cuda_graphs)
+
+
+def usable_device(device: str | None) -> str:
+    """The device asked for, or a GPU if there is one, else the CPU. Raises InvalidInput for one that does not exist."""
+    import torch
 
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -59,4 +70,4 @@ def open_segmenter(path: Path, device: str | None, precision: Precision | None =
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         what = f"device '{chosen}' can't be used: {str(error).splitlines()[0]}"
         raise InvalidInput(what, where="--device", fix="--device cpu") from error
-    return VideoSegmenter.from_pretrained(str(path), device=chosen, precision=precision)
+    return chosen

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -78,9 +79,13 @@ def fork_group(
 ) -> list[BaseProcess]:
     """Workers forked from a server that has imported everything: as `start`, without the seconds of importing.
 
-    They find each other as those of torchrun do; each has a process group of its own. A process that writes a file of
-    more than `killed_by_file_of` bytes is killed by the system in the middle of that.
+    A process that writes a file of more than `killed_by_file_of` bytes is killed by the system in the middle of that.
     """
+    return fork_ranks(ranks, _work, str(folder), killed_by_file_of, **environment)
+
+
+def fork_ranks(ranks: int, work: Callable[..., None], *args: Any, **environment: str) -> list[BaseProcess]:
+    """`work(*args)` in forked processes that find each other as those of torchrun do."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -88,9 +93,7 @@ def fork_group(
     processes = []
     for rank in range(ranks):
         variables = {name: str(value) for name, value in {**place, "RANK": rank, "LOCAL_RANK": rank}.items()}
-        processes.append(
-            forked(_work, str(folder), killed_by_file_of, environment=ENVIRONMENT | variables | environment)
-        )
+        processes.append(forked(work, *args, environment=ENVIRONMENT | variables | environment))
     return processes
 
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import time
 
 import pytest
 import torch
 
+from idol_core.build import build_model
+from idol_core.config import SolverConfig, StageConfig
+from idol_core.data.collate import Sample, collate_pairs
+from idol_core.engine.distributed import join_group, leave_group
+from idol_core.engine.journal import Journal
+from idol_core.engine.train import train
+from idol_core.errors import IdolError
 from tests.e2e import stages
+from tests.unit.tiny import tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +104,88 @@ def test_an_error_is_told_once_and_not_tried_again(source, tmp_path):
     assert error["exit_code"] == 4
     assert stages.log(folder).count("Traceback") == 1
     assert "Integrity" in stages.log(folder)
+
+
+SMALL = tiny_config(dropout=0.0, num_classes=3, queries=10, hidden_dim=32)
+# Objects in the key frame, and in both frames, of the two pairs of each iteration.
+FRAMES = (((2, 1), (0, 0)), ((0, 0), (0, 0)), ((1, 0), (0, 0)), ((1, 1), (2, 2)))
+
+
+class Given:
+    """Two micro-batches for each iteration, of which a process takes its own: a pair each, as FRAMES says."""
+
+    def __init__(self, group, broken=None):
+        self._mine = slice(group.rank, 2, group.world)
+        self._broken = broken
+
+    def start(self, iteration):
+        generator = torch.Generator().manual_seed(0)
+        for number, both in enumerate(FRAMES):
+            batches = [self._pair(count, shared, generator) for count, shared in both]
+            if number == self._broken:
+                batches[0].key.boxes.fill_(float("nan"))
+            yield batches[self._mine]
+
+    def names(self, iteration):
+        return []
+
+    def _pair(self, count, shared, generator):
+        def sample(present):
+            image = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8, generator=generator)
+            corner = torch.rand(count, 2, generator=generator) * 32
+            masks = torch.ones(count, 64, 64, dtype=torch.bool)
+            return Sample(image, torch.arange(count) % 3, torch.cat((corner, corner + 20), 1), masks, present)
+
+        there = torch.arange(count) < shared
+        return collate_pairs([(sample(there | True), sample(there))], config=stages.INPUT, sample_ids=["pair"])
+
+
+def train_in(folder, *, broken=None, **settings):
+    """The weights after the iterations of FRAMES, as one process of the group of the environment.
+
+    broken: an iteration with a loss that is not finite.
+    """
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    group, model = join_group(), build_model(SMALL)
+    solver = SolverConfig(
+        iterations=len(FRAMES), batch_size=2, micro_batches=2, lr=1e-2, weight_decay=0.1, clip_norm=1.0,
+        checkpoint_every=3, log_every=100,
+    )  # fmt: skip
+    config = StageConfig("test", "tiny", 3, model=SMALL, solver=solver)
+    silent = Journal(folder, iterations=len(FRAMES), silent=True)
+    train(
+        config, model, Given(group, broken), group=group, folder=folder, journal=silent, should_stop=lambda: False,
+        warn=print, initialise=lambda: None, evaluate=lambda iteration: None, **settings,
+    )  # fmt: skip
+    leave_group()
+    return model.state_dict()
+
+
+def _train_as_rank(folder):
+    torch.save(train_in(folder), folder / f"{os.environ['RANK']}.pt")
+
+
+def test_parts_that_a_process_or_all_of_them_do_not_use_are_trained_as_by_one_process(tmp_path):
+    """Without objects in the key frame the mask filters get no gradient, without any in both the embedding head."""
+    (tmp_path / "one").mkdir()
+    wanted = train_in(tmp_path / "one")
+    for process in stages.fork_ranks(2, _train_as_rank, tmp_path):
+        process.join(300)
+        assert process.exitcode == 0
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        for name, weights in wanted.items():
+            torch.testing.assert_close(found[name], weights, rtol=1e-5, atol=1e-7, msg=name)
+
+
+def test_losses_that_are_read_later_change_nothing_and_stop_the_run_before_it_writes(tmp_path):
+    for name in ("at once", "later", "broken"):
+        (tmp_path / name).mkdir()
+    wanted = train_in(tmp_path / "at once", read_at_once=True)
+    found = train_in(tmp_path / "later", read_at_once=False)
+    assert all(torch.equal(found[name], weights) for name, weights in wanted.items())
+    with pytest.raises(IdolError, match="not finite in iteration 2") as caught:
+        train_in(tmp_path / "broken", broken=2, read_at_once=False)
+    assert caught.value.where == "samples pair"
+    assert not list((tmp_path / "broken").rglob("*.pt"))

@@ -8,9 +8,14 @@ import pytest
 import torch
 
 from idol_core.build import build_model
-from idol_core.config import LossConfig
+from idol_core.config import InputConfig, LossConfig, Precision, SolverConfig
+from idol_core.data.collate import collate_frames
+from idol_core.engine.optim import clip_gradients, make_optimizers, skip_unless_finite
+from idol_core.losses.contrastive import draw_order
 from idol_core.losses.criterion import Criterion
+from idol_core.ops.pixels import normalized
 from idol_core.structures import Batch, FrameBatch, Targets
+from tests.unit.test_streaming import clip, segmenter
 from tests.unit.tiny import tiny_config
 
 pytestmark = [
@@ -61,3 +66,56 @@ def test_a_training_step_gives_the_cpus_numbers() -> None:
     assert gradients.keys() == expected_gradients.keys()
     for name, gradient in gradients.items():
         assert (gradient - expected_gradients[name]).norm() <= 1e-2 * expected_gradients[name].norm() + 1e-6, name
+
+
+def test_the_numbers_drawn_for_an_instance_do_not_depend_on_padding() -> None:
+    device = torch.device("cuda")
+    few, many = (draw_order(torch.Size((1, n, 300)), [torch.Generator(device).manual_seed(5)], device) for n in (3, 70))
+    assert torch.equal(few, many[:, :3])
+
+
+def test_frames_are_normalized_to_the_bit_on_the_device() -> None:
+    images = [torch.randint(0, 256, (3, h, w), dtype=torch.uint8) for h, w in ((64, 90), (50, 96))]
+    frames = collate_frames(images, config=InputConfig())
+    assert torch.equal(normalized(frames.to("cuda")).images.cpu(), normalized(frames).images)
+
+
+def test_a_step_that_is_not_finite_is_skipped_without_asking_the_device() -> None:
+    model = torch.nn.Linear(4, 4).cuda()
+    before = model.weight.clone()
+    for optimizer in ("adamw", "muon"):
+        optimizers = make_optimizers(model, SolverConfig(optimizer=optimizer, lr=0.1))
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, float("nan"))
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            skip_unless_finite(optimizers, clip_gradients(model, 1.0))
+            for each in optimizers:
+                each.step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert torch.equal(model.weight, before)
+
+
+def test_tracking_beside_the_network_gives_what_tracking_after_it_gives() -> None:
+    torch.manual_seed(0)
+    seg = segmenter(device="cuda")
+    frames = clip(9)
+    beside, after = (list(seg.stream(frames, batch=2, overlap=overlap)) for overlap in (True, False))
+    assert [one.track_ids.tolist() for one in beside] == [one.track_ids.tolist() for one in after]
+    assert [one.counts for one in beside] == [one.counts for one in after]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_replayed_graphs_give_what_the_network_gives(precision: Precision, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = clip(9)
+    replayed, plain = (
+        list(segmenter(device="cuda", precision=precision, cuda_graphs=graphs).stream(frames, batch=2, overlap=True))
+        for graphs in (True, False)
+    )
+    said = capsys.readouterr().err
+    assert "recording a CUDA graph for 2 frames of" in said
+    assert "warning" not in said
+    assert [one.track_ids.tolist() for one in replayed] == [one.track_ids.tolist() for one in plain]
+    for one, other in zip(replayed, plain, strict=True):
+        assert one.scores == pytest.approx(other.scores, abs=1e-2 if precision == "bf16" else 1e-4)

@@ -66,3 +66,10 @@ def test_negatives_are_taken_in_the_given_order():
     forwards = draw_order(positive.shape, None, positive.device)
     assert auxiliary_loss(anchors, embeddings, samples, order=forwards).item() == 0
     torch.testing.assert_close(auxiliary_loss(anchors, embeddings, samples, order=-forwards), torch.tensor([[10 / 11]]))
+
+
+def test_the_numbers_drawn_for_an_instance_do_not_depend_on_padding():
+    few, many = (
+        draw_order(torch.Size((1, n, 30)), [torch.Generator().manual_seed(5)], torch.device("cpu")) for n in (3, 7)
+    )
+    assert torch.equal(few, many[:, :3])

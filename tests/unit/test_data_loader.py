@@ -16,11 +16,13 @@ from PIL import Image
 from torch import Tensor
 
 from idol_core.config import CropConfig, DataConfig, InputConfig, SolverConfig, StageConfig
+from idol_core.data.collate import Sample, collate_images, pad_batch
 from idol_core.data.frames import read_frame
 from idol_core.data.loader import make_loader
 from idol_core.data.pairs import draw_frames
 from idol_core.data.sampler import EpochOrder, units
 from idol_core.errors import Integrity, InvalidInput, Missing
+from idol_core.ops.pixels import normalized
 from idol_core.structures import Batch
 from tests.unit.data_sets import CATEGORIES, small_images, small_videos, write_set
 
@@ -164,8 +166,21 @@ def test_pixels_are_normalized(tmp_path):
     frame = np.array(Image.open(dataset.frames / batch.sample_ids[0]))
     expected = (frame - np.array(INPUT.pixel_mean)) / np.array(INPUT.pixel_std)
     assert torch.allclose(
-        batch.frames.images[0, :, :48, :64].permute(1, 2, 0).double(), torch.from_numpy(expected), atol=1e-5
+        normalized(batch.frames).images[0, :, :48, :64].permute(1, 2, 0).double(), torch.from_numpy(expected), atol=1e-5
     )
+    assert batch.frames.images.dtype == torch.uint8  # as they are sent to a device
+
+
+def test_padding_is_zero_after_normalization():
+    images = [torch.full((3, height, width), 7, dtype=torch.uint8) for height, width in ((40, 64), (64, 33))]
+    nothing = torch.zeros(0)
+    samples = [Sample(image, nothing, nothing.view(0, 4), nothing.view(0, 1, 1), nothing.bool()) for image in images]
+    frames = normalized(pad_batch(collate_images(samples, config=INPUT), 96, 64).frames)
+    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (INPUT.pixel_mean, INPUT.pixel_std))
+    expected = torch.zeros(2, 3, 96, 64)
+    expected[0, :, :40, :64] = expected[1, :, :64, :33] = (torch.tensor(7.0) - mean) / deviation
+    assert torch.equal(frames.images, expected)
+    assert normalized(frames) is frames
 
 
 def test_frames_of_a_pair_are_near_different_and_in_order():

@@ -6,7 +6,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from idol_core.losses.simota import MAX_ROUNDS, assign, match, pair_costs
+from idol_core.losses.contrastive import sample_rounds
+from idol_core.losses.simota import MAX_ROUNDS, Costs, assign, match, match_rounds, pair_costs, settle
 from idol_core.structures import Targets
 
 CLASSES = 5
@@ -184,3 +185,15 @@ def test_broken_predictions_break_nothing(frame, value):
         gt, anchor = match(*broken, targets)
         assert ((gt >= -1) & (gt < targets.valid.shape[1])).all()
         assert ((anchor >= 0) & (anchor < logits.shape[1])).all()
+
+
+@given(ANY_FRAME, ANY_FRAME)
+def test_assignments_side_by_side_are_those_one_after_the_other(first, second):
+    logits, boxes, targets = second
+    costs = pair_costs(logits.sigmoid(), boxes, targets)
+    positive, penalised = assign(costs, targets.valid, candidates=10)
+    near, _ = assign(Costs(penalised, costs.iou), targets.valid, candidates=100)
+    found, samples = settle(match_rounds(*first), sample_rounds(logits.sigmoid(), boxes, targets))
+    assert all(torch.equal(a, b) for a, b in zip(found, match(*first), strict=True))
+    assert torch.equal(samples.positive, positive)
+    assert torch.equal(samples.negative, ~near & targets.valid[..., None])

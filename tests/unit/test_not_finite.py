@@ -7,20 +7,18 @@ import socket
 
 import pytest
 import torch
-from torch import multiprocessing
+from torch import multiprocessing, nn
 
+from idol_core.config import SolverConfig
 from idol_core.engine.distributed import Group, join_group, leave_group
 from idol_core.engine.not_finite import refuse_not_finite
+from idol_core.engine.optim import clip_gradients, make_optimizers, skip_unless_finite
+from idol_core.engine.outcomes import Outcomes
 from idol_core.errors import IdolError
-from idol_core.structures import Batch
 
 ALONE = Group(0, 1, torch.device("cpu"))
 FINE = {"giou": torch.tensor(1.0), "mask": torch.tensor(2.0)}
 BROKEN = {"giou": torch.tensor(1.0), "mask": torch.tensor(float("nan"))}
-
-
-def batch(*items):
-    return Batch(None, None, None, items)
 
 
 def refuse(losses, batches, group=ALONE, *, scaled=False):
@@ -31,25 +29,66 @@ def refuse(losses, batches, group=ALONE, *, scaled=False):
 
 @pytest.mark.parametrize("scaled", [False, True])
 def test_the_items_of_the_broken_micro_batch_are_named(scaled):
-    error = refuse([FINE, BROKEN], [batch("a/0.jpg", "a/1.jpg"), batch("b/0.jpg", "b/1.jpg")], scaled=scaled)
+    error = refuse([FINE, BROKEN], [("a/0.jpg", "a/1.jpg"), ("b/0.jpg", "b/1.jpg")], scaled=scaled)
     assert error.what == "the loss is not finite in iteration 7 (mask)"
     assert error.where == "samples b/0.jpg, b/1.jpg"
 
 
 def test_all_items_are_named_where_only_the_gradient_is_broken():
-    error = refuse([FINE, FINE], [batch("a"), batch("b")])
+    error = refuse([FINE, FINE], [("a",), ("b",)])
     assert "(gradient)" in error.what
     assert error.where == "samples a, b"
 
 
 def test_an_overflow_of_the_scaled_gradient_is_left_to_the_scaler():
-    refuse_not_finite(7, [FINE], [batch("a")], ALONE, scaled=True)
+    refuse_not_finite(7, [FINE], [("a",)], ALONE, scaled=True)
+
+
+def norms(*values):
+    return [torch.tensor(value) for value in values]
+
+
+def test_steps_read_later_are_refused_as_steps_read_at_once():
+    later = Outcomes(ALONE, scaled=False, at_once=False)
+    for iteration, (losses, norm) in enumerate(zip((FINE, BROKEN, FINE), norms(1.0, float("nan"), 2.0), strict=True)):
+        later.add(iteration, [losses, FINE], norm, [(f"{iteration}a",), (f"{iteration}b",)])
+    with pytest.raises(IdolError) as caught:
+        later.read()
+    assert caught.value.what == "the loss is not finite in iteration 1 (mask)"
+    assert caught.value.where == "samples 1a"
+    at_once = Outcomes(ALONE, scaled=False, at_once=True)
+    at_once.add(0, [FINE], torch.tensor(1.5), [("a",)])
+    assert at_once.read() == at_once.read() == 1.5
+    with pytest.raises(IdolError, match="iteration 1"):
+        at_once.add(1, [BROKEN], torch.tensor(float("inf")), [("b",)])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_step_that_is_not_finite_changes_nothing_on_a_device_that_is_not_asked(optimizer):
+    """Two steps with a broken one between them are the two steps."""
+
+    def trained(*gradients):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3))
+        optimizers = make_optimizers(model, SolverConfig(optimizer=optimizer, lr=0.1))
+        for gradient in gradients:
+            for parameter in model.parameters():
+                parameter.grad = torch.full_like(parameter, gradient)
+            skip_unless_finite(optimizers, clip_gradients(model, 1.0))
+            for each in optimizers:
+                each.step()
+        state = [each.state_dict()["state"] for each in optimizers]
+        return [*model.parameters(), *(value for part in state for one in part.values() for value in one.values())]
+
+    wanted, found = trained(1.0, -2.0), trained(1.0, float("nan"), -2.0)
+    assert all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True))
+    assert not torch.equal(wanted[0], trained(1.0)[0])
 
 
 def _in_group(rank, port, found):
     place = {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ |= {name: str(value) for name, value in place.items()}
-    error = refuse([FINE, BROKEN if rank else FINE], [batch(f"{rank}a"), batch(f"{rank}b")], join_group())
+    error = refuse([FINE, BROKEN if rank else FINE], [(f"{rank}a",), (f"{rank}b",)], join_group())
     found.put((error.what, error.where))
     leave_group()
 

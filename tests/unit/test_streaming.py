@@ -71,10 +71,12 @@ def test_the_stream_and_the_whole_video_agree():
                                if track.id in f.track_ids}  # fmt: skip
 
 
-def test_a_stream_that_overlaps_gives_the_same_and_runs_ahead():
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_stream_that_overlaps_gives_the_same_and_runs_ahead(beside):
     frames, taken = clip(9), []
     sixth = threading.Event()
     seg = segmenter()
+    seg.select_beside = beside
 
     def source():
         for frame in frames:
