@@ -38,7 +38,7 @@ def parse_same(pairs: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         name, equals, other = (part.strip() for part in pair.partition("="))
         if not (name and equals and other) or same.get(name, other) != other:
-            what = f"'{name}' stands for two classes" if name in same else f"'{pair}' is no pair of class names"
+            what = f"'{name}' is mapped to two classes" if name in same else f"'{pair}' is not a pair of class names"
             raise InvalidInput(what, where="classes map", fix="write NAME_OF_THE_WEIGHTS=NAME_OF_THE_DATA_SET")
         same[name] = other
     return same
@@ -85,7 +85,7 @@ def match_classes(
         if len(set(texts)) < len(texts):
             often = Counter(texts)
             twice = [name for name, text in zip(names, texts, strict=True) if often[text] > 1]
-            what = f"several classes of {side} have one name, so they can't be told apart: {_listed(twice)}"
+            what = f"several classes of {side} have the same name, so they can't be told apart: {_listed(twice)}"
             raise InvalidInput(what, where=where, fix="give each class a name of its own in the annotation file")
     return tuple(places[text] for text in ours)
 
@@ -93,7 +93,7 @@ def match_classes(
 def check_same_classes(first: Sequence[str], second: Sequence[str], *, sides: tuple[str, str], where: str) -> None:
     """Raise InvalidInput, naming the differing classes, unless both have the same classes in any order."""
     if sorted(map(_text, first)) != sorted(map(_text, second)):
-        match_classes(first, second, where=where, sides=sides, fix="compare what has the same classes")
+        match_classes(first, second, where=where, sides=sides, fix="compare runs or weights with the same classes")
 
 
 def _text(name: str) -> str:

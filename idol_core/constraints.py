@@ -93,10 +93,10 @@ def _model(model: ModelConfig, step: int) -> Iterator[Finding]:
         what = f"model.heads {model.heads} does not divide model.hidden_dim {model.hidden_dim}"
         yield Finding(("model.heads", "model.hidden_dim"), what, "choose heads that divide hidden_dim")
     if model.hidden_dim % 32:
-        what = f"model.hidden_dim {model.hidden_dim} is no multiple of 32 (group norm has 32 groups)"
+        what = f"model.hidden_dim {model.hidden_dim} is not a multiple of 32 (group norm has 32 groups)"
         yield Finding(("model.hidden_dim",), what, f"model.hidden_dim: {max(32, round(model.hidden_dim / 32) * 32)}")
     if model.embedding != (step != 1):
-        what = f"model.embedding is {model.embedding} in step {step}; steps 2 and 3 have that head, step 1 has not"
+        what = f"model.embedding is {model.embedding} in step {step}; steps 2 and 3 have that head, step 1 does not"
         yield Finding(("model.embedding",), what, f"steps: {{{step}: {{model: {{embedding: {step != 1}}}}}}}".lower())
     swin = model.backbone
     if isinstance(swin, SwinConfig) and all(h > 0 for h in swin.heads):
@@ -122,7 +122,7 @@ def _solver(solver: SolverConfig) -> Iterator[Finding]:
         yield Finding(about, what, "make batch a multiple of micro_batches, or --set solver.normalize=global")
 
     if solver.optimizer == "muon" and solver.precision == "fp16":  # its two optimizers would skip overflows separately
-        what = "solver.optimizer muon does not go with solver.precision fp16"
+        what = "solver.optimizer muon can't be combined with solver.precision fp16"
         yield Finding(("solver.optimizer", "solver.precision"), what, "--set solver.precision=bf16")
 
 
@@ -138,7 +138,7 @@ def _input(values: InputConfig) -> Iterator[Finding]:
         fix = f"--set input.test_max_size={values.test_short_side}"
         yield Finding(("input.test_max_size", "input.test_short_side"), what, fix)
     if values.crop.size[0] > values.crop.size[1]:
-        what = f"input.crop.size {list(values.crop.size)}: the least is above the most"
+        what = f"input.crop.size {list(values.crop.size)}: the minimum is above the maximum"
         yield Finding(("input.crop.size",), what, f"size: {sorted(values.crop.size)}")
 
 

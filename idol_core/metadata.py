@@ -73,7 +73,7 @@ def _recipe(text: str, where: str) -> StageConfig:
     # Ignore mistakes about the data sets: the weights are usable without them.
     wrong = next((f for f in findings(config) if not f.about[0].startswith(("data.train", "data.val"))), None)
     if wrong is not None:
-        raise Integrity(f"the recipe in the file can't work: {wrong.what}", where=place, fix=_FIX)
+        raise Integrity(f"the recipe in the file is not valid: {wrong.what}", where=place, fix=_FIX)
     return config
 
 
@@ -82,9 +82,9 @@ def _classes(text: str, where: str) -> tuple[str, ...]:
     try:
         names = _json(text)
     except ValueError as error:
-        raise Integrity(f"the class names in the file are no JSON: {error}", where=place, fix=_FIX) from error
+        raise Integrity(f"the class names in the file are not JSON: {error}", where=place, fix=_FIX) from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise Integrity("the class names in the file are no list of texts", where=place, fix=_FIX)
+        raise Integrity("the class names in the file are not a list of texts", where=place, fix=_FIX)
     return tuple(names)
 
 

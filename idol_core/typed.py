@@ -100,7 +100,7 @@ def _read_tuple(args: tuple[Any, ...], value: Any, path: tuple[str, ...], mistak
     noted: list[TypeMistake] = []
     found = tuple(_read(args[0], inner, path, noted) for inner in value)
     if noted:
-        return _wrong(path, value, f"a list, each of it {noted[0].expected}", mistakes)
+        return _wrong(path, value, f"a list, each element {noted[0].expected}", mistakes)
     return found
 
 

@@ -36,11 +36,11 @@ def _translated(error: BaseException) -> IdolError:
             return IdolError(f"no room to write: {what}", where=where, fix="make room, or --runs-dir DIR elsewhere")
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return IdolError(f"no access: {what}", where=where, fix=f"choose a folder that {_user()} may write to")
-        return IdolError(what, where=where, fix="look at that path, then repeat the command")
+        return IdolError(what, where=where, fix="check that path, then run the command again")
     last = traceback.extract_tb(error.__traceback__)[-1:]
     where = f"{last[0].filename}:{last[0].lineno}:{last[0].name}" if last else ""
     what = f"{type(error).__name__}: {error}"
-    return IdolError(what, where=where, fix="repeat it with --debug and report the traceback")
+    return IdolError(what, where=where, fix="run it again with --debug and report the traceback")
 
 
 def _user() -> str:

@@ -15,7 +15,7 @@ STOPS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 @contextmanager
-def stoppable(fix: str = "the same command goes on") -> Iterator[None]:
+def stoppable(fix: str = "run the same command again to continue") -> Iterator[None]:
     """Context in which SIGTERM and SIGUSR1 raise Preempted (exit 75), so that no half-written file is left.
 
     After the first one both are ignored, so that a second one can't disturb the cleanup or the exit code.

@@ -58,10 +58,10 @@ def contents_of(dataset: Dataset) -> Contents:
     remarks = _remarks(index, segments)
     far, large = _far_from_file(index, segments)
     if len(far):
-        what = "masks lie far from the `bbox` beside them: RLEs in row order, or a `bbox` not x, y, width, height?"
+        what = "masks lie far from their `bbox` in the file: RLEs in row order, or a `bbox` not x, y, width, height?"
         remarks.append(Remark(len(far), what, _example(index, segments, int(far[0]))))
     if len(large):
-        what = "masks are of quite another size than the `area` beside them"
+        what = "masks differ much in size from their `area` in the file"
         remarks.append(Remark(len(large), what, _example(index, segments, int(large[0]))))
     usable = _usable(index, segments)
     remarks += _classes(index, usable) if len(usable) else []
@@ -115,11 +115,11 @@ def _remarks(index: AnnotationIndex, segments: _Segments) -> list[Remark]:
     of_objects = (
         (index.track_crowd, "objects are crowds: training leaves them out"),
         (~masked & boxed, "objects are boxes without masks: training leaves them out"),
-        (~masked & ~boxed, "objects are without a mask: training leaves them out"),
+        (~masked & ~boxed, "objects have no mask: training leaves them out"),
     )
     of_masks = (
         (segments.given & (segments.area == 0), "masks are empty"),
-        (segments.given & (segments.area == 1), "masks are of one pixel"),
+        (segments.given & (segments.area == 1), "masks have only one pixel"),
         (
             segments.flags & NORMALISED > 0,
             "masks look normalised: coordinates within 0..1, they must be in pixels",
@@ -153,7 +153,7 @@ def _classes(index: AnnotationIndex, usable: NDArray[np.bool_]) -> list[Remark]:
         return []
     called = list(labels(dict(enumerate(index.category_names))).values())
     named = ", ".join(called[row] for row in lacking[:_TOLD]) + (", ..." if len(lacking) > _TOLD else "")
-    return [Remark(len(lacking), "classes are without objects to learn from", named)]
+    return [Remark(len(lacking), "classes have no objects to learn from", named)]
 
 
 def _far_from_file(index: AnnotationIndex, segments: _Segments) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

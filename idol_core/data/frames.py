@@ -114,7 +114,7 @@ def missing_frame(path: Path) -> Missing:
     """Make the error for a missing frame; it suggests the file that was probably meant."""
     found = similar_file(path)
     if found is None:
-        return Missing("frame not found", where=str(path), fix="complete the frames folder")
+        return Missing("frame not found", where=str(path), fix="put the file into the frames folder")
     return Missing(
         f"frame not found; there is {found}",
         where=str(path),
@@ -204,7 +204,7 @@ def _rgb(image: Image.Image, path: str | Path) -> NDArray[np.uint8]:
     if mode in ("I", "F"):
         kind = "whole numbers" if mode == "I" else "fractions"
         raise Integrity(
-            f"pixels are {kind} of 32 bits, and the file does not say which are black and white",
+            f"pixels are 32-bit {kind}, and the file does not say which values are black and white",
             where=str(path),
             fix="save it with 8 bits (or 16 bits of grey), scaled to the range that you choose",
         )

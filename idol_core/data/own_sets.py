@@ -71,7 +71,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, YAMLError) as error:
         raise _malformed(path, " ".join(str(error).split())) from error
     if not isinstance(content, dict):
-        raise _malformed(path, "no mapping")
+        raise _malformed(path, "a mapping of keys to values is expected")
     return content
 
 

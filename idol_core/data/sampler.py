@@ -58,14 +58,14 @@ def per_process(solver: SolverConfig, world: int) -> int:
     parts = _parts(solver, world)
     if solver.batch_size % parts:
         raise InvalidInput(
-            f"a batch of {solver.batch_size} does not divide into {parts} parts",
+            f"a batch of {solver.batch_size} can't be divided into {parts} equal parts",
             where="solver.batch_size",
             fix=f"set solver.batch_size to a multiple of {parts}",
         )
     if parts % world:
         finer = _refined(solver, world)
         raise InvalidInput(
-            f"{parts} micro-batches do not divide into {world} processes",
+            f"{parts} micro-batches can't be divided evenly among {world} processes",
             where="solver.micro_batches",
             fix=f"use a number of processes that divides {parts}, or --set solver.micro_batches={finer}",
         )

@@ -23,7 +23,7 @@ class RegisteredBackbone(nn.Module):
         by_stride = {shape.stride: name for name, shape in shapes.items()}
         if lacking := [stride for stride in _STRIDES if stride not in by_stride]:
             what = f"{type(body).__name__} gives no map of stride {' and '.join(map(str, lacking))}, but {by_stride}"
-            raise InvalidInput(what, where="MODEL.BACKBONE", fix="let it put out res3, res4 and res5, or p3, p4 and p5")
+            raise InvalidInput(what, where="MODEL.BACKBONE", fix="let it output res3, res4 and res5, or p3, p4 and p5")
         padded = {"size_divisibility": body.size_divisibility, **body.padding_constraints}
         if STRIDE % (padded["size_divisibility"] or 1) or padded.get("square_size", 0):
             what = (

@@ -128,7 +128,7 @@ class IDOL(nn.Module):
         pairs, names = [], []
         for inputs in batched_inputs:
             if isinstance(inputs["image"], Tensor) or len(inputs["image"]) != 2 or len(inputs["instances"]) != 2:
-                raise InvalidInput("a training item is no pair of frames", fix="INPUT.SAMPLING_FRAME_NUM: 2")
+                raise InvalidInput("a training item is not a pair of frames", fix="INPUT.SAMPLING_FRAME_NUM: 2")
             key, ref = map(instances_to_sample, inputs["image"], inputs["instances"])
             if len(key.labels) != len(ref.labels):
                 what = f"{len(key.labels)} objects in the key frame, {len(ref.labels)} in the reference frame"

@@ -61,7 +61,7 @@ def load_newest(
         except Exception as error:  # a damaged file fails in torch's and zipfile's readers in many ways
             reason = " ".join(str(error).split())[:_MESSAGE] or type(error).__name__
             unusable.append(path)
-            then = "falling back to the one before" if len(unusable) < len(found) else "the stage begins anew"
+            then = "falling back to the one before" if len(unusable) < len(found) else "starting the stage over"
             warn(f"checkpoint {path} is damaged ({reason}); {then}")
     return None, unusable
 
@@ -76,7 +76,7 @@ def set_aside(paths: Sequence[Path]) -> None:
 def _load(path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:  # torch.load itself does not verify the archive's checksums
         if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-            raise Unusable("compressed, which no checkpoint is")
+            raise Unusable("it is compressed, but checkpoints never are")
         if damaged := archive.testzip():
             raise Unusable(f"bad checksum of {damaged}")
     return torch.load(path, map_location="cpu", weights_only=True)
@@ -84,21 +84,21 @@ def _load(path: Path) -> Any:
 
 def _check(state: Any, like: Mapping[str, Any]) -> None:
     if not isinstance(state, dict) or whole(state.get("iteration"), -1) < 0:
-        raise Unusable("it says no iteration")
+        raise Unusable("it has no iteration number")
     _check_tensors(state.get("model"), like["model"])
     if not isinstance(state.get("optimizers"), list) or len(state["optimizers"]) != len(like["optimizers"]):
-        raise Unusable("it is of other optimisers")
+        raise Unusable("it was written with other optimisers")
     for moments, wanted in zip(state["optimizers"], like["optimizers"], strict=True):
         _check_optimizer(moments, wanted)
     scaler = state.get("scaler")
     if not isinstance(scaler, dict) or scaler.keys() != like["scaler"].keys() or None in map(number, scaler.values()):
-        raise Unusable("the state of its gradient scaler is another")
+        raise Unusable("its gradient scaler's state does not fit")
 
 
 def _check_tensors(found: Any, wanted: Mapping[str, Tensor]) -> None:
     if not isinstance(found, dict) or found.keys() != wanted.keys():
         differing = set(found if isinstance(found, dict) else ()) ^ set(wanted)
-        raise Unusable(f"it is of another network: {', '.join(sorted(map(str, differing))[:3])}")
+        raise Unusable(f"it is of another network; only one has {', '.join(sorted(map(str, differing))[:3])}")
     for name, tensor in wanted.items():
         if not _alike(found[name], tensor):
             raise Unusable(f"{name} is not {list(tensor.shape)} of {tensor.dtype}")
@@ -114,12 +114,12 @@ def _check_optimizer(found: Any, wanted: Mapping[str, Any]) -> None:
     groups = found.get("param_groups")
     indices = [group.get("params") for group in groups if isinstance(group, dict)] if isinstance(groups, list) else []
     if indices != [group["params"] for group in wanted["param_groups"]]:
-        raise Unusable("an optimiser's parameters are others")
+        raise Unusable("an optimiser has other parameters")
     for index, state in found["state"].items():
         own = wanted["state"].get(index)
         same = own is not None and isinstance(state, dict) and state.keys() == own.keys()
         if not same or not all(_alike(state[name], own[name]) for name in own):
-            raise Unusable(f"an optimiser's state of parameter {index!r} is another")
+            raise Unusable(f"an optimiser's state of parameter {index!r} does not fit")
 
 
 def _alike(found: Any, wanted: Tensor) -> bool:

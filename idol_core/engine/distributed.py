@@ -78,7 +78,7 @@ def join_group() -> Group:
         try:
             dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
         except RuntimeError as error:  # a peer that ended while it was starting, as after a restart
-            fix = "the same command goes on from the last checkpoint"
+            fix = "run the same command again to continue from the last checkpoint"
             raise PeerLost(f"the processes of the group could not connect: {error}", fix=fix) from error
     return Group(rank, world, device)
 

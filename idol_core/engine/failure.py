@@ -72,8 +72,9 @@ def _translated(error: Exception, folder: Path) -> IdolError:
     if isinstance(error, IdolError):
         return error
     if is_peer_loss(error):
-        what = f"rank {rank} lost another process of its group"
-        return PeerLost(what, where=str(folder / "logs"), fix="the same command goes on from the last checkpoint")
+        what = f"rank {rank} lost the connection to another process of its group"
+        fix = "run the same command again to continue from the last checkpoint"
+        return PeerLost(what, where=str(folder / "logs"), fix=fix)
     if (lost := lost_loader(error, where=str(folder / "logs"))) is not None:
         return lost
     if isinstance(error, OSError) and error.errno in _FULL:

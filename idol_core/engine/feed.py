@@ -25,7 +25,7 @@ def lost_loader(error: BaseException, *, where: str, when: str = "") -> LoaderLo
     """
     if not isinstance(error, RuntimeError) or "DataLoader worker" not in str(error):
         return None
-    fix = "see whether memory or shared memory (/dev/shm) ran out; --set data.workers=0 loads in the worker itself"
+    fix = "check whether memory or shared memory (/dev/shm) ran out; --set data.workers=0 loads without extra processes"
     return LoaderLost(f"a loader process ended{when}: {' '.join(str(error).split())}", where=where, fix=fix)
 
 
@@ -44,7 +44,7 @@ def next_batches(
 
     def bark(seconds: float) -> None:
         items = ", ".join(names(iteration))
-        warn(f"the loader stalls: no batch for iteration {iteration} for {seconds:.0f} s; it loads {items}")
+        warn(f"data loading is stalled: no batch for iteration {iteration} after {seconds:.0f} s, loading {items}")
 
     try:
         with watchdog(float(os.environ.get("IDOL_STALL_SECONDS", STALL_SECONDS)), bark):

@@ -151,6 +151,6 @@ def _lock(folder: Path) -> FileLock:
         lock.acquire()
     except Timeout as error:
         raise IdolError(
-            "another process is running this stage", where=str(folder), fix="wait for it, or end it"
+            "another process is running this stage", where=str(folder), fix="wait until it ends, or stop it"
         ) from error
     return lock

@@ -25,7 +25,7 @@ def refuse_stand_in(path: Path, *, where: str = "") -> None:
     if not start.strip():
         what, fix = "the file is empty", "make or download it again"
     elif start.startswith(_POINTER):
-        what, fix = "this is a Git LFS pointer, not the file that it stands for", "git lfs pull where it comes from"
+        what, fix = "this is a Git LFS pointer, not the file itself", "git lfs pull in its repository"
     elif is_web_page(start):
         what, fix = "this is a web page (a login, quota or error page?), not the file", "download it again"
     else:

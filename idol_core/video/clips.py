@@ -50,7 +50,7 @@ def image_clip(paths: Sequence[Path], *, name: str, rate: float | None = None) -
     Raises Missing if there are no files.
     """
     if not paths:
-        raise Missing("no frames", where=name, fix=f"give image files ({', '.join(IMAGE_ENDINGS)})")
+        raise Missing("the clip has no frames", where=name, fix=f"give image files ({', '.join(IMAGE_ENDINGS)})")
     if len(paths) == 1 and (pages := count_pages(paths[0])) > 1:
         return _stack_clip(paths[0], pages, name=name, rate=rate)
     pace = rate or STILL_RATE

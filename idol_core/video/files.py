@@ -150,13 +150,13 @@ def _decode(path: Path, on_damage: OnDamage, *, in_frame_threads: bool) -> Itera
         if torn:  # never set for transport streams, whose recordings begin and end anywhere
             raise broken("it is cut short")
         if "mp4" in container.format.name and packets < (listed := len(stream.index_entries)):
-            raise broken(f"it is cut short, of {listed} frames {packets} are there")
+            raise broken(f"it is cut short: {packets} of {listed} frames are there")
         if count and end + _TOLERANCE * end / packets < (said := _announced(stream)):
-            raise broken(f"it is cut short, of {said:.2f} seconds {end:.2f} are there")
+            raise broken(f"it is cut short: {end:.2f} of {said:.2f} seconds are there")
         if in_frame_threads and last_shown < last_read:  # frame threads don't report errors in the last frames
             raise _Undecodable
     if not count:
-        what = f"no frame can be decoded: {failure}" if failure else "a video without frames"
+        what = f"no frame can be decoded: {failure}" if failure else "the video has no frames"
         raise Integrity(what, where=str(path), fix=_MEND)
 
 
@@ -197,7 +197,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
         pictures = Disposition.attached_pic | Disposition.timed_thumbnails
         films = [stream for stream in container.streams.video if not stream.disposition & pictures]
         if not films or container.format.name in _TEXT:
-            raise Integrity("no video stream", where=str(path), fix="give a file with pictures")
+            raise Integrity("no video stream", where=str(path), fix="give a file that contains video")
         films = [stream for stream in films if stream.codec_context is not None]
         if not films:
             what = "FFmpeg has no decoder for the pictures of this file"

@@ -59,7 +59,7 @@ class VideoFile:
     def finish(self) -> None:
         """Flush the encoder. Raises InvalidInput if there was no frame."""
         if not self.count:
-            raise InvalidInput("a video without frames", where=self._where, fix="give at least one frame")
+            raise InvalidInput("the video has no frames", where=self._where, fix="give at least one frame")
         self._container.mux(self._stream.encode(None))
 
     def _begin(self, height: int, width: int) -> None:

@@ -69,7 +69,7 @@ def _in_our_names(state: State, *, where: str) -> tuple[State, list[str]]:
     if is_published(state):
         return rename_published(state, where=where)
     if not any(name.startswith("decoder.") for name in state):
-        what = f"this is no IDOL model but {some(state)}"
+        what = f"not an IDOL model; it has {some(state)}"
         raise InvalidInput(
             what, where=where, fix="an ImageNet backbone needs no conversion: name it as a recipe's init"
         )

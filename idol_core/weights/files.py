@@ -49,7 +49,7 @@ def open_weights(path: Path) -> Weights:
     if path.suffix == ".pkl":
         return Weights(_tensors(_open_pickle(path), path), {})
     endings = ", ".join((".safetensors", *TORCH_ENDINGS, ".pkl"))
-    raise InvalidInput(f"weights files end in {endings}", where=str(path), fix="give the file its right ending")
+    raise InvalidInput(f"weights files end in {endings}", where=str(path), fix="rename the file to its right ending")
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -107,7 +107,7 @@ def _check_archive(path: Path) -> None:
         packed = [m.filename for m in members if m.compress_type != zipfile.ZIP_STORED]
         if packed or sum(m.file_size for m in members) > path.stat().st_size:
             what = f"{packed[0]} is compressed" if packed else "its members overlap"
-            what += ", which torch never writes: a small file may take any amount of memory so"
+            what += ", which torch never writes: such a file could expand to any amount of memory"
             raise Integrity(what, where=str(path), fix="fetch it again from a source that you trust")
         if damaged := archive.testzip():
             raise zipfile.BadZipFile(f"bad checksum of {damaged}")
@@ -142,9 +142,9 @@ def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
         if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
             value = torch.from_numpy(np.ascontiguousarray(value).reshape(value.shape))
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise Integrity(f"{name!r} is no tensor", where=str(path), fix="fetch the file again")
+            raise Integrity(f"{name!r} is not a tensor", where=str(path), fix="fetch the file again")
         if not _is_stored(value):
-            raise Integrity(f"{name!r} is no array of plain numbers", where=str(path), fix="fetch the file again")
+            raise Integrity(f"{name!r} is not an array of plain numbers", where=str(path), fix="fetch the file again")
         state[name] = value
     return state
 
@@ -163,7 +163,7 @@ def _hostile(path: Path, error: Exception) -> Integrity:
     text = str(error).rpartition("WeightsUnpickler error: ")[2].strip()  # drop torch's advice to trust the file
     asked = re.search(r"GLOBAL (\S+)", text)
     reason = f"it asks for {asked[1]}" if asked else (text or "no reason given").splitlines()[0]
-    what = f"the file is damaged or asks for more than arrays, and was not loaded: {reason}"
+    what = f"the file was not loaded, as it is damaged or contains more than arrays: {reason}"
     return Integrity(what, where=str(path), fix="fetch it again from a source that you trust")
 
 

@@ -103,12 +103,12 @@ def check_fits(state: Mapping[str, Tensor], config: ModelConfig, *, where: str =
     found = infer_config(state, where=where)
     check_backbone(found.backbone, config.backbone, where=where)
     if found.num_classes != config.num_classes:
-        what = f"the weights know {found.num_classes} classes, the model {config.num_classes}"
+        what = f"the weights have {found.num_classes} classes, the model {config.num_classes}"
         raise InvalidInput(what, where=where, fix=f"--set model.num_classes={found.num_classes}, or other weights")
     if found.embedding != config.embedding:
         sides = ("have an", "no") if found.embedding else ("have no", "an")
         what = f"the weights {sides[0]} embedding head, the model has {sides[1]} such head"
-        raise InvalidInput(what, where=where, fix="take the weights of another step: step 1 has none")
+        raise InvalidInput(what, where=where, fix="use weights of another step: step 1 has no such head")
     _check_sizes(state, found, config, where=where)
     wanted = expected_shapes(config)
     check_names(state.keys(), wanted.keys(), where=where)
@@ -139,7 +139,7 @@ def check_finite(state: Mapping[str, Tensor], *, where: str) -> None:
     bad = [name for name, tensor in floats.items() if not bool(tensor.float().isfinite().all())]  # 1e300 fails too
     if bad:
         what = f"weights are NaN or infinite in {some(bad)}"
-        raise Integrity(what, where=where, fix="fetch them again, or go back to a checkpoint from before they were")
+        raise Integrity(what, where=where, fix="fetch them again, or use an earlier checkpoint")
 
 
 def check_names(found: Collection[str], wanted: Collection[str], *, where: str) -> None:

@@ -98,7 +98,7 @@ def _rows(carried: Carried, classes: Classes, where: str) -> tuple[Sequence[int]
         )  # fmt: skip
     except InvalidInput:
         if carried.recipe is not None and carried.recipe.step != classes.step:
-            return None, "they know other classes"
+            return None, "the file has other classes"
         raise
     rows = [matched.index(place) for place in range(count)]
     return rows, "" if rows == list(range(count)) else "class heads put in the training set's order of classes"

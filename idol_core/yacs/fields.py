@@ -33,7 +33,7 @@ def _flip(value: str, config: Config) -> dict[str, Any]:
     """RANDOM_FLIP's settings: images of step 2 are flipped one by one, the frames of a clip together."""
     usual = "horizontal" if config["INPUT.COCO_PRETRAIN"] else "flip_by_clip"
     if value not in ("none", usual):
-        raise ValueError(f"only '{usual}' or 'none' can be had in this step")
+        raise ValueError(f"only '{usual}' or 'none' is supported in this step")
     return {"input.flip": 0.0 if value == "none" else 0.5}
 
 

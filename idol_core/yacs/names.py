@@ -56,9 +56,9 @@ def backbone_name(config: Config) -> str:
 def data_source(names: Any, side: str) -> dict[str, Any]:
     """The one data set of DATASETS.TRAIN or TEST as settings; `side` is train or val."""
     if len(names) != 1:
-        raise ValueError("a step here has one data set")
+        raise ValueError("a step has exactly one data set here")
     if not isinstance(names[0], str) or names[0] not in DATA_SETS:
-        raise ValueError(f"known are {', '.join(DATA_SETS)}")
+        raise ValueError(f"known names are {', '.join(DATA_SETS)}")
     return {f"data.{side}.name": DATA_SETS[names[0]]}
 
 
@@ -69,7 +69,7 @@ def start(weights: str, config: Config) -> dict[str, Any]:
     backbone's ImageNet weights.
     """
     if "://" in weights and weights not in _WEIGHTS:
-        raise ValueError("weights to start from are files here (idolctl fetch, idolctl convert)")
+        raise ValueError("initial weights must be a file (idolctl fetch, idolctl convert)")
     if weights:
         return {"init": _WEIGHTS.get(weights, weights)}
     if on_swin(config):

@@ -58,7 +58,7 @@ def chooses(default: Any, path: str, words: Mapping[Any, Any], *, when: Conditio
 
     def settings(value: Any, config: Config) -> dict[str, Any]:
         if value not in words:
-            raise ValueError(f"only {' or '.join(map(repr, words))} can be had here")
+            raise ValueError(f"only {' or '.join(map(repr, words))} is supported here")
         return {path: words[value]}
 
     return Sets(default, settings, when)

@@ -12,6 +12,7 @@ import typer
 from idolctl.commands import complete, options
 from idolctl.runs.compare import compare_runs, comparison_text
 from idolctl.runs.find import RUNS, find_run
+from idolctl.terminal.text import printable
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -43,7 +44,7 @@ def compare(
 
         _, subjects, notes = read_runs(runs, EvalRequest(None, home, None, (), None))
         for note in notes:
-            print(f"warning: {note}", file=sys.stderr)
+            print(f"warning: {printable(note)}", file=sys.stderr)
         text += f"\n\n{side_by_side(subjects)}"
     written = []
     if plots is not None:
@@ -51,7 +52,7 @@ def compare(
         from idolctl.report.plots import write_plots
 
         written = write_plots(plots, [collect_run(run) for run in runs], [])
-        text += f"\n\n{len(written)} charts in {plots}"
+        text += f"\n\n{len(written)} charts in {printable(str(plots))}"
     print(text, file=sys.stderr if as_json else sys.stdout)
     if as_json:
         print(

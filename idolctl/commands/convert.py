@@ -11,6 +11,7 @@ import typer
 
 from idol_core.errors import Integrity, InvalidInput
 from idolctl.commands import complete, options
+from idolctl.terminal.text import printable
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -43,7 +44,7 @@ def convert(
 ) -> None:
     """Convert weights from the original code's layout to ours, or back; list missing and unexpected tensors."""
     if out.exists() and not force:
-        raise InvalidInput(f"{out} is there already", where=str(out), fix="--force replaces it")
+        raise InvalidInput(f"{out} already exists", where=str(out), fix="--force replaces it")
     from idol_core.weights import convert_file  # brings torch
     from idolctl.zoo.metadata import metadata_by
 
@@ -54,11 +55,11 @@ def convert(
     if done.missing:
         what = f"{len(done.missing)} tensors of the model are missing; nothing was written"
         raise Integrity(what, where=str(file), fix="fetch or train the weights again")
-    print(out)
+    print(printable(str(out)))
     if to is Layout.idolctl and done.config.embedding:
-        print(f"Next: idolctl predict VIDEO --weights {out}")
+        print(f"Next: idolctl predict VIDEO --weights {printable(str(out))}")
 
 
 def _list(kind: str, names: Sequence[str]) -> None:
     for name in names:
-        print(f"  {kind}: {name}")
+        print(f"  {kind}: {printable(name)}")

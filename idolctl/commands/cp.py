@@ -33,7 +33,7 @@ def cp(
             fix=f"idolctl cp {recipe} {dest}.yaml",
         )
     if target.exists() and not force:
-        raise InvalidInput(f"{target} is there already", where=str(target), fix=f"idolctl cp {recipe} {dest} --force")
+        raise InvalidInput(f"{target} already exists", where=str(target), fix=f"idolctl cp {recipe} {dest} --force")
     with write_aside(target) as aside:
         aside.write_bytes(source.read_bytes())
     print(target)

@@ -22,6 +22,7 @@ from idolctl.datasets.check import Line, PartReport, check_part, describe, parts
 from idolctl.datasets.root import data_root, make_toy_data
 from idolctl.errors import raise_all, suggestion
 from idolctl.terminal.progress import ProgressLine
+from idolctl.terminal.text import printable
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -91,7 +92,7 @@ def add(
 ) -> None:
     """Register your own data set under a name, in a YAML file in the data root; use it like a built-in set."""
     if val_frames and not val_annotations:
-        raise InvalidInput("--val-frames without --val-annotations", where="command line", fix="--val-annotations FILE")
+        raise InvalidInput("--val-frames needs --val-annotations", where="command line", fix="--val-annotations FILE")
     place = data_root(root)
     val = Part(val_frames or frames, val_annotations) if val_annotations else None
     path, opened = add_set(name, place, kind=kind, train=Part(frames, annotations), val=val, force=force)
@@ -100,7 +101,7 @@ def add(
         told = {part: remarks(d) for part, d in opened.items()}
         print(json.dumps({"file": str(path), "parts": parts, "remarks": told}))
         return
-    print(path)
+    print(printable(str(path)))
     _registered(name, opened, has_val=val is not None)
 
 
@@ -130,12 +131,12 @@ def import_(
         print(json.dumps(content | {"classes": found.classes, "left_out": found.labels.left_out}))
         return
     print(f"{found.format}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
-    print("  classes: " + ", ".join(f"{what} {number}" for what, number in found.classes.items()))
+    print("  classes: " + printable(", ".join(f"{what} {number}" for what, number in found.classes.items())))
     for sentence in found.labels.left_out:
-        print(f"  ! {sentence}")
+        print(f"  ! {printable(sentence)}")
     if not found.labels.tracked:
         print("  ! no identities: the frames are images, for steps 1 and 2 only")
-    print(found.file)
+    print(printable(str(found.file)))
     _registered(name, found.opened, has_val=False)
 
 
@@ -174,12 +175,12 @@ def export(
         return
     print(f"{form}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
     for file in files:
-        print(f"  {file}")
+        print(f"  {printable(str(file))}")
 
 
 def _check_format(name: str) -> None:
     if name not in FORMATS:
-        raise InvalidInput(f"'{name}' is no label format", where="--format", fix=suggestion(name, FORMATS))
+        raise InvalidInput(f"'{name}' is not a label format", where="--format", fix=suggestion(name, FORMATS))
 
 
 def _counts(labels: LabelSet) -> dict[str, int]:
@@ -196,7 +197,7 @@ def _registered(name: str, opened: Mapping[str, Dataset], *, has_val: bool) -> N
     for part, dataset in opened.items():
         print(f"  {part}  {describe(dataset)}")
         for remark in remarks(dataset):
-            print(f"    ! {remark}")
+            print(f"    ! {printable(remark)}")
     first = opened[f"{name}_train"]
     print("\nA recipe that trains on it (save it as a .yaml file):\n")
     print(example_recipe(name, first.kind, has_val=has_val, classes=len(first.category_ids)))
@@ -205,13 +206,13 @@ def _registered(name: str, opened: Mapping[str, Dataset], *, has_val: bool) -> N
 
 
 def _tree(root: Path, reports: list[PartReport]) -> None:
-    print(f"data root {root}")
+    print(f"data root {printable(str(root))}")
     for place, report in enumerate(reports):
         last = place == len(reports) - 1
         print(f"{'└' if last else '├'}── {report.name}" if _can_print("└├─") else report.name)
         for line in report.lines:
             bar = " " if last or not _can_print("│") else "│"
-            print(f"{bar}   {_mark(line)} {line.part:12} {line.text}")
+            print(f"{bar}   {_mark(line)} {line.part:12} {printable(line.text)}")
 
 
 def _mark(line: Line) -> str:

@@ -17,6 +17,7 @@ from idolctl.evaluation.evaluate import EvalRequest, EvalResult, evaluate, evalu
 from idolctl.evaluation.report import error_rows, identity_rows, rows_report, score_report, sweep_report
 from idolctl.evaluation.scores import Extras, Figures, Scores, mean_and_spread, score_files
 from idolctl.runs.find import RUNS
+from idolctl.terminal.text import printable
 
 if TYPE_CHECKING:
     from idolctl.report.subject import Subject
@@ -94,13 +95,13 @@ def eval_command(
         raise InvalidInput("name a run, weights or a zoo entry, or give --results FILE", where="command line",
                            fix="idolctl eval RUN, or idolctl eval --results FILE --annotations FILE")  # fmt: skip
     if threshold is not None and not identity:
-        raise InvalidInput("--threshold goes with --identity", where="command line", fix="add --identity")
+        raise InvalidInput("--threshold needs --identity", where="command line", fix="add --identity")
     if not math.isfinite(threshold or 0.0):
-        raise InvalidInput(f"--threshold {threshold} is no score", where="command line", fix="--threshold .3")
+        raise InvalidInput(f"--threshold {threshold} is not a score", where="command line", fix="--threshold .3")
     extras = Extras(occlusion, per_video, errors, identity, threshold or 0.0)
     if results is not None:
         if annotations is None or settings or oracle or data or classes_map:
-            what = "--results goes with --annotations and what is to be told, not with --set, --data or --oracle"
+            what = "--results needs --annotations, and excludes --set, --data, --oracle and --classes-map"
             raise InvalidInput(what, where="command line",
                                fix=f"idolctl eval --results {results} --annotations FILE")  # fmt: skip
         scores = score_files(annotations, results, extras)
@@ -114,7 +115,7 @@ def eval_command(
         return
     names = targets or []
     if (details or plots is not None) and (len(names) > 1 or oracle or any("," in text for text in settings or ())):
-        raise InvalidInput("--details and --plots look at one set of results", where="command line",
+        raise InvalidInput("--details and --plots need a single set of results", where="command line",
                            fix=f"idolctl eval {names[0]} --details, or idolctl report {' '.join(names)}")  # fmt: skip
     same = options.class_pairs(classes_map)
     asked = EvalRequest(
@@ -129,7 +130,7 @@ def eval_command(
     )
     if len(names) > 1:
         if oracle:
-            raise InvalidInput("--oracle looks at one target", where="command line", fix=f"name only {names[0]}")
+            raise InvalidInput("--oracle needs a single target", where="command line", fix=f"name only {names[0]}")
         several = [evaluate(name, asked) for name in names]
         for each in several:
             _warn_of_nothing(each.scores, each.name)
@@ -181,25 +182,25 @@ def _look_closer(subject: Subject, details: bool, plots: Path | None, content: d
     if plots is not None:
         written = write_plots(plots, [], [subject])
         content["plots"] = [str(path.resolve()) for path in written]
-        text += f"\n\n{len(written)} charts in {plots}"
+        text += f"\n\n{len(written)} charts in {printable(str(plots))}"
     return text
 
 
 def _need_one_setting(extras: Extras, other: str) -> None:
     if extras.errors or extras.identity:
-        what = f"--errors and --identity look at one set of results, not at those of {other}"
+        what = f"--errors and --identity need a single set of results, not {other}"
         raise InvalidInput(what, where="command line", fix=f"leave out {other.split()[-1]}")
 
 
 def _warn_of_nothing(scores: Scores | None, name: str) -> None:
     if scores is not None and scores.empty:
-        print(f"warning: there are no results of {name}, so every score is 0", file=sys.stderr)
+        print(f"warning: {printable(name)} has no results, so every score is 0", file=sys.stderr)
 
 
 def _several(found: list[EvalResult], as_json: bool) -> None:
     for one in found:
         if one.scores is None:
-            raise InvalidInput(f"{one.data} has no ground truth: no mean", where=str(one.results),
+            raise InvalidInput(f"{one.data} has no ground truth, so no mean score", where=str(one.results),
                                fix="--data SET with ground truth")  # fmt: skip
     mean, spread = mean_of(found)
     rows = [(one.name, one.scores.stats) for one in found if one.scores]

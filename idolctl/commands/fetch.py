@@ -76,7 +76,7 @@ def _next(entry: ZooEntry | ZooFolder) -> str:
 
 def _chosen(zoo: Zoo, names: list[str], everything: bool, check: bool) -> list[ZooEntry | ZooFolder]:
     if everything == bool(names):
-        raise InvalidInput("name what to fetch, or --all", where="command line", fix="idolctl ls zoo")
+        raise InvalidInput("nothing to fetch: give names, or --all", where="command line", fix="idolctl ls zoo")
     if names:
         return [zoo.find(name) for name in names]
     chosen: list[ZooEntry | ZooFolder] = [e for e in zoo.weights if e.sources and not (check and not original(e.name))]

@@ -44,7 +44,7 @@ def import_(
     if out.suffix not in (".yaml", ".yml"):
         raise InvalidInput(f"output must end in .yaml or .yml: {out}", where="-o", fix=f"-o {out}.yaml")
     if out.exists() and not force:
-        raise InvalidInput(f"{out} is there already", where=str(out), fix="--force replaces it")
+        raise InvalidInput(f"{out} already exists", where=str(out), fix="--force replaces it")
     with write_aside(out) as aside:
         aside.write_text(text, encoding="utf-8")
     print(out)

@@ -44,14 +44,14 @@ def _log(run: Path, step: int | None, rank: str) -> Path:
     if not stages:
         known = sorted({str(s.step) for s in stages_of(run)})
         if not known:
-            what = f"no stage of {run.name} has a stage.json that can be read"
-            raise Integrity(what, where=str(run), fix="look into its logs folders")
+            what = f"no stage of {run.name} has a readable stage.json"
+            raise Integrity(what, where=str(run), fix="read the files in its logs folders")
         raise InvalidInput(f"{run.name} has no step {step}", where="--step", fix=f"it has {', '.join(known)}")
     folder = stages[0].state.folder / "logs"
     path = folder / (f"rank{rank}.log" if rank.isdigit() else f"{rank}.log")
     if not path.is_file():
         there = ", ".join(sorted(p.stem.removeprefix("rank") for p in folder.glob("*.log")))
         raise Missing(
-            f"no log of '{rank}'", where=str(folder), fix=f"--rank {there}" if there else "wait for its start"
+            f"no log of '{rank}'", where=str(folder), fix=f"--rank {there}" if there else "wait until it has started"
         )
     return path

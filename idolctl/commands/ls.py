@@ -19,6 +19,7 @@ from idolctl.datasets.splits import split_rows
 from idolctl.runs.find import RUNS
 from idolctl.runs.status import list_runs
 from idolctl.terminal.table import table
+from idolctl.terminal.text import printable
 from idolctl.zoo.listing import ZooRow, zoo_rows
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -65,7 +66,7 @@ def _recipes(rows: list[RecipeRow], as_json: bool) -> None:
     )
     for row in rows:
         for note in row.inferred:
-            print(f"  {row.name:8} {note}")
+            print(f"  {row.name:8} {printable(note)}")
     print("\nNext: idolctl show toy, idolctl run toy")
 
 

@@ -14,6 +14,7 @@ from idolctl.runs.plan import Action
 from idolctl.runs.processes import LaunchConfig
 from idolctl.runs.report import plan_table
 from idolctl.runs.run import Run, make_run, obstacles, refuse_changes
+from idolctl.terminal.text import printable
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -40,7 +41,7 @@ def show_plan(run: Run, as_json: bool) -> None:
     else:
         print(f"run folder: {run.folder}\n{plan_table(actions)}")
         for problem in Mistakes(problems).mistakes if problems else ():
-            print(f"problem: {problem.what} ({problem.where}); {problem.fix}")
+            print(printable(f"problem: {problem.what} ({problem.where}); {problem.fix}"))
     refuse_changes(run, actions)
 
 

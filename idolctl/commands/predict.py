@@ -17,6 +17,7 @@ from idol_core.errors import Integrity, InvalidInput
 from idolctl.commands import complete, options
 from idolctl.errors import Mistakes, suggestion
 from idolctl.signals import stoppable
+from idolctl.terminal.text import printable
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -64,8 +65,8 @@ def predict(
     """
     asked = _asked(save)
     if rate is not None and not 0 < rate <= 10_000:
-        what = f"{rate:g} frames a second can't be"
-        raise InvalidInput(what, where="--rate", fix="a number above 0 and at most 10,000, such as 0.2")
+        what = f"--rate {rate:g} is out of range"
+        raise InvalidInput(what, where="--rate", fix="give frames per second, above 0 and at most 10,000, such as 0.2")
     from idol_core.data.exchange.formats import FORMATS  # what follows brings numpy, PyAV, torch
     from idolctl.prediction.weights import check_weights, open_segmenter
 
@@ -75,7 +76,10 @@ def predict(
     from idolctl.prediction.sources import find_sources
 
     stopped = threading.Event()
-    with stoppable("the same command begins anew"), tempfile.TemporaryDirectory(prefix="idolctl-") as scratch:
+    with (
+        stoppable("run it again; it starts over"),
+        tempfile.TemporaryDirectory(prefix="idolctl-") as scratch,
+    ):
         recording = Path(scratch) / "recording.mp4"
         sources = find_sources(source, root=root, recording=recording, stop=stopped.is_set, rate=rate)
         segmenter = open_segmenter(path, device, precision.value if precision else None, cuda_graphs=cuda_graphs)
@@ -96,12 +100,12 @@ def predict(
     made = len(sources.clips) + len(sources.failed) - len(done.failed)
     if sources.single:
         for file in done.files:
-            print(f"  {file}", file=told)
+            print(f"  {printable(str(file))}", file=told)
     else:
-        print(f"  {folder}, with a folder for each of {made} videos", file=told)
+        print(f"  {printable(str(folder))}, with a folder for each of {made} videos", file=told)
     if not done.tracks:
-        print(f"Next: a lower threshold: idolctl predict {source} --weights {weights} --threshold "
-              f"{threshold / 3:.2g}", file=told)  # fmt: skip
+        again = printable(f"idolctl predict {source} --weights {weights} --threshold {threshold / 3:.2g}")
+        print(f"Next: a lower threshold: {again}", file=told)
     if as_json:
         content = {
             "out": str(folder),
@@ -120,14 +124,14 @@ def predict(
 def _asked(text: str) -> list[str]:
     asked = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not asked:
-        raise InvalidInput("nothing would be saved", where="--save", fix=f"--save {','.join(_FORMS)}")
+        raise InvalidInput("--save names no output", where="--save", fix=f"--save {','.join(_FORMS)}")
     return asked
 
 
 def _check(asked: Sequence[str], known: Sequence[str]) -> None:
     for form in asked:
         if form not in known:
-            raise InvalidInput(f"nothing can be saved as '{form}'", where="--save", fix=suggestion(form, known))
+            raise InvalidInput(f"unknown output '{form}'", where="--save", fix=suggestion(form, known))
 
 
 def _end_on_ctrl_c(stopped: threading.Event) -> None:

@@ -13,6 +13,7 @@ from idol_core.errors import InvalidInput
 from idolctl.commands import complete, options
 from idolctl.runs.find import RUNS, find_run
 from idolctl.runs.outputs import PAGE
+from idolctl.terminal.text import printable
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -69,7 +70,7 @@ def report(
 
     if results is not None and annotations is not None:
         if data is not None:
-            raise InvalidInput("--data goes with runs", where="command line", fix="leave out --data")
+            raise InvalidInput("--data applies to runs only", where="command line", fix="leave out --data")
         facts, subjects, notes = list[RunFacts](), [of_files(results, annotations, frames)], list[str]()
         page = out or Path(PAGE)
     else:
@@ -78,7 +79,7 @@ def report(
         facts, subjects, notes = read_runs(folders, EvalRequest(data, home, root, (), device))
         page = out or (folders[0] / PAGE if len(folders) == 1 else Path(PAGE))
     for note in notes:
-        print(f"warning: {note}", file=sys.stderr)
+        print(f"warning: {printable(note)}", file=sys.stderr)
     write_page(page, facts, subjects, make_cards(subjects[0]) if subjects else [], notes)
     written = write_plots(plots, facts, subjects) if plots is not None else []
     said = f"{page}  ({page.stat().st_size / 1e6:.1f} MB)"

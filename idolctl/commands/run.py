@@ -23,6 +23,7 @@ from idolctl.runs.processes import processes_here
 from idolctl.runs.report import as_json as summary_json
 from idolctl.runs.report import file_list, next_steps, score_table
 from idolctl.runs.run import make_run
+from idolctl.terminal.text import printable
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -32,18 +33,18 @@ def with_page(folder: Path, outputs: dict[str, Path]) -> dict[str, Path]:
     page = folder / PAGE
     if page_is_current(folder):
         return {"report": page, **outputs}
-    print("making the page", file=sys.stderr)
+    print("writing the report page", file=sys.stderr)
     try:
         from idolctl.evaluation.evaluate import EvalRequest  # numpy and scipy take a second to import
         from idolctl.report.make import report_runs
 
         for note in report_runs([folder], page, EvalRequest(None, folder.parent, None, (), None)):
-            print(f"warning: {note}", file=sys.stderr)
+            print(f"warning: {printable(note)}", file=sys.stderr)
     except Exception as error:  # of any kind: the run is done and its weights are saved
         with contextlib.suppress(OSError):
             page.unlink(missing_ok=True)  # the old page would be out of date
         what = f"{type(error).__name__}: {error}" if not isinstance(error, IdolError) else error.what
-        print(f"warning: the page could not be made: {' '.join(what.split())}", file=sys.stderr)
+        print(f"warning: the report page could not be written: {' '.join(what.split())}", file=sys.stderr)
         print(f"Next: idolctl report {folder} --debug", file=sys.stderr)
         return outputs
     return {"report": page, **outputs}

@@ -141,5 +141,5 @@ def sort_words(recipe: str | None, extra: Sequence[str], config_file: Path | Non
     if len(plain) > 1:
         raise InvalidInput(f"unexpected argument '{plain[1]}'", where="command line", fix="idolctl run --help")
     if not plain:
-        raise InvalidInput("no recipe is named", where="command line", fix="idolctl ls recipes")
+        raise InvalidInput("no recipe given", where="command line", fix="idolctl ls recipes")
     return Words(plain[0], (), further)

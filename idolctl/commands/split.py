@@ -17,6 +17,7 @@ from idolctl.commands import complete, options
 from idolctl.datasets.root import data_root, make_toy_data
 from idolctl.datasets.splits import FOLDER, Split, make_split, read_split, refuse_leaks
 from idolctl.terminal.table import table
+from idolctl.terminal.text import printable
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -56,13 +57,13 @@ def make(
 ) -> None:
     """Split a training set by video, with class proportions kept on both sides; then usable as BASE@NAME."""
     if not 0 < val_fraction < 1:
-        raise InvalidInput(f"--val-fraction {val_fraction} is not within 0 and 1", where="command line",
+        raise InvalidInput(f"--val-fraction {val_fraction} is not between 0 and 1", where="command line",
                            fix="--val-fraction .2")  # fmt: skip
     name = name or f"val{round(100 * val_fraction)}-seed{seed}"
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or "@" in base:
-        raise InvalidInput(f"'{base}@{name}' is no name of a split", where="command line", fix="--name mysplit")
+        raise InvalidInput(f"'{base}@{name}' is not a valid split name", where="command line", fix="--name mysplit")
     if f"{base}@{name}_train" in LAYOUTS:
-        raise InvalidInput(f"'{base}@{name}' is built in", where="command line", fix="--name mysplit")
+        raise InvalidInput(f"'{base}@{name}' is a built-in split", where="command line", fix="--name mysplit")
     place = data_root(root)
     if base == "toy":
         make_toy_data(place)
@@ -118,7 +119,7 @@ def fetch(
         source = fetched.path / target.name
         with write_aside(target) as aside:
             shutil.copyfile(source, aside)
-        print(target)
+        print(printable(str(target)))
     print("\nNext: idolctl split verify ovis@oracle")
 
 
@@ -127,15 +128,15 @@ def _tell(found: Split, as_json: bool) -> None:
         content = dataclasses.asdict(found) | {"files": [str(f) for f in found.files]}
         print(json.dumps(content))
         return
-    print(f"{found.name}  sha256 {found.digest}")
+    print(f"{printable(found.name)}  sha256 {found.digest}")
     for side, file in zip((found.train, found.val), found.files, strict=True):
-        print(f"  {side.videos} videos, {side.tracks} objects  {file}")
+        print(f"  {side.videos} videos, {side.tracks} objects  {printable(str(file))}")
     rows = [(c, n, found.val.per_class.get(c, 0)) for c, n in found.train.per_class.items()]
     print("\nvideos with an object of each class\n" + table(("class", "train", "val"), rows))
     for which, side in (("train", found.train), ("val", found.val)):
         lacking = [c for c, n in side.per_class.items() if not n]
         if lacking:
             shown = ", ".join(lacking[:10]) + (", ..." if len(lacking) > 10 else "")
-            print(f"note: {which} has no {shown}", file=sys.stderr)
+            print(f"note: {which} has no {printable(shown)}", file=sys.stderr)
     for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {printable(note)}", file=sys.stderr)

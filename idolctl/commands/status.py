@@ -14,7 +14,7 @@ from idolctl.commands import complete, options
 from idolctl.runs.find import RUNS, find_run
 from idolctl.runs.status import as_json as standing_json
 from idolctl.runs.status import standing_table, standings
-from idolctl.terminal.text import printable_lines, unescaped
+from idolctl.terminal.text import printable, printable_lines, unescaped
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 WATCH_SECONDS = 2.0
@@ -41,7 +41,7 @@ def status(
     elif found:
         print(standing_table(found))
     else:
-        print(f"no runs below {home}\n\nNext: idolctl run toy")
+        print(f"no runs below {printable(str(home))}\n\nNext: idolctl run toy")
 
 
 def _watch(home: Path, names: list[Path]) -> None:

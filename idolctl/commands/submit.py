@@ -21,6 +21,7 @@ from idolctl.submission.pack import Package, check_target, pack
 from idolctl.submission.results import read_videos
 from idolctl.submission.servers import Server, find_server
 from idolctl.terminal.progress import say, transfer
+from idolctl.terminal.text import printable
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -61,7 +62,7 @@ def submit(
 
     If the run has no results yet, inference runs first."""
     if run is not None and results is not None:
-        raise InvalidInput("--run and --results exclude each other", where="command line", fix="give one of them")
+        raise InvalidInput("--run and --results can't be combined", where="command line", fix="give one of them")
     truth = annotations or _annotations(dataset, data_root(root))
     videos = read_videos(truth)
     if results is None:
@@ -91,7 +92,7 @@ def _annotations(dataset: str, root: Path) -> Path:
     for place in places:
         if place.is_file():
             return place
-    raise Missing(f"the annotations of {dataset}'s validation set are not there",
+    raise Missing(f"the annotations of {dataset}'s validation set were not found",
                   where=" or ".join(map(str, places)), fix="--root DIR or --annotations FILE")  # fmt: skip
 
 
@@ -115,19 +116,20 @@ def _results(stage: FoundStage, dataset: str, runs: Path, root: Path | None, pre
         return own
     from idolctl.evaluation.evaluate import EvalRequest, evaluate
 
-    say(f"{stage.state.folder} has no results on {dataset}: inferring")
+    say(f"{stage.state.folder} has no results on {dataset}: running inference")
     asked = EvalRequest(dataset, runs, root, settings=(), device=None, precision=precision)
     return evaluate(str(stage.state.folder), asked).results
 
 
 def _tell(package: Package, dataset: str, results: Path, server: Server | None, as_json: bool) -> None:
     if not package.kept:
-        print("warning: there are no results in it, so its score is 0", file=sys.stderr)
+        print("warning: the submission has no results, so its score is 0", file=sys.stderr)
     if as_json:
         told = {key: str(v) if isinstance(v, Path) else v for key, v in dataclasses.asdict(package).items()}
         print(json.dumps(told | {"server": dataclasses.asdict(server) if server else None}))
         return
-    print(f"{package.path}  {package.size / 1e6:.2f} MB, {package.kept} results of {results}")
+    path, source = printable(str(package.path)), printable(str(results))
+    print(f"{path}  {package.size / 1e6:.2f} MB, {package.kept} results of {source}")
     print(f"{package.with_results} of {package.videos} videos have results")
     print(f"sha256 {package.sha256}")
     if package.dropped_to is not None:

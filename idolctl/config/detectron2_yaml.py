@@ -75,13 +75,13 @@ class _Files:
         for name in _names(base):
             self.named += 1
             if self.named > MAX_BASES:
-                what = f"{BASE} names more than {MAX_BASES} files, counted through all of them"
-                raise InvalidInput(what, where=str(path), fix="base the file on fewer")
+                what = f"{BASE} names more than {MAX_BASES} files, those named by base files included"
+                raise InvalidInput(what, where=str(path), fix="use fewer base files")
             inner = _beside(path, name)
             if inner is None or (inner in self.read and self.read[inner] is None):
-                problem = "is not there" if inner is None else "is based on this file in turn"
+                problem = "does not exist" if inner is None else "is itself based on this file"
                 what, where = f"{BASE} names {name}, which {problem}", base.origin.key(BASE) if base else ""
-                self.mistakes.append(InvalidInput(what, where=where, fix="give a file, relative to this one"))
+                self.mistakes.append(InvalidInput(what, where=where, fix="give a file's path, relative to this one"))
                 continue
             there = self.read.get(inner)
             for place, entry in (self.entries(inner) if there is None else there).items():
@@ -123,7 +123,7 @@ def _put(found: ConfigFile, entry: Entry) -> None:
         if not below:
             found.mistakes.append(InvalidInput(f"unknown key '{key}'", where=where, fix=_known(key)))
         elif entry.value is not None:
-            what = f"'{key}' holds {entry.value!r}, settings are expected"
+            what = f"'{key}' is {entry.value!r}, but must be a section of settings"
             found.mistakes.append(InvalidInput(what, where=where, fix=f"write settings below it, such as {below[0]}"))
         return
     value = parse_text(entry.value)

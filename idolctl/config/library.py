@@ -84,7 +84,7 @@ def find_recipe(name: str) -> Path:
             f"no recipe '{name}'", where=shown_path(recipes_folder()), fix=suggestion(name, recipe_names())
         )
     if not path.is_file():
-        raise InvalidInput(f"no recipe file {name}", where=str(path), fix="idolctl ls recipes")
+        raise InvalidInput(f"recipe file {name} not found", where=str(path), fix="idolctl ls recipes")
     return path
 
 
@@ -94,7 +94,7 @@ def _documents(path: Path, seen: tuple[Path, ...]) -> list[RecipeFile]:
         return [document]
     base = _extended(document.extends, path)
     if base is None or len(seen) > MAX_EXTENDS or base.resolve() in (p.resolve() for p in (*seen, path)):
-        problem = "is not there" if base is None else "extends this one in turn, or too many others"
+        problem = "does not exist" if base is None else "extends this one (a cycle), or the chain is too long"
         what = f"'extends: {document.extends.value}': that recipe {problem}"
         where = document.extends.origin.key("extends")
         fix = suggestion(str(document.extends.value), recipe_names())

@@ -79,7 +79,7 @@ def read_yaml(path: Path) -> Mapping:
     file = shown_path(path)
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise InvalidInput(f"{file} has more than {MAX_BYTES >> 10} KiB", where=file, fix="give a settings file")
+            raise InvalidInput(f"{file} has more than {MAX_BYTES >> 10} KiB", where=file, fix="name a file of settings")
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise Missing(f"no file {file}", where=file, fix="idolctl ls recipes") from error
@@ -147,14 +147,14 @@ class _Reader:
             if kind is DocumentStartEvent:
                 documents += 1
                 if documents > 1:
-                    raise self._refused("a second document begins here", line)
+                    raise self._refused("a second YAML document begins here; only one is allowed", line)
             elif kind in (MappingStartEvent, SequenceStartEvent):
                 self._begin(event.anchor, line, is_mapping=kind is MappingStartEvent)
             elif kind in (MappingEndEvent, SequenceEndEvent):
                 self._end()
             elif kind is AliasEvent:
                 if event.anchor not in self._anchors:
-                    raise self._refused(f"*{event.anchor} repeats what has no end yet, or is not there", line)
+                    raise self._refused(f"alias *{event.anchor} has no anchor that ends before it", line)
                 value, size = self._anchors[event.anchor]
                 self._count(size, line)
                 self._add(value, line)
@@ -168,9 +168,9 @@ class _Reader:
 
     def _begin(self, anchor: str | None, line: int, *, is_mapping: bool) -> None:
         if self._key_is_next():
-            raise self._refused("a key must be a text", line)
+            raise self._refused("a key must be text", line)
         if len(self._open) >= MAX_DEPTH:
-            raise self._refused(f"more than {MAX_DEPTH} levels within each other", line)
+            raise self._refused(f"nested more than {MAX_DEPTH} levels deep", line)
         self._anchors.pop(anchor or "", None)  # no alias may repeat a value that is still being read
         self._open.append(_Open(line, anchor, is_mapping, self._values))
         self._count(1, line)
@@ -195,10 +195,10 @@ class _Reader:
             place.items.append(_plain(value))
         elif place.key is None:
             if not isinstance(value, str | int | float):
-                raise self._refused("a key must be a text", line)
+                raise self._refused("a key must be text", line)
             key = str(value)
             if key in place.keys and key != "<<":
-                raise self._refused(f"the key '{key}' is there twice", line)
+                raise self._refused(f"the key '{key}' occurs twice", line)
             place.keys.add(key)
             place.key = key, line
         else:
@@ -209,7 +209,7 @@ class _Reader:
             elif isinstance(value, Mapping):
                 place.merged.append(value)
             else:
-                raise self._refused("'<<' must name a mapping", line)
+                raise self._refused("'<<' must refer to a mapping", line)
 
     def _key_is_next(self) -> bool:
         return bool(self._open) and self._open[-1].is_mapping and self._open[-1].key is None
@@ -217,7 +217,7 @@ class _Reader:
     def _count(self, values: int, line: int) -> None:
         self._values += values
         if self._values > MAX_VALUES:
-            raise self._refused(f"more than {MAX_VALUES} values, those that aliases repeat included", line)
+            raise self._refused(f"more than {MAX_VALUES} values, counting those that aliases repeat", line)
 
     def _scalar(self, yaml: YAML, event: Any, line: int) -> Any:
         """A plain value; tags other than those of numbers and text are ignored."""
@@ -227,11 +227,11 @@ class _Reader:
         try:
             return _CONSTRUCTED.get(kind, str)(text)
         except ValueError:
-            raise self._refused(f"'{text[:40]}' is no {kind} that can be read", line) from None
+            raise self._refused(f"'{text[:40]}' is not a valid {kind}", line) from None
 
     def _text(self, text: str, line: int) -> str:
         if re.search("[\ud800-\udfff]", text):
-            raise self._refused("half a surrogate pair", line)
+            raise self._refused("the text contains half of a surrogate pair, which is not a character", line)
         return text
 
     def _refused(self, what: str, line: int) -> InvalidInput:

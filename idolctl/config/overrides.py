@@ -18,7 +18,7 @@ def settings_document(assignments: Sequence[str]) -> RecipeFile:
         if equals and all(key.strip().split(".")):
             _put(tree, key.strip().split("."), parse_value(value))
         else:
-            mistakes.append(InvalidInput(f"'{text}' sets nothing", where="--set", fix="--set solver.lr=1e-4"))
+            mistakes.append(InvalidInput(f"'{text}' is not KEY=VALUE", where="--set", fix="--set solver.lr=1e-4"))
     document = parse_document(_as_mapping(tree))
     document.mistakes.extend(mistakes)
     return document

@@ -101,7 +101,7 @@ def _below(entry: Entry, name: str, mistakes: list[IdolError]) -> Mapping:
     if isinstance(entry.value, Mapping):
         return entry.value
     if entry.value is not None:
-        what = f"'{name}' holds {entry.value!r}, settings are expected"
+        what = f"'{name}' is {entry.value!r}, but must be a section of settings"
         mistakes.append(InvalidInput(what, where=entry.origin.key(name), fix=f"write settings below '{entry.key}:'"))
     return Mapping((), entry.origin)
 
@@ -110,7 +110,7 @@ def _text(entry: Entry, name: str, mistakes: list[IdolError]) -> str | None:
     value: Any = entry.value
     if isinstance(value, str) and value:
         return value
-    mistakes.append(InvalidInput(f"'{name}' must be a text", where=entry.origin.key(name), fix="write a text"))
+    mistakes.append(InvalidInput(f"'{name}' must be text", where=entry.origin.key(name), fix="write text"))
     return None
 
 

@@ -84,7 +84,7 @@ def _walk(entry: Entry, path: Path, kind: Any, prefix: str, settings: Settings, 
             else:
                 mistakes.append(unknown_key(inner, f"{name}.{inner.key}", known))
     elif entry.value is not None:
-        what = f"'{name}' holds {entry.value!r}, settings are expected"
+        what = f"'{name}' is {entry.value!r}, but must be a section of settings"
         mistakes.append(InvalidInput(what, where=entry.origin.key(name), fix=f"write settings below '{entry.key}:'"))
 
 

@@ -55,13 +55,13 @@ def add_set(
 def check_name(name: str, root: Path, *, force: bool) -> Path:
     """The YAML file of a new data set. Raises InvalidInput for a name that is taken (unless `force`) or not valid."""
     if not name.replace("-", "").replace(".", "").isalnum() or name.startswith((".", "-")):
-        what = f"'{name}' is no name of a data set (letters, digits, '-' and '.')"
+        what = f"'{name}' is not a valid data set name (letters, digits, '-' and '.')"
         raise InvalidInput(what, where="command line", fix="idolctl data add mine ...")
     if f"{name}_train" in LAYOUTS:
-        raise InvalidInput(f"'{name}' is built in", where="command line", fix="choose another name")
+        raise InvalidInput(f"'{name}' is a built-in data set", where="command line", fix="choose another name")
     path = root / f"{name}.yaml"
     if path.exists() and not force:
-        raise InvalidInput(f"{path} is there already", where=str(path), fix="--force replaces it")
+        raise InvalidInput(f"{path} already exists", where=str(path), fix="--force replaces it")
     return path
 
 
@@ -79,18 +79,18 @@ def example_recipe(name: str, kind: str, *, has_val: bool, classes: int) -> str:
 
 def _open(part: Part, kind: str) -> Dataset:
     if not part.frames.is_dir():
-        raise Missing("there is no such frames folder", where=str(part.frames), fix="check the path")
+        raise Missing("frames folder not found", where=str(part.frames), fix="check the path")
     if not part.annotations.is_file():
-        raise Missing("there is no such annotation file", where=str(part.annotations), fix="check the path")
+        raise Missing("annotation file not found", where=str(part.annotations), fix="check the path")
     source = DataSource(kind=kind, frames=str(part.frames), annotations=str(part.annotations))  # type: ignore[arg-type]
     with transfer(f"reading {part.annotations.name}") as reading:
         dataset = open_dataset(source, on_read=reading.update)
     first = Path(dataset.videos[0].file_names[0]) if len(dataset.videos) else None
     if first is None:
-        raise Integrity("the file has no videos", where=str(part.annotations), fix="give one that has some")
+        raise Integrity("the file lists no videos or images", where=str(part.annotations), fix="give one that does")
     if not first.is_file():
-        there, fix = similar_file(first), "--frames is the folder that the frame names start from"
-        what = f"the first frame of the annotations is not there: {first}"
+        there, fix = similar_file(first), "give --frames the folder that file names in the annotations are relative to"
+        what = f"the first frame of the annotations was not found: {first}"
         if there is not None:
             what, fix = f"{what}; there is {there}", missing_frame(first).fix
         raise Integrity(what, where=str(part.annotations), fix=fix)
@@ -105,7 +105,7 @@ def _check_classes(opened: dict[str, Dataset]) -> None:
         try:
             check_same_classes(known, names, sides=(first, name), where=where)
         except InvalidInput as error:
-            what = f"the parts differ in their classes: {first} has {len(known)}; {name} has {len(names)}; {error.what}"
+            what = f"different classes: {first} has {len(known)}; {name} has {len(names)}; {error.what}"
             raise Integrity(what, where=where, fix="give both the same categories") from error
 
 

@@ -155,7 +155,7 @@ def _check_size(name: str, dataset: Dataset, lines: list[Line], errors: list[Ido
         lines.append(Line(True, "size", f"{text}, as published"))
         return
     things = "images" if dataset.kind == "coco" else "videos"
-    text = f"{text}; published are {wanted:,} {things} of {classes} classes"
+    text = f"{text}; the published set has {wanted:,} {things}, {classes} classes"
     lines.append(Line(False, "size", text))
     errors.append(Integrity(f"{name} has {text}", where=str(dataset.source), fix="download the annotation file again"))
 
@@ -165,7 +165,7 @@ def _check_objects(name: str, dataset: Dataset, lines: list[Line], errors: list[
     if name.endswith("_train") and len(dataset.index.track_ids) and not dataset.index.annotated_frames().any():
         what = why_nothing(dataset.index)
         lines.append(Line(False, "objects", what))
-        fix = "give masks in pixels of single objects"
+        fix = "annotate single objects (iscrowd 0) with masks, in pixel coordinates"
         errors.append(Integrity(what, where=str(dataset.source), fix=fix))
 
 

@@ -66,7 +66,7 @@ def split_rows(root: Path) -> list[SplitRow]:
     """Rows for the published split and for those made below `root`."""
     place = Path(LAYOUTS["ovis@oracle_val"].annotations[0])
     there = all((root / LAYOUTS[f"ovis@oracle_{side}"].annotations[0]).is_file() for side in SIDES)
-    made = "published" if there else "published, not there: idolctl split fetch oracle"
+    made = "published" if there else "published, not downloaded: idolctl split fetch oracle"
     rows = [SplitRow("ovis@oracle", made, None, None, None, str(root / place.parent))]
     for name in split_names(root):
         folder = split_folder(root, name)
@@ -90,13 +90,11 @@ def make_split(base: str, split: str, root: Path, *, val_fraction: float, seed: 
         raise Missing(f"{base}_train has no annotations to split", where=str(parent.source), fix="split a labelled set")
     ids = parent.index.video_ids.tolist()
     if len(ids) < 2:
-        raise InvalidInput(f"{base}_train has one video only", where=str(parent.source), fix="split a larger set")
+        raise InvalidInput(f"{base}_train has only one video", where=str(parent.source), fix="split a larger set")
     groups = dict(zip(ids, _groups(parent, group), strict=True)) if parent.kind == "coco" else None
     if groups and len(set(groups.values())) == 1:
         if group != FOLDER:
-            raise InvalidInput(
-                "all images are one group", where=f"--group {group}", fix="--group none, or an expression"
-            )
+            raise InvalidInput("all images are in one group", where=f"--group {group}", fix="--group none, or a regex")
         groups, group = None, NONE  # all images are in one folder: split them one by one
     val = stratify(dict(zip(ids, _classes(parent), strict=True)), val_fraction=val_fraction, seed=seed, groups=groups)
     name = f"{base}@{split}"
@@ -144,7 +142,7 @@ def refuse_leaks(split: Split) -> None:
         what = f"{split.name} leaks: {_told(split.leaks, 'on both sides')}"
         raise Integrity(what, where=where, fix=f"idolctl split make {split.name.partition('@')[0]}")
     if split.faults:
-        what = f"{split.name} holds what the whole set does not: {_told(split.faults, 'unknown')}"
+        what = f"{split.name} has videos or objects that the whole set lacks: {_told(split.faults, 'unknown')}"
         raise Integrity(what, where=where, fix="use the split with the set that it was made from")
 
 
@@ -177,12 +175,12 @@ def _groups(dataset: Dataset, group: str) -> list[str]:
         pattern = re.compile(group)
     except re.error as error:
         raise InvalidInput(
-            f"no regular expression: {error}", where=f"--group {group}", fix="--group '^(.+)_'"
+            f"not a regular expression: {error}", where=f"--group {group}", fix="--group '^(.+)_'"
         ) from None
     found = [pattern.search(name) for name in names]
     if None in found:
         name = names[found.index(None)]
-        raise InvalidInput(f"'{name}' has nothing that matches", where=f"--group {group}", fix="--group '^(.+)_'")
+        raise InvalidInput(f"'{name}' does not match the expression", where=f"--group {group}", fix="--group '^(.+)_'")
     return [(match.group(1) or "") if pattern.groups else match.group() for match in found if match]
 
 

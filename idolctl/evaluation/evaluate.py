@@ -98,7 +98,7 @@ def evaluate(name: str, asked: EvalRequest) -> EvalResult:
     """Infer, unless the run has already written these very results, and score. Results stay on disk."""
     subject = _subject(name, asked)
     if len(subject.variants) > 1:
-        raise InvalidInput("several values of a setting go with one target", where="--set", fix=f"name only {name}")
+        raise InvalidInput("several values of a setting need a single target", where="--set", fix=f"name only {name}")
     results = _own_results(subject, asked)
     if results is None:
         folder = infer.results_folder(subject.target, subject.data)
@@ -142,7 +142,7 @@ def evaluate_oracle(name: str, asked: EvalRequest, *, clip_length: int) -> Oracl
     """Score normal tracking and both oracles (paper section 3) on the same detections."""
     subject = _subject(name, asked)
     if len(subject.variants) > 1:
-        raise InvalidInput("--oracle goes with one value of each setting", where="--set", fix="give one value")
+        raise InvalidInput("--oracle needs a single value of each setting", where="--set", fix="give one value")
     _need_truth(subject, "an oracle")
     subject = _by_name(subject, asked)
     found = infer.oracles(
@@ -199,7 +199,7 @@ def _by_name(subject: _Subject, asked: EvalRequest) -> _Subject:
 
 def _need_truth(subject: _Subject, what: str) -> None:
     if not subject.video:
-        raise InvalidInput(f"{what} is about videos; {subject.data} is scored as images", where="--data",
+        raise InvalidInput(f"{what} needs videos; {subject.data} is scored as images", where="--data",
                            fix="name a video set and weights of step 2 or 3")  # fmt: skip
     if not subject.dataset.has_ground_truth:
         raise Missing(f"{subject.data} has no ground truth", where=str(subject.dataset.source),

@@ -35,12 +35,12 @@ def in_order_of(target: Target, dataset: Dataset, pairs: Sequence[str]) -> Datas
     sides = (f"the weights of {target.name}", "the data set")
     if target.classes is None and not pairs:
         if known != len(dataset.category_ids):
-            what = f"{sides[0]} know {known} classes, the data set has {len(dataset.category_ids)}"
+            what = f"{sides[0]} have {known} classes, the data set has {len(dataset.category_ids)}"
             raise InvalidInput(what, where=where, fix="--data SET with the classes that they were trained on")
         say(f"warning: {target.weights} does not name its classes; they are taken to be in the order of the data set")
         return dataset
     if target.classes is not None and len(target.classes) != known:
-        what = f"the file names {len(target.classes)} classes, its tensors or its recipe have {known}"
+        what = f"the file names {len(target.classes)} classes, but its tensors or its recipe have {known}"
         raise Integrity(what, where=str(target.weights), fix="fetch or train the weights again")
     return dataset.reordered(
         match_classes(target.classes or numbered(known), dataset.category_names, where=where, sides=sides, same=same)

@@ -61,7 +61,7 @@ def find_target(name: str, runs: Path, *, data: str | None) -> Target:
     if entry is not None:
         return _of_zoo(entry, runs)
     known = [*(p.name for p in run_folders(runs)), *(e.name for e in load_zoo().weights)]
-    what = f"'{name}' is no run, no weights file and no name of the zoo"
+    what = f"'{name}' is neither a run, nor a weights file, nor a zoo name"
     raise InvalidInput(what, where=f"{runs}, idolctl ls zoo", fix=suggestion(name, known))
 
 
@@ -110,8 +110,8 @@ def _of_file(name: str, path: Path, runs: Path, data: str | None) -> Target:
     base = (data or "").partition("@")[0]
     base = base.removesuffix("_val").removesuffix("_train")
     if base not in recipe_names():
-        fix = "name the data that they are for: --data ovis"
-        raise InvalidInput("these weights do not say how they were made", where=str(path), fix=fix)
+        fix = "name the data set that they are for: --data ovis"
+        raise InvalidInput("the file does not say which recipe its weights were trained with", where=str(path), fix=fix)
     config = _fitted(base, path)
     classes = carried.classes or class_names_of(config)
     if carried.classes is None and classes:
@@ -121,7 +121,7 @@ def _of_file(name: str, path: Path, runs: Path, data: str | None) -> Target:
 
 def _of_zoo(entry: ZooEntry, runs: Path) -> Target:
     if entry.kind == "imagenet":
-        raise InvalidInput(f"{entry.name} is a backbone and segments nothing", where="idolctl ls zoo",
+        raise InvalidInput(f"{entry.name} is only a backbone, which can't segment", where="idolctl ls zoo",
                            fix="train with it: idolctl run ytvis19")  # fmt: skip
     path = find_weights(entry.name)
     step = 3 if entry.dataset else int((entry.steps or "2")[-1])

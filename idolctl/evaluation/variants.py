@@ -34,7 +34,7 @@ def variants(config: StageConfig, assignments: Sequence[str]) -> list[Variant]:
         key, _, given = (part.strip() for part in text.partition("="))
         values = [value.strip() for value in given.split(",")]
         if not key.startswith(ALLOWED) or not all(values):
-            what = f"'{text}' is no setting of an evaluation (these are {ALLOWED[0]}* and {ALLOWED[1]}*)"
+            what = f"'{text}' is not an evaluation setting (those are {ALLOWED[0]}* and {ALLOWED[1]}*)"
             mistakes.append(InvalidInput(what, where="--set", fix="--set tracker.new_threshold=.2,.3,.4"))
         else:
             choices[key] = values

@@ -14,7 +14,7 @@ def raise_failure(state: StageState, code: int, received: int | None, *, resume:
     """Raise the error for a worker's end, judged by the signal passed on, then state.json, then its exit code."""
     at = f"iteration {state.iteration} of {state.iterations}"
     if received == signal.SIGINT:
-        print(f"stopped at {at}; to go on from there: {resume}", file=sys.stderr)
+        print(f"stopped at {at}; to continue from there: {resume}", file=sys.stderr)
         raise KeyboardInterrupt
     if received is not None or code == Preempted.exit_code or state.status == "stopped":
         raise Preempted(f"stopped at {at}", where=str(state.folder), fix=resume)
@@ -27,7 +27,7 @@ def raise_failure(state: StageState, code: int, received: int | None, *, resume:
     how = f"was killed by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code}"
     log = max(state.folder.glob("logs/*.log"), key=_changed, default=state.folder / "logs" / "rank0.log")
     said = "perhaps memory ran out" if code == -signal.SIGKILL else _last_line(log)
-    raise IdolError(f"the worker {how} ({said})", where=str(log), fix=f"look at the log; to go on at {at}: {resume}")
+    raise IdolError(f"the worker {how} ({said})", where=str(log), fix=f"read the log; to continue at {at}: {resume}")
 
 
 def _changed(path: Path) -> float:

@@ -48,7 +48,7 @@ def leads_us(folder: Path, config: LaunchConfig) -> bool:
 
 def follow(run: Run) -> None:
     """Take part in every stage that the first machine starts, until all are done."""
-    print(f"taking part in {run.folder}, which the first machine leads", file=sys.stderr)
+    print(f"joining {run.folder}, led by the first machine", file=sys.stderr)
     for stage in run.stages:
         folder = run.stage_folder(stage.chain)
         if _wait_for_start(folder, leader=run.folder, step=stage.step).done:
@@ -66,7 +66,7 @@ def _wait_for_start(folder: Path, *, leader: Path, step: int) -> StageState:
         if state.done or state.status in ("starting", "running"):
             return state
         if not read_holder(leader) or time.monotonic() > deadline:
-            fix = "look at what it says, then start all again"
+            fix = "read its output, then start the command again on every machine"
             raise IdolError(f"the first machine did not start step {step}", where=str(leader), fix=fix)
         time.sleep(POLL_SECONDS)
 

@@ -134,7 +134,7 @@ def minutes(text: str) -> int:
     except (ValueError, KeyError):
         seconds = 0
     if seconds <= 0:
-        raise InvalidInput(f"'{text}' is no time limit", where="--time", fix="--time 90, 12:00:00 or 2-00:00:00")
+        raise InvalidInput(f"'{text}' is not a time limit", where="--time", fix="--time 90, 12:00:00 or 2-00:00:00")
     return -(-seconds // 60)
 
 
@@ -162,7 +162,7 @@ def _executor(run: Run, cluster: str) -> Any:
     import shutil
 
     if cluster == "slurm" and shutil.which("sbatch") is None:
-        raise Missing("no sbatch here", where="--launcher slurm", fix="run this on a machine of the Slurm cluster")
+        raise Missing("sbatch not found", where="--launcher slurm", fix="run this on a machine of the Slurm cluster")
     return submitit.AutoExecutor(folder=_logs(run.folder), cluster=cluster, slurm_max_num_timeout=MOST_TIMEOUTS)
 
 
@@ -195,5 +195,5 @@ def _set_parameters(executor: Any, run: Run, stage: Stage, *, after: str | None)
 def _pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise InvalidInput(f"'{text}' is no KEY=VALUE", where="--slurm", fix="--slurm account=NAME")
+        raise InvalidInput(f"'{text}' is not KEY=VALUE", where="--slurm", fix="--slurm account=NAME")
     return key.strip("-").replace("-", "_"), value

@@ -156,7 +156,7 @@ def _track(segmenter: VideoSegmenter, clip: Clip, writing: Background, *, live: 
             writing.check()
     tracks = video.tracks()
     if not tracks.frames:
-        raise Integrity("no frames", where=clip.name, fix="give a clip of at least one frame")
+        raise Integrity("the clip has no frames", where=clip.name, fix="give a clip of at least one frame")
     return _Seen(tracks, times, damage, count.seconds)
 
 

@@ -76,7 +76,7 @@ def _video(path: Path, rate: float | None) -> Clip:
 
 def _refuse_rate(rate: float | None) -> None:
     if rate is not None:
-        what = "--rate is for image files; a video and a camera have times of their own"
+        what = "--rate is for image files; videos and cameras have their own timestamps"
         raise InvalidInput(what, where="--rate", fix="leave --rate out")
 
 
@@ -87,7 +87,7 @@ def _is_image(path: Path) -> bool:
 def _camera(source: str, recording: Path, stop: Callable[[], bool]) -> Sources:
     number = source.removeprefix(CAMERA)
     if not number.isdecimal():
-        raise InvalidInput(f"'{source}' is no camera", where="command line", fix="idolctl predict camera:0")
+        raise InvalidInput(f"'{source}' is not a camera", where="command line", fix="idolctl predict camera:0")
     camera_device(int(number))
     name = f"camera-{int(number)}"
     clip = recorded_clip(
@@ -100,7 +100,11 @@ def _folder(path: Path, rate: float | None) -> Clip:
     found = images_in(path)
     if not found:
         endings = ", ".join(IMAGE_ENDINGS)
-        raise Missing(f"the folder holds no image files ({endings})", where=str(path), fix="name the folder of frames")
+        raise Missing(
+            f"the folder holds no image files ({endings})",
+            where=str(path),
+            fix="name a folder of frames",
+        )
     return image_clip(found, name=path.resolve().name, rate=rate)
 
 
@@ -114,7 +118,7 @@ def _glob(pattern: str, rate: float | None) -> Sources:
     if images and len(images) < len(found):
         other = next(path for path in found if not _is_image(path))
         what = f"the pattern matches image files and others, such as {other.name}"
-        raise InvalidInput(what, where=pattern, fix=f"a narrower one: '{pattern}{images[0].suffix}'")
+        raise InvalidInput(what, where=pattern, fix=f"use a narrower pattern: '{pattern}{images[0].suffix}'")
     if images:
         name = images[0].resolve().parent.name
         return Sources(name, [image_clip(images, name=name, rate=rate)])
@@ -151,12 +155,12 @@ def _data_set(name: str, asked: Path | None, rate: float | None) -> Sources:
     try:
         source = find_data(name, root)
     except InvalidInput as error:
-        what = f"'{name}' is no file, folder, camera or data set"
+        what = f"'{name}' is not a file, folder, camera or data set"
         raise Missing(what, where=str(Path(name).absolute()), fix=f"check the path; data sets: {error.fix}") from None
     if is_toy(source):
         make_toy_data(root)
     dataset = open_dataset(resolve_source(source, root))
     if dataset.kind != "vis":
-        raise InvalidInput(f"{source.name} is a set of images, and nothing moves in it", where=str(dataset.source),
+        raise InvalidInput(f"{source.name} has single images, no videos to track", where=str(dataset.source),
                            fix="idolctl predict FOLDER for frames of a video")  # fmt: skip
     return Sources(source.name, [labelled_clip(video, rate=rate) for video in dataset.videos], dataset)

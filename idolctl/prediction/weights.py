@@ -27,7 +27,7 @@ def check_weights(name: str) -> Path:
     entries = {entry.name: entry for entry in load_zoo().weights}
     entry: ZooEntry | None = entries.get(name)
     if entry is not None and entry.kind == "imagenet":
-        raise InvalidInput(f"{name} is a backbone and segments nothing", where="--weights", fix="idolctl ls zoo")
+        raise InvalidInput(f"{name} is only a backbone, which can't segment", where="--weights", fix="idolctl ls zoo")
     if entry is not None and entry.trained_by:
         raise Missing(f"{name} was announced but never published", where="idolctl ls zoo", fix=entry.trained_by)
     try:
@@ -39,7 +39,7 @@ def check_weights(name: str) -> Path:
         file_metadata(path)
         return path
     usable = [e.name for e in entries.values() if e.kind != "imagenet" and e.sources]
-    raise InvalidInput(f"'{name}' is no weights file and no name of the zoo", where="--weights",
+    raise InvalidInput(f"'{name}' is neither a weights file nor a zoo name", where="--weights",
                        fix=suggestion(name, usable))  # fmt: skip
 
 

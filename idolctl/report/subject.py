@@ -55,7 +55,7 @@ def of_files(results: Path, annotations: Path, frames: Path | None) -> Subject:
     Raises as `score_files`; Missing if the frames folder does not exist, InvalidInput if the first frame is not in it.
     """
     if frames is not None and not frames.is_dir():
-        raise Missing("no such folder of frames", where=str(frames), fix="--frames DIR, or leave it out")
+        raise Missing("frames folder not found", where=str(frames), fix="--frames DIR, or leave it out")
     kind = annotation_kind(annotations)
     scores = score_files(annotations, results)
     dataset = open_dataset(DataSource("", kind=kind, frames=str(frames or "."), annotations=str(annotations)))
@@ -75,5 +75,5 @@ def _analyze(dataset: Dataset, results: Path, scores: Scores, *, where: str, vid
 def _check_frames(dataset: Dataset, frames: Path) -> None:
     first = next((v for v in dataset.videos if v.length), None)
     if first is not None and not Path(first.file_names[0]).is_file():
-        what = f"the frames of the annotations are not in there: {Path(first.file_names[0]).relative_to(frames)}"
+        what = f"the folder lacks the first frame of the annotations: {Path(first.file_names[0]).relative_to(frames)}"
         raise InvalidInput(what, where=str(frames), fix="--frames DIR: the folder that file_names are relative to")

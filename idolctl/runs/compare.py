@@ -11,6 +11,7 @@ from idol_core.evaluation import METRICS
 from idolctl.runs.find import FoundStage, stage_classes, stages_of
 from idolctl.runs.fingerprint import flat_settings
 from idolctl.terminal.table import table
+from idolctl.terminal.text import printable
 
 
 def compare_runs(first: Path, second: Path) -> list[dict[str, Any]]:
@@ -36,7 +37,8 @@ def comparison_text(entries: list[dict[str, Any]], first: str, second: str) -> s
     parts = [table(("step", "setting", first, second), settings) if settings else "the settings are the same"]
     if scores:
         parts.append(table(("step", "metric", first, second, "difference"), scores))
-    parts += [f"step {e['step']}: only in {first if e['only'] == 0 else second}" for e in entries if "only" in e]
+    names = printable(first), printable(second)
+    parts += [f"step {e['step']}: only in {names[e['only']]}" for e in entries if "only" in e]
     return "\n\n".join(parts)
 
 

@@ -83,7 +83,7 @@ def _decide(
         return action("skip", f"done, {stage.config.solver.iterations} iterations")
     total = stage.config.solver.iterations
     if found.iteration >= total or found.has_weights:
-        return action("resume", "trained, evaluation is left")
+        return action("resume", "trained, not evaluated yet")
     return action("resume", f"at iteration {found.iteration} of {total}")
 
 

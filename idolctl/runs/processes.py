@@ -54,10 +54,10 @@ class LaunchConfig:
 def check_launch(config: LaunchConfig, configs: Iterable[StageConfig]) -> None:
     """Raise InvalidInput (exit 2) for impossible process counts, or if a stage's batch can't be split evenly."""
     if min(config.gpus, config.nodes) < 1:
-        raise InvalidInput("a group has at least one process", where="--gpus, --nodes", fix="--gpus 1 --nodes 1")
+        raise InvalidInput("at least one process is needed", where="--gpus, --nodes", fix="--gpus 1 --nodes 1")
     if config.nodes > 1 and config.launcher != "slurm" and not config.endpoint:
         fix = "--rdzv-endpoint HOST:PORT, the same on every machine, where HOST is one of them"
-        raise InvalidInput(f"{config.nodes} machines need a place to meet", where="--nodes", fix=fix)
+        raise InvalidInput(f"{config.nodes} machines need a rendezvous address", where="--nodes", fix=fix)
     if config.world == 1:
         return
     from idol_core.data.sampler import per_process  # brings numpy

@@ -142,11 +142,11 @@ def make_run(request: RunRequest) -> Run:
     )
     check_launch(request.launch, [stage.config for stage in stages])
     if request.force_step is not None and request.force_step not in steps:
-        what = f"--force-step {request.force_step} is none of the steps {','.join(map(str, steps))}"
+        what = f"step {request.force_step} is not among the steps to run: {','.join(map(str, steps))}"
         raise InvalidInput(what, where="--force-step", fix=f"--force-step {steps[-1]}")
     name = request.name or f"{recipe.name}-{stages[0].config.backbone}"
     if name in (".", "..") or Path(name).name != name:
-        raise InvalidInput(f"'{name}' is no name of a folder", where="--name", fix="--runs-dir says where it lies")
+        raise InvalidInput(f"'{name}' is not a folder name", where="--name", fix="--runs-dir DIR sets the place")
     root = _data_root(request, stages)
     raise_all([*_unknown_sets(stages, root)])
     return Run(request, tuple(stages), (request.runs or RUNS) / name, root)
@@ -168,7 +168,7 @@ def _unknown_sets(stages: Sequence[Stage], root: Path) -> Iterator[InvalidInput]
             if source.name and find_layout(source.name, root) is None:
                 where = stage.resolved.settings[("data", side, "name")].where
                 fix = suggestion(source.name, known_names(root))
-                yield InvalidInput(f"no data set '{source.name}', built in or in {root}", where=where, fix=fix)
+                yield InvalidInput(f"no data set '{source.name}', neither built in nor in {root}", where=where, fix=fix)
 
 
 def refuse_changes(run: Run, actions: list[Action]) -> None:
@@ -177,7 +177,7 @@ def refuse_changes(run: Run, actions: list[Action]) -> None:
     if changed is None:
         return
     raise InvalidInput(
-        f"step {changed.stage.step} has weights of other settings: {'; '.join(changed.changes)}",
+        f"step {changed.stage.step} was trained with other settings: {'; '.join(changed.changes)}",
         where=str(run.stage_folder(changed.stage.chain)),
         fix=f"{run.request.command(force_step=changed.stage.step)}   (trains it again; --name NAME keeps both)",
     )

@@ -79,7 +79,7 @@ def _check_frozen(first: Stage) -> None:
     backbone = first.config.model.backbone
     if first.config.init is None and isinstance(backbone, ResNetConfig) and backbone.freeze_at > 0:
         raise InvalidInput(
-            f"step {first.step} starts from scratch and freeze_at {backbone.freeze_at} would keep random layers",
+            f"step {first.step} starts from scratch, so freeze_at {backbone.freeze_at} would freeze random weights",
             where="model.backbone.freeze_at",
             fix="--set model.backbone.freeze_at=0, or --init NAME",
         )

@@ -26,6 +26,7 @@ from idol_core.engine.stage_files import (
 )
 from idol_core.errors import IdolError
 from idol_core.system.files import read_object, write_json
+from idolctl.terminal.text import printable
 
 WEIGHTS, HOLDER = "weights.safetensors", ".holder.json"
 CLASSES = "classes.json"  # class names of a stage by class index; there from the start of training
@@ -137,7 +138,7 @@ def make_room(folder: Path, *, files: Sequence[str], folders: Sequence[str] = ()
         tries = (path.with_name(f"{path.name}.odd{n or ''}") for n in range(1000))
         aside = next(free for free in tries if not os.path.lexists(free))
         path.rename(aside)
-        print(f"warning: {path} was in the way, and is now {aside.name}", file=sys.stderr)
+        print(printable(f"warning: {path} was in the way; it has been renamed to {aside.name}"), file=sys.stderr)
 
 
 @contextmanager
@@ -155,7 +156,7 @@ def stage_lock(folder: Path, *, on_wait: str = "") -> Iterator[None]:
             lock.acquire(timeout=SETTLE_SECONDS)
         except Timeout as error:
             what = "a worker is still running this stage"
-            raise IdolError(what, where=str(folder), fix="wait until it ends, or end it") from error
+            raise IdolError(what, where=str(folder), fix="wait until it ends, or stop it") from error
     try:
         yield
     finally:

@@ -18,6 +18,7 @@ from idolctl.runs.slurm_jobs import queue_state, read_jobs
 from idolctl.runs.state import read_holder
 from idolctl.terminal.progress import clock
 from idolctl.terminal.table import table
+from idolctl.terminal.text import printable
 
 TAIL_BYTES = 2**16
 
@@ -58,7 +59,7 @@ def standing_table(found: Sequence[Standing]) -> str:
         at = f"{s.iteration}/{s.iterations}"
         speed = None if s.it_per_s is None else f"{s.it_per_s:.2f}"
         rows.append((s.run, s.stage, doing, at, s.loss, speed, wait, s.left, s.AP, clock(s.seconds), s.job))
-    errors = [f"{s.run}/{s.stage}: {s.error}" for s in found if s.error]
+    errors = [printable(f"{s.run}/{s.stage}: {s.error}") for s in found if s.error]
     return "\n".join([table(headers, rows), *errors])
 
 

@@ -85,7 +85,7 @@ def check_target(out: Path, source: Path) -> None:
         what = f"the zip would replace the file it is made from, {source}"
         raise InvalidInput(what, where=f"--out {out}", fix="--out submission.zip")
     if out.is_dir():
-        what = "the zip can't be written where a folder is"
+        what = "--out is a folder; it must be the name of the zip"
         raise InvalidInput(what, where=f"--out {out}", fix=f"--out {out / 'submission.zip'}")
 
 
@@ -148,7 +148,7 @@ def _text(results: Path, keep: bytearray, on_read: Callable[[int], None]) -> Ite
 def _read_back(path: Path, expected: int) -> None:
     with zipfile.ZipFile(path) as archive:
         if archive.namelist() != [MEMBER] or archive.testzip() is not None:
-            raise Integrity("the zip read back is not the one written", where=str(path), fix="check the disk")
+            raise Integrity("the zip was not written correctly", where=str(path), fix="check the disk")
         with archive.open(MEMBER) as stream:
             number = sum(1 for _ in entries(stream, MEMBER))
     if number != expected:
@@ -166,6 +166,6 @@ def _package(out: Path, written: Path, found: Scan, keep: bytearray, videos: int
 class _TooLarge(Integrity):
     def __init__(self, out: Path, size: int, limit: int) -> None:
         self.size, self.limit = size, limit
-        what = f"the zip would have {size / 1e6:.3g} MB, the server takes {limit / 1e6:.3g} MB"
+        what = f"the zip would be {size / 1e6:.3g} MB, over the server's limit of {limit / 1e6:.3g} MB"
         fix = "--fit raises the score floor until it fits; or --top-k N, --min-score S"
         super().__init__(what, where=str(out), fix=fix)

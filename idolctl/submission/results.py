@@ -108,7 +108,7 @@ def scan(path: Path, known: Videos, *, on_read: Callable[[int], None] = lambda _
 
 def _fault(entry: Any, known: Videos) -> str | None:
     if not isinstance(entry, dict):
-        return "no object"
+        return "not a JSON object"
     lacking = [k for k in ("video_id", "category_id", "score", "segmentations") if k not in entry]
     if lacking:
         return f"lacks {', '.join(lacking)}"
@@ -134,7 +134,7 @@ def _mask_fault(masks: Any, video: Video) -> str | None:
             continue
         counts = mask.get("counts") if isinstance(mask, dict) else None
         if not isinstance(counts, str) or not _COUNTS.fullmatch(counts):
-            return f"frame {frame}: no compressed RLE"
+            return f"frame {frame}: not a compressed RLE"
         if mask.get("size") != [video.height, video.width]:
             return f"frame {frame}: RLE of size {mask.get('size')} in a video of {[video.height, video.width]}"
     return _counts_fault(masks, video.height * video.width)

@@ -77,10 +77,10 @@ def retry(attempt: Callable[[], None], *, where: str, retries: int = RETRIES) ->
             reason = error
         if left:
             pause = min(30.0, PAUSE * 2 ** (retries - left)) * random.uniform(0.75, 1.25)
-            say(f"{where}: {reason}; once more in {pause:.1f} s ({left} left)")
+            say(f"{where}: {reason}; retrying in {pause:.1f} s ({left} tries left)")
             time.sleep(pause)
     what = f"the transfer failed {retries + 1} times, last: {reason}"
-    raise NetworkError(what, where=where, fix="the same command resumes; or --mirror URL|DIR")
+    raise NetworkError(what, where=where, fix="run the same command again to resume; or --mirror URL|DIR")
 
 
 def passes(status: int) -> bool:
@@ -93,7 +93,7 @@ def unknown_host(error: BaseException, where: str) -> None:
     inner: object = error
     while inner is not None:
         if isinstance(inner, socket.gaierror) and inner.errno == socket.EAI_NONAME:
-            what = "the server's name is not known here: is there a network?"
+            what = "the server's name could not be resolved; is there a network connection?"
             raise NetworkError(what, where=where, fix="--mirror URL|DIR") from error
         inner = _inner(inner)
 
@@ -134,7 +134,7 @@ def _position(response: Any, there: int) -> tuple[int, int | None]:
     if response.status == 206:
         told = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)", response.headers.get("Content-Range", ""))
         if told is None or int(told[1]) != there:
-            raise TransientError("the server answered with another range than asked for")
+            raise TransientError("the server sent another byte range than requested")
         return there, None if told[2] == "*" else int(told[2])
     length = response.headers.get("Content-Length")
     if length and not re.fullmatch(r"[0-9]{1,18}", length):
@@ -159,7 +159,7 @@ def _copy(response: Any, file: IO[bytes], there: int, total: int | None, url: st
         if total is None:
             require_room(Path(file.name), CHUNK)
     if total is not None and there < total:
-        raise TransientError(f"cut after {there} of {total} bytes")
+        raise TransientError(f"connection closed after {there} of {total} bytes")
 
 
 def _refuse_page(content_type: str, start: bytes, url: str) -> None:
@@ -173,7 +173,7 @@ def web_page(content: bytes, where: str) -> NetworkError:
     why = (
         "Google Drive's quota for this file is used up" if quota else "it is a web page (a login, quota or error page?)"
     )
-    return NetworkError(f"no file came: {why}", where=where, fix="try again tomorrow, or --mirror URL|DIR")
+    return NetworkError(f"the server sent no file: {why}", where=where, fix="try again tomorrow, or --mirror URL|DIR")
 
 
 def require_room(part: Path, needed: int | None) -> None:

@@ -104,7 +104,9 @@ def _translated(where: str) -> Iterator[None]:
     except KeyError as error:
         raise NetworkError(f"Google Drive's answer lacks {error}", where=where, fix="--mirror URL|DIR") from error
     except ValueError as error:  # a size that is no number, for instance
-        raise NetworkError(f"Google Drive's answer is odd: {error}", where=where, fix="--mirror URL|DIR") from error
+        raise NetworkError(
+            f"Google Drive's answer is unexpected: {error}", where=where, fix="--mirror URL|DIR"
+        ) from error
 
 
 def _page(text: str, where: str) -> NetworkError:
@@ -112,5 +114,5 @@ def _page(text: str, where: str) -> NetworkError:
     page = web_page(text.encode(), where)
     if "quota" in page.what:
         return page
-    what = "Google Drive gives no file: the link is dead, or the file is no longer public"
+    what = "Google Drive sent no file: the link is dead, or the file is no longer public"
     return NetworkError(what, where=where, fix="--mirror URL|DIR")

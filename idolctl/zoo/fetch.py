@@ -49,7 +49,7 @@ def fetch(entry: ZooEntry, mirrors: Sequence[str], *, offline: bool, timeout: fl
             return there
         for mirror in mirrors:
             if not any(mirrored(mirror, entry.name)):
-                say(f"{mirror} holds no {entry.name}.pth")
+                say(f"{mirror} has no {entry.name}.pth")
         tried: list[IdolError] = []
         for source in sources_of(entry, mirrors, offline=offline):
             if tried:
@@ -130,7 +130,7 @@ def _convert(part: Path, entry: ZooEntry, folder: Path) -> Path:
         raise Integrity(f"not {entry.name}: {error.what}", where=str(part), fix=error.fix) from error
     if missing:
         what = f"{entry.name} lacks {len(missing)} tensors of an IDOL model, first {missing[0]}"
-        raise Integrity(what, where=str(part))
+        raise Integrity(what, where=str(part), fix="try another --mirror URL|DIR")
     return out
 
 
@@ -146,7 +146,7 @@ def verify(entry: ZooEntry) -> Fetched:
     for file, digest in digests.items():
         expected = pinned(file.name if file.suffix == ".safetensors" else entry.name)
         if expected is not None and digest != expected:
-            what = f"{file.name} has sha256 {digest[:16]}..., pinned is {expected[:16]}..."
+            what = f"{file.name} has sha256 {digest[:16]}..., but {expected[:16]}... is pinned"
             raise Integrity(what, where=str(file), fix=f"remove that file, then idolctl fetch {entry.name}")
     return Fetched(entry.name, path, "there already", digests[path])
 

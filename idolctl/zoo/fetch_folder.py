@@ -89,4 +89,6 @@ def _check(entry: ZooFolder, folder: Path, source: str) -> None:
         check(sha256_of(path), pinned(f"{entry.name}/{path.name}"), name=path.name, where=source)
         with open(path, "rb") as file:
             if not file.read(256).lstrip().startswith(b"{"):
-                raise Integrity(f"{path.name} is no annotation file", where=source, fix="try another --mirror URL|DIR")
+                raise Integrity(
+                    f"{path.name} is not an annotation file", where=source, fix="try another --mirror URL|DIR"
+                )

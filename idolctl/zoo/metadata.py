@@ -41,7 +41,7 @@ def metadata_by(source: str, recipe: str | None, model: ModelConfig) -> dict[str
             if (trained.num_classes, trained.embedding) == (model.num_classes, model.embedding):
                 if recipe is None and stage.config.step == 3 and name in _ALIKE:
                     other = _ALIKE[name]
-                    what = f"taken to be of {name}; {other} has as many classes, with other names: --recipe {other}"
+                    what = f"taken to be trained on {name}; if it was {other} (as many classes): --recipe {other}"
                     print(f"warning: {source}: {what}", file=sys.stderr)
                 return _carried(source, stage.config, model)
     kind = f"{model.num_classes} classes and {'an' if model.embedding else 'no'} embedding head"

@@ -40,7 +40,7 @@ def pin(name: str, digest: str, source: str, *, anew: bool = False) -> None:
 def check(digest: str, expected: str | None, *, name: str, where: str) -> None:
     """Raise Integrity (exit 4) unless `digest` begins with `expected` (None: no check)."""
     if expected is not None and not digest.startswith(expected):
-        what = f"{name} has sha256 {digest[:16]}..., pinned is {expected[:16]}..."
+        what = f"{name} has sha256 {digest[:16]}..., but {expected[:16]}... is pinned"
         raise Integrity(what, where=where, fix="get it from a source that you trust; nothing was kept")
 
 
@@ -52,7 +52,7 @@ def _read() -> dict[str, dict[str, str]]:
         except (ValueError, RecursionError, IsADirectoryError) as error:
             raise Integrity("the pins can't be read", where=str(path), fix=_LOOK.format(path)) from error
         if not isinstance(pins, dict) or not all(map(_is_pin, pins.values())):
-            raise Integrity("these are no pins: {NAME: {sha256: DIGITS}}", where=str(path), fix=_LOOK.format(path))
+            raise Integrity("pins must be {NAME: {sha256: DIGITS}}", where=str(path), fix=_LOOK.format(path))
         return pins
     return {}
 

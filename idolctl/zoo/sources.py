@@ -58,7 +58,7 @@ def mirrors(asked: Sequence[str]) -> list[str]:
         if mirror and "://" not in mirror and not Path(mirror).expanduser().is_dir():
             raise InvalidInput(f"there is no mirror folder {mirror}", where=where, fix="give a folder or an address")
         if "://" in mirror and not _ADDRESS.fullmatch(mirror):
-            what = f"{mirror} is no address of a web server"
+            what = f"{mirror} is not a web address"
             raise InvalidInput(what, where=where, fix="give http(s)://HOST/PATH, other characters as %XX")
     return [mirror for _, mirror in found if mirror]
 
@@ -91,10 +91,8 @@ def copy(path: Path, part: Path, *, progress: Progress) -> None:
     """
     done, total = 0, path.stat().st_size
     if not path.is_file() or total > LARGEST:
-        what = (
-            f"{total / 1e9:.0f} GB are more than any file of the zoo" if path.is_file() else "this is no regular file"
-        )
-        raise Integrity(what, where=str(path), fix="look at that mirror")
+        what = f"{total / 1e9:.0f} GB are more than any file of the zoo" if path.is_file() else "not a regular file"
+        raise Integrity(what, where=str(path), fix="check that mirror")
     require_room(part, total)
     with open(path, "rb") as source, open(part, "wb") as target:
         while chunk := source.read(min(CHUNK, total - done)):

@@ -130,7 +130,7 @@ def test_scores_on_other_classes_are_refused_unless_paired(sets, weights, call):
     assert "only in the weights of mine: 'blue'; only in the data set: 'green'" in blocks(err)[0]["error"]
     assert call("eval", path, "--data", "turned", "--classes-map", "blue=green", "--json")[0] == 0
     code, _, err = call("eval", path, "--data", "turned", "--classes-map", "blue")
-    assert (code, "no pair" in err) == (2, True)
+    assert (code, "not a pair" in err) == (2, True)
 
 
 def stage(tmp_path, name, classes, data="usual_val"):

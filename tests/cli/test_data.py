@@ -132,7 +132,7 @@ def test_counts_are_held_against_the_published(call, tmp_path):
     report = json.loads(out)["parts"][0]
     assert code == 4
     assert [line["ok"] for line in report["lines"] if not line["remark"]] == [True, True, False, True]
-    assert "607 videos of 25 classes" in blocks(err)[0]["error"]
+    assert "607 videos, 25 classes" in blocks(err)[0]["error"]
 
 
 def test_the_first_reading_of_a_large_file_is_told(call, clips, monkeypatch, tmp_path):
@@ -211,7 +211,7 @@ def test_leaks_and_strangers_are_exit_4(call, clips, tmp_path):
     (folder / "val.json").write_text(json.dumps(val))
     code, _, err = call("split", "verify", "mine@a")
     assert code == 4
-    assert "the whole set does not" in blocks(err)[0]["error"]
+    assert "the whole set lacks" in blocks(err)[0]["error"]
 
 
 def test_a_published_split_may_number_anew(call, tmp_path):
@@ -396,3 +396,22 @@ def test_hostile_json_is_three_lines(call, clips, text):
         code, _, err = call(*command)
         assert code == 4, command
         assert len(blocks(err)) == 1
+
+
+def test_line_feeds_in_class_and_file_names_are_escaped(call, clips):
+    path = clips / "instances.json"
+    content = json.loads(path.read_text())
+    content["categories"].append({"id": 77, "name": "cat\nfix: CLASS"})
+    names = content["videos"][0]["file_names"]
+    renamed = f"{names[0].rpartition('/')[0]}/x\nfix: FILE.jpg"
+    (clips / "frames" / names[0]).rename(clips / "frames" / renamed)
+    names[0] = renamed
+    path.write_text(json.dumps(content))
+    printed = [add(call, clips), call("split", "make", "mine", "--name", "a")]
+    (clips / "frames" / renamed).unlink()
+    printed.append(call("data", "check", "mine"))
+    lines = [line for _, out, err in printed for line in (out + err).splitlines()]
+    assert [code for code, _, _ in printed] == [0, 0, 3]
+    assert sum(r"cat\nfix: CLASS" in line for line in lines) >= 4  # remarks of add and check, table and note of split
+    assert any(r"x\nfix: FILE.jpg" in line for line in lines)
+    assert not [line for line in lines if line.startswith(("fix: CLASS", "fix: FILE"))]

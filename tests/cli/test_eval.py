@@ -165,8 +165,8 @@ def test_what_does_not_fit_is_never_a_silent_zero(files, call, broken, what):
 def test_no_results_at_all_are_told(files, call):
     code, out, err = call(*files([]), "--json")
     assert (code, last_json(out)["AP"]) == (0, 0)
-    assert "there are no results" in err
-    assert "there are no results" not in call(*files(RIGHT_RESULTS), "--json")[2]
+    assert "has no results" in err
+    assert "has no results" not in call(*files(RIGHT_RESULTS), "--json")[2]
 
 
 def test_no_ground_truth_names_submit(files, call):
@@ -396,7 +396,7 @@ def test_submit_infers_what_a_run_lacks(run, call, tmp_path):
     (folder / "results.json").unlink()
     code, out, err = call("submit", "pair", "--root", tmp_path / "data")
     assert code == 0, err
-    assert "has no results on pair: inferring" in err
+    assert "has no results on pair: running inference" in err
     assert "1 of 1 videos have results" in out
     inferred = json.loads((folder / "eval/pair_val/results.json").read_text())
     with zipfile.ZipFile(tmp_path / "runs/a/submission.zip") as archive:
@@ -406,21 +406,21 @@ def test_submit_infers_what_a_run_lacks(run, call, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "what"),
     [
-        (["a", "--set", "solver.lr=1"], 2, "no setting of an evaluation"),
+        (["a", "--set", "solver.lr=1"], 2, "not an evaluation setting"),
         (["a", "--set", "tracker.new_scor=.1"], 2, "unknown key"),
         (["a", "--set", "tracker.new_threshold=high"], 2, "expected a valid number"),
         (["a", "--set", "tracker.new_threshold=1.5"], 2, "within 0 and 1"),
         (["a", "--data", "nosuch"], 2, "no data set"),
         (["a", "--data", "ovis"], 3, "not found"),
-        (["nosuch"], 2, "no run"),
+        (["nosuch"], 2, "neither a run"),
         (["ovis-r50"], 3, "not in the cache"),
         ([], 2, "name a run"),
         (["--results", "x.json"], 2, "--annotations"),
-        (["a", "--threshold", ".5"], 2, "--threshold goes with --identity"),
+        (["a", "--threshold", ".5"], 2, "--threshold needs --identity"),
         (["a", "--identity", "--threshold", "nan"], 2, "greater than or equal to 0"),
-        (["a", "--identity", "--threshold", "inf"], 2, "no score"),
-        (["a", "--identity", "--oracle", "frame"], 2, "one set of results"),
-        (["a", "--errors", "--set", "tracker.new_threshold=.2,.3"], 2, "one set of results"),
+        (["a", "--identity", "--threshold", "inf"], 2, "not a score"),
+        (["a", "--identity", "--oracle", "frame"], 2, "single set of results"),
+        (["a", "--errors", "--set", "tracker.new_threshold=.2,.3"], 2, "single set of results"),
         (["--results", "x.json", "--annotations", "y.json"], 3, "not found"),
     ],
 )

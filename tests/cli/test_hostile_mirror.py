@@ -55,7 +55,8 @@ def test_what_stands_in_a_files_place_is_named_and_not_kept(content, code, said,
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(POINTER, "Git LFS pointer"), (PAGE, "web page"), (b"", "empty"), (b"[]", "no annotation")]
+    ("content", "said"),
+    [(POINTER, "Git LFS pointer"), (PAGE, "web page"), (b"", "empty"), (b"[]", "not an annotation")],
 )
 def test_annotation_files_of_a_mirror_too(content, said, tmp_path, fetch):
     (folder,) = load_zoo().folders
@@ -89,7 +90,7 @@ def test_what_is_no_regular_file_is_refused(kind, tmp_path, fetch):
         else:
             (tmp_path / folder.name / name).symlink_to("/dev/zero")
     code, told, left = fetch(folder.name, tmp_path)
-    assert (code, told["error"], left) == (4, "this is no regular file", [])
+    assert (code, told["error"], left) == (4, "not a regular file", [])
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_done_is_skipped_a_checkpoint_resumed(request_of):
 def test_a_run_that_has_only_its_evaluation_left(request_of):
     run = request_of(steps="1")
     leave(run, "1", iteration=run.stages[0].config.solver.iterations)
-    assert (kinds(run), reasons(run)) == (["resume"], ["trained, evaluation is left"])
+    assert (kinds(run), reasons(run)) == (["resume"], ["trained, not evaluated yet"])
 
 
 def test_settings_that_change_nothing_learnt_do_not_matter(request_of):
@@ -173,7 +173,7 @@ def test_a_first_step_starts_from_named_weights(request_of, tmp_path):
 
 
 def test_random_layers_are_never_frozen(tmp_path):
-    with pytest.raises(InvalidInput, match="random layers"):
+    with pytest.raises(InvalidInput, match="random weights"):
         make_run(RunRequest("ytvis19", init="none"))
     free = make_run(RunRequest("ytvis19", init="none", assignments=("model.backbone.freeze_at=0",)))
     assert free.stages[0].config.init is None

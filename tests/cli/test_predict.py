@@ -433,7 +433,7 @@ def test_a_video_without_frames(predict, folder):
         stream = container.add_stream("mpeg4", rate=6)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         container.start_encoding()
-    assert "without frames" in refusal(predict("none.avi"), 4)["error"]
+    assert "no frames" in refusal(predict("none.avi"), 4)["error"]
 
 
 def test_a_change_of_resolution_within_a_video_is_named(predict, folder):

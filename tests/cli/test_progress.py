@@ -18,7 +18,7 @@ TRAINED = {"iteration": 40, "it_per_s": 2.5, "data_wait": 0.031, "memory_mib": 8
 LINES = [
     {"event": "start", "text": "from runs/1/weights.safetensors: transferred 190 tensors; re-initialised [embed_head]"},
     {**TRAINED, "loss": 3.5, "losses": {}},
-    {"event": "warning", "text": "the loader stalls: 60 s without iteration 41, that is v1/0.jpg"},
+    {"event": "warning", "text": "data loading is stalled: 60 s without iteration 41, that is v1/0.jpg"},
     {"event": "evaluated", "iteration": 40, "metrics": {"AP": 12.34, "AP50": 30.0}},
     {"event": "resumed", "iteration": 40},
 ]
@@ -40,7 +40,7 @@ def test_plain_lines_say_everything(capsys):
         "step 2  starting at iteration 0 of 100",
         "step 2  from runs/1/weights.safetensors: transferred 190 tensors; re-initialised [embed_head]",
         "step 2  train 40/100  loss 3.500  grad 1.25  lr 2.0e-04  wait 3.1%  memory 812 MiB  2.50 it/s  ETA 0:24",
-        "step 2  warning: the loader stalls: 60 s without iteration 41, that is v1/0.jpg",
+        "step 2  warning: data loading is stalled: 60 s without iteration 41, that is v1/0.jpg",
         "step 2  iteration 40 scored  AP 12.3  AP50 30.0",
     ]
 
@@ -63,7 +63,7 @@ def test_a_terminal_shows_a_table():
     assert any("train 40/100" in " ".join(row) for row in rows)
     assert "step 2  from runs/1/weights.safetensors" in text
     assert "re-initialised [embed_head]" in " ".join(text.split())
-    assert "warning: the loader stalls" in text
+    assert "warning: data loading is stalled" in text
     assert "iteration 40 scored  AP 12.3" in text
 
 
@@ -77,7 +77,7 @@ journal.start_from("from scratch")
 journal.resume_at(5)
 for iteration in (6, 7):
     journal.line(iteration=iteration, loss=1.0)
-journal.warn("the loader stalls")
+journal.warn("data loading is stalled")
 Journal(Path(sys.argv[1]), iterations=9, silent=True).warn("of another process")
 """
 
@@ -91,7 +91,7 @@ def test_a_resumed_session_is_followed_from_its_first_line(tmp_path):
     code, received = run_worker(writer, tmp_path, on_report=seen.append, environment={"PYTHONPATH": str(CHECKOUT)})
     assert (code, received) == (0, None)
     assert [line.get("text", line.get("iteration")) for line in seen] == [
-        "checkpoint 9.pt is damaged", "from scratch", 6, 7, "the loader stalls", "of another process",
+        "checkpoint 9.pt is damaged", "from scratch", 6, 7, "data loading is stalled", "of another process",
     ]  # fmt: skip
     kept = [json.loads(line) for line in metrics.read_text().splitlines()]
     assert [line["iteration"] for line in kept if "loss" in line] == [4, 5, 6, 7]

@@ -139,7 +139,7 @@ def test_results_of_anybody_need_no_run_and_no_frames(idolctl, home, tmp_path):
     assert "charts/errors-ap.svg" in " ".join(told["plots"])
     done = idolctl("report", *given, "--frames", tmp_path / "none")
     assert done.returncode == 3
-    assert "no such folder" in blocks(done.stderr)[0]["error"]
+    assert "frames folder not found" in blocks(done.stderr)[0]["error"]
     done = idolctl("report", *given, "--frames", tmp_path)
     assert done.returncode == 2
     assert "clip001/00.jpg" in blocks(done.stderr)[0]["error"]
@@ -187,7 +187,7 @@ def test_a_run_ends_well_where_its_page_cannot_be_made(home, tmp_path, capsys):
     (run / "3" / "results.json").write_text("[{]")
     (run / "3" / "state.json").touch()
     assert with_page(run, weights) == weights
-    assert "warning: the page could not be made: not JSON" in capsys.readouterr().err
+    assert "warning: the report page could not be written: not JSON" in capsys.readouterr().err
     assert not (run / "report.html").exists()
 
 

@@ -93,7 +93,7 @@ def test_a_zip_as_servers_want_it(files, tmp_path):
         (entry(video="five"), "video_id 'five' is no integer"),
         (entry(video=[5]), "video_id a list is no integer"),
         (entry(category=3.5), "category_id 3.5 is no integer"),
-        (entry(category=2**70), "is no integer of 64 bits"),
+        (entry(category=2**70), "is not a 64-bit integer"),
         (entry(score="high"), "is not a finite number"),
         (entry(score=True), "is not a finite number"),
         (entry(score=float("nan")), "score nan is not a finite number"),
@@ -101,13 +101,13 @@ def test_a_zip_as_servers_want_it(files, tmp_path):
         (entry(masks=[mask()]), "1 segmentations for 3 frames"),
         (entry(masks="none"), "no list of segmentations for 3 frames"),
         (entry(masks=[mask(60, 40), None, None]), r"RLE of size \[60, 40\] in a video of \[40, 60\]"),
-        (entry(masks=[mask(counts=[1, 2]), None, None]), "frame 0: no compressed RLE"),
-        (entry(masks=[None, mask(counts="a b"), None]), "frame 1: no compressed RLE"),
-        (entry(masks=[None, None, "x"]), "frame 2: no compressed RLE"),
+        (entry(masks=[mask(counts=[1, 2]), None, None]), "frame 0: not a compressed RLE"),
+        (entry(masks=[None, mask(counts="a b"), None]), "frame 1: not a compressed RLE"),
+        (entry(masks=[None, None, "x"]), "frame 2: not a compressed RLE"),
         (entry(masks=[mask(), mask(counts=mask(40, 59)["counts"]), None]), "frame 1: run lengths .* 2400 pixels"),
         ({"video_id": 5, "score": 1}, "lacks category_id, segmentations"),
         (entry(0.2), "repeats an earlier entry"),
-        (7, "no object"),
+        (7, "not a JSON object"),
     ],
 )
 def test_every_fault_is_found_with_its_place(files, tmp_path, broken, what):
@@ -127,10 +127,10 @@ def test_every_fault_is_found_with_its_place(files, tmp_path, broken, what):
     [
         ("[" + json.dumps(entry(0.9)) + ", {'a': 1}]", "not JSON: Expecting property name"),
         ("[" + json.dumps(entry(0.9)), "the file ends"),
-        ("[" + json.dumps(entry(0.9)) + "] []", "more text behind the end"),
+        ("[" + json.dumps(entry(0.9)) + "] []", "extra text after the end"),
         ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
-        ("[" + "1" * 5000 + "]", "a number of thousands of digits"),
-        ('{"a": [1]}', "must be a JSON list"),
+        ("[" + "1" * 5000 + "]", "a number has thousands of digits"),
+        ('{"a": [1]}', "must contain a JSON list"),
         ("<html>quota</html>", "a web page"),
         ("", "the file is empty"),
     ],
@@ -190,7 +190,7 @@ def test_too_large_a_zip_is_refused_or_made_to_fit(files, tmp_path):
     whole = _pack(tmp_path, path, progress=lambda *pair: told.append(pair))
     assert told[-1][0] == told[-1][1] == 2 * path.stat().st_size
     limit = whole.size // 3
-    with pytest.raises(IdolError, match="the server takes") as caught:
+    with pytest.raises(IdolError, match="the server's limit") as caught:
         _pack(tmp_path, path, limit=limit)
     assert caught.value.exit_code == 4
     assert hashlib.sha256((tmp_path / "out.zip").read_bytes()).hexdigest() == whole.sha256
@@ -280,7 +280,7 @@ def test_a_zip_never_replaces_what_it_is_made_from(files, tmp_path, monkeypatch,
 
 def test_a_folder_is_no_place_for_a_zip_and_says_so_before_anything_is_read(files, tmp_path):
     (tmp_path / "out.zip").mkdir()
-    with pytest.raises(InvalidInput, match="where a folder is"):
+    with pytest.raises(InvalidInput, match="is a folder"):
         _pack(tmp_path, files("no results"))
 
 

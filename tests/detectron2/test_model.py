@@ -170,7 +170,7 @@ def test_what_is_no_pair_or_no_video_is_said(model):
     frame = torch.zeros(3, 32, 32, dtype=torch.uint8)
     with pytest.raises(InvalidInput, match="2 videos in a batch"):
         model([{"image": [frame]}, {"image": [frame]}])
-    with pytest.raises(InvalidInput, match="no pair"):
+    with pytest.raises(InvalidInput, match="not a pair"):
         model.train()([{"image": [frame], "instances": []}])
 
 

@@ -142,7 +142,7 @@ def test_a_loader_that_stalls_is_named(source, tmp_path):
     """A loader counts as stalled after a tenth of a millisecond here, in which no first batch is made."""
     folder = stages.write_order(tmp_path / "3", stage_config(source, iterations=2))
     assert stages.finish_group(folder, IDOL_STALL_SECONDS="1e-4") == [0]
-    told = [line["text"] for line in stages.events(folder, "warning") if "the loader stalls" in line["text"]]
+    told = [line["text"] for line in stages.events(folder, "warning") if "data loading is stalled" in line["text"]]
     assert told[0] in stages.log(folder)
     assert "no batch for iteration 0 " in told[0]
     assert ".jpg" in told[0]
@@ -167,7 +167,7 @@ def test_without_a_usable_checkpoint_it_begins_again_from_its_parent(source, uni
     assert same(stages.weights(hurt), stages.weights(whole))
     assert (hurt / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
     told = checkpoint_warnings(hurt)
-    assert [newest.name in told[0], older.name in told[1], told[1].endswith("the stage begins anew")] == [True] * 3
+    assert [newest.name in told[0], older.name in told[1], told[1].endswith("starting the stage over")] == [True] * 3
     assert "parent.safetensors" in stages.events(hurt, "start")[-1]["text"]
     assert sorted(path.suffix for path in (hurt / "checkpoints").iterdir()) == [".damaged", ".damaged", ".pt", ".pt"]
 

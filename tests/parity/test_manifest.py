@@ -94,7 +94,7 @@ def test_wrong_model_is_named_in_a_sentence(manifest: str) -> None:
         if wanted.backbone != config.backbone:
             assert re.search(r"the weights have a \S+ backbone, the model a \S+", caught.value.what)
         else:
-            assert caught.value.what == f"the weights know {config.num_classes} classes, the model {wanted.num_classes}"
+            assert caught.value.what == f"the weights have {config.num_classes} classes, the model {wanted.num_classes}"
 
 
 @pytest.mark.parametrize("manifest", MANIFESTS)

@@ -30,19 +30,19 @@ LAUGHS = "a: [" + ", ".join(f"&b{i} [{', '.join([f'*b{i - 1}' if i else '1'] * 9
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
-        (LAUGHS, 1, "values, those that aliases repeat included"),
-        ("a: 1\nb: &x [*x]", 2, "no end yet"),
-        ("a: 1\nb: *x", 2, "no end yet, or is not there"),
-        ("a: " + "[" * 3000 + "]" * 3000, 1, "levels within each other"),
-        ("a:\n" + "".join(" " * i + "b:\n" for i in range(1, 100)), 41, "levels within each other"),
-        ("a: 1\na: 2", 2, "there twice"),
-        ("a: !!int b", 1, "'b' is no int"),
-        ("a: !!bool b", 1, "'b' is no bool"),
-        (f"a: {'9' * 5000}", 1, "is no int"),
+        (LAUGHS, 1, "values, counting those that aliases repeat"),
+        ("a: 1\nb: &x [*x]", 2, "has no anchor"),
+        ("a: 1\nb: *x", 2, "has no anchor"),
+        ("a: " + "[" * 3000 + "]" * 3000, 1, "levels deep"),
+        ("a:\n" + "".join(" " * i + "b:\n" for i in range(1, 100)), 41, "levels deep"),
+        ("a: 1\na: 2", 2, "occurs twice"),
+        ("a: !!int b", 1, "'b' is not a valid int"),
+        ("a: !!bool b", 1, "'b' is not a valid bool"),
+        (f"a: {'9' * 5000}", 1, "is not a valid int"),
         ('a: 1\nb: "\\ud800"', 2, "surrogate"),
-        ("a: 1\n---\nb: 2", 2, "second document"),
-        ("a: 1\n[b]: 2", 2, "a key must be a text"),
-        ("a: 1\n<<: 2", 2, "must name a mapping"),
+        ("a: 1\n---\nb: 2", 2, "second YAML document"),
+        ("a: 1\n[b]: 2", 2, "a key must be text"),
+        ("a: 1\n<<: 2", 2, "must refer to a mapping"),
         ("a: 1\nb: [", 2, "not YAML"),
         ("a: \x1b", 1, "not YAML"),
     ],
@@ -85,7 +85,7 @@ def test_a_chain_of_recipes_has_an_end(tmp_path):
     for number in range(60):
         (tmp_path / f"r{number}.yaml").write_text(f"extends: r{number + 1}.yaml\n")
     recipe = load_recipe(str(tmp_path / "r0.yaml"))
-    assert any("too many others" in m.what for document in recipe.documents for m in document.mistakes)
+    assert any("the chain is too long" in m.what for document in recipe.documents for m in document.mistakes)
 
 
 def test_a_base_that_is_named_often_is_read_once(tmp_path):
@@ -111,4 +111,4 @@ def test_of_two_bases_with_one_base_the_last_naming_counts(tmp_path):
 def test_names_of_bases_that_no_file_can_have_are_mistakes(tmp_path):
     for name in ("x" * 5000, "~nobody-of-this-name/x", "a\\0b"):
         (tmp_path / "a.yaml").write_text(f'_BASE_: "{name}"\n')
-        assert "is not there" in read_config_file(tmp_path / "a.yaml").mistakes[0].what
+        assert "does not exist" in read_config_file(tmp_path / "a.yaml").mistakes[0].what

@@ -178,7 +178,7 @@ def test_every_number_has_a_range():
 def test_extends_must_exist_and_not_turn_in_circles(tmp_path):
     (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
     (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
-    assert "in turn" in _mistakes(tmp_path / "a.yaml")[0].what
+    assert "a cycle" in _mistakes(tmp_path / "a.yaml")[0].what
     (tmp_path / "c.yaml").write_text("about: x\nextends: yvtis19\n")
     lost = _mistakes(tmp_path / "c.yaml", steps=[1])[0]
     assert lost.where == f"{tmp_path / 'c.yaml'}:2:extends"

@@ -195,7 +195,7 @@ def judge(code: int, said: str) -> str:
         keys = [line.partition(": ")[0] for line in block[at : at + 3]]
         if keys != ["error", "where", "fix"]:
             return f"an error that has not three lines: {block[at]}"
-    if "repeat it with --debug" in said:
+    if "run it again with --debug" in said:
         return f"an error of the program itself: {block[0]} ({block[1].rpartition('/')[2]})"
     return "" if code in KNOWN_CODES else f"exit {code}: {block[0]}"
 

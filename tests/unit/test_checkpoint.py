@@ -174,7 +174,7 @@ def test_where_none_can_be_used_it_is_said_and_they_are_kept_aside(tmp_path):
     (tmp_path / "00000010.pt.damaged").write_text("of an earlier time")
     taken, unusable, heard = _load(tmp_path)
     assert (taken, len(unusable)) == (None, 2)
-    assert heard[1].endswith("the stage begins anew")
+    assert heard[1].endswith("starting the stage over")
     set_aside([tmp_path / name for name in unusable])
     assert newest_iteration(tmp_path) == 0
     assert len(list(tmp_path.iterdir())) == 3

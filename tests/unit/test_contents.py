@@ -47,15 +47,15 @@ def in_row_order():
     [
         ({"iscrowd": 1}, 3, "1 objects are crowds: training leaves them out (first: annotation 12)"),
         ({"segmentation": []}, 3, "1 objects are boxes without masks: training leaves them out (first: annotation 12)"),
-        ({"segmentation": [], "bbox": None}, 3, "1 objects are without a mask"),
+        ({"segmentation": [], "bbox": None}, 3, "1 objects have no mask"),
         ({"segmentation": [[-9, -9, -1, -9, -1, -1]]}, 3, "1 masks are empty (first: annotation 12, 2.png)"),
         ({"segmentation": [[-9, -9, -1, -9, -1, -1]]}, 3, "1 masks have polygons outside of their frame"),
-        ({"segmentation": {"size": [40, 60], "counts": [100, 1, 2299]}}, 4, "1 masks are of one pixel"),
+        ({"segmentation": {"size": [40, 60], "counts": [100, 1, 2299]}}, 4, "1 masks have only one pixel"),
         ({"segmentation": [[v / 60 for v in SQUARE]]}, 3, "1 masks look normalised"),
         ({"segmentation": [SQUARE, [1, 1, 2, 2]]}, 4, "1 masks lost polygons of fewer than three corners"),
-        ({"segmentation": in_row_order()}, 4, "1 masks lie far from the `bbox` beside them"),
-        ({"bbox": [24, 26, 44, 36]}, 4, "1 masks lie far from the `bbox` beside them"),
-        ({"area": 20_000}, 4, "1 masks are of quite another size than the `area`"),
+        ({"segmentation": in_row_order()}, 4, "1 masks lie far from their `bbox` in the file"),
+        ({"bbox": [24, 26, 44, 36]}, 4, "1 masks lie far from their `bbox` in the file"),
+        ({"area": 20_000}, 4, "1 masks differ much in size from their `area`"),
     ],
 )
 def test_remarks(tmp_path, change, usable, said):
@@ -66,7 +66,7 @@ def test_remarks(tmp_path, change, usable, said):
 
 def test_classes_without_objects_are_named(tmp_path):
     _, remarks = told(images(tmp_path, lambda i: {"iscrowd": int(i % 2)}))
-    assert "1 classes are without objects to learn from (second)" in remarks
+    assert "1 classes have no objects to learn from (second)" in remarks
 
 
 def test_training_speaks_of_what_concerns_many(tmp_path):

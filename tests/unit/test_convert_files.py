@@ -203,5 +203,5 @@ def test_only_the_right_ending_and_only_whole_models(files: dict[str, Path], tmp
     with pytest.raises(InvalidInput, match=r"writes \.pth files"):
         convert_file(files["pth"], "vnext", tmp_path / "a.safetensors")
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "backbone.pth")
-    with pytest.raises(InvalidInput, match="no IDOL model"):
+    with pytest.raises(InvalidInput, match="not an IDOL model"):
         convert_file(tmp_path / "backbone.pth", "idolctl", tmp_path / "a.safetensors")

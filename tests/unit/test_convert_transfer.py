@@ -124,7 +124,7 @@ def test_whole_models_load_strictly(tmp_path: Path) -> None:
         state = load_weights(file, STEP2)
         assert state.keys() == parent.state_dict().keys()
         assert all(torch.equal(state[name], tensor) for name, tensor in parent.state_dict().items())
-        with pytest.raises(InvalidInput, match="the weights know 8 classes, the model 5"):
+        with pytest.raises(InvalidInput, match="the weights have 8 classes, the model 5"):
             load_weights(file, STEP3)
         with pytest.raises(InvalidInput, match="the weights have an embedding head, the model has no such head"):
             load_weights(file, STEP1)

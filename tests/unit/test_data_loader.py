@@ -93,9 +93,9 @@ def test_global_items_are_shared_out_in_order(tmp_path):
 
 def test_indivisible_batches_are_refused(tmp_path):
     dataset = small_videos(tmp_path)
-    with pytest.raises(InvalidInput, match="does not divide into 3 parts"):
+    with pytest.raises(InvalidInput, match="can't be divided into 3 equal parts"):
         make_loader(stage(3, normalize="micro", micro_batches=3), dataset, workers=0)
-    with pytest.raises(InvalidInput, match="2 micro-batches do not divide into 4 processes"):
+    with pytest.raises(InvalidInput, match="2 micro-batches can't be divided evenly among 4 processes"):
         make_loader(stage(3, normalize="micro", micro_batches=2), dataset, world=4, workers=0)
 
 

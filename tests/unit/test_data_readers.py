@@ -134,7 +134,7 @@ def test_coco_images_are_videos_of_one_frame(tmp_path):
         ({"video_id": 8}, "video_id 8 is not in `videos`"),
         ({"category_id": 1}, "category_id 1 is not in `categories`"),
         ({"segmentations": [None]}, "1 segmentations for a video of 2 frames"),
-        ({"segmentations": None}, "segmentations null is no list"),
+        ({"segmentations": None}, "segmentations null is not a list"),
     ],
 )
 def test_contradictions_are_named(tmp_path, change, message):
@@ -148,7 +148,7 @@ def test_contradictions_are_named(tmp_path, change, message):
     ("document", "message"),
     [
         ({"videos": [VIDEO]}, "no categories"),
-        ({"categories": CATEGORIES}, "no list of videos"),
+        ({"categories": CATEGORIES}, "no list `videos`"),
         ({"categories": CATEGORIES, "videos": [{"id": 1, "height": 2, "width": 2}]}, "'file_names' is missing"),
         ({"categories": CATEGORIES, "videos": [VIDEO, VIDEO]}, "occurs twice"),
         ({"categories": CATEGORIES * 2, "videos": [VIDEO]}, "same id"),
@@ -286,11 +286,11 @@ def test_ids_are_integers_or_their_text(tmp_path, value, read):
 )
 @pytest.mark.parametrize("field", ["id", "image_id", "category_id"])
 def test_ids_that_are_refused(tmp_path, value, field):
-    with pytest.raises(Integrity, match=f"{field} .* no integer|id .* no integer"):
+    with pytest.raises(Integrity, match=f"{field} .* not a 64-bit integer|id .* not a 64-bit integer"):
         read_one(tmp_path, OBJECT | {field: value})
-    with pytest.raises(Integrity, match="no integer"):
+    with pytest.raises(Integrity, match="not a 64-bit integer"):
         read_one(tmp_path, OBJECT, IMAGE | {"id": value})
-    with pytest.raises(Integrity, match="no integer"):
+    with pytest.raises(Integrity, match="not a 64-bit integer"):
         read_one(tmp_path, OBJECT, IMAGE, [{"id": value, "name": "a"}])
 
 
@@ -336,7 +336,7 @@ def test_entries_that_are_no_objects(tmp_path, value):
         ({"annotations": [OBJECT, value]}, "annotations[1]"),
     ):
         whole = {"images": [IMAGE], "categories": CATEGORIES, "annotations": [OBJECT]} | document
-        with pytest.raises(Integrity, match="is no object") as caught:
+        with pytest.raises(Integrity, match="is not an object") as caught:
             read_coco(write(tmp_path, **whole))
         assert caught.value.where.endswith(place)
 

@@ -41,7 +41,7 @@ def test_nothing_remains_of_a_video_that_failed(tmp_path):
 
     with pytest.raises(RuntimeError):
         write_video(tmp_path / "a.mp4", failing(), rate=6)
-    with pytest.raises(InvalidInput, match="without frames"):
+    with pytest.raises(InvalidInput, match="no frames"):
         write_video(tmp_path / "b.mp4", [], rate=6)
     with pytest.raises(InvalidInput, match="frame 2 is 50 x 80"):
         write_video(tmp_path / "c.mp4", moving_square(2, 48, 80) + moving_square(1, 50, 80), rate=6)

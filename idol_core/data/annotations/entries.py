@@ -46,7 +46,7 @@ def items_of(document: Document, key: str, known: Collection[int]) -> Iterator[t
     entries = document.value(key)
     if not isinstance(entries, list):
         where = f"{document.name}:{key}"
-        raise Integrity(f"no list of {key}", where=where, fix="use an annotation file of the format that is asked for")
+        raise Integrity(f"there is no list `{key}`", where=where, fix="use an annotation file of the right format")
     for row, value in enumerate(entries):
         where = f"{document.name}:{key}[{row}]"
         with told_of(where):

@@ -17,7 +17,7 @@ MOST_SIDE = 2**16 - 1  # pixels
 def entry_of(value: Any) -> Mapping[str, Any]:
     """Check that an entry of a list is a JSON object."""
     if not isinstance(value, Mapping):
-        raise ValueError(f"{shown(value)} is no object")
+        raise ValueError(f"{shown(value)} is not an object")
     return value
 
 
@@ -26,7 +26,7 @@ def integer(entry: Mapping[str, Any], key: str) -> int:
     value = entry.get(key)
     found = as_integer(value)
     if found is None:
-        what = f"{key} {shown(value)} is no integer of 64 bits" if key in entry else f"field '{key}' is missing"
+        what = f"{key} {shown(value)} is not a 64-bit integer" if key in entry else f"field '{key}' is missing"
         raise ValueError(what)
     return found
 
@@ -51,9 +51,9 @@ def as_text(value: Any, key: str) -> str:
     """Convert a value as `text` does; errors call it `key`."""
     found = str(value) if type(value) in (int, float) else value
     if not isinstance(found, str):
-        raise ValueError(f"{key} {shown(value)} is no text")
+        raise ValueError(f"{key} {shown(value)} is not text")
     if not _is_utf8(found) or "\0" in found or len(found) > 4096:
-        raise ValueError(f"{key} {shown(value)} is no text that names could be written in")
+        raise ValueError(f"{key} {shown(value)} is not valid text: UTF-8 without NUL, up to 4096 characters")
     return found
 
 
@@ -61,7 +61,7 @@ def size(entry: Mapping[str, Any]) -> tuple[int, int]:
     """Read `height` and `width` of a frame in pixels."""
     height, width = integer(entry, "height"), integer(entry, "width")
     if not (0 < height <= MOST_SIDE and 0 < width <= MOST_SIDE and height * width <= MOST_PIXELS):
-        raise ValueError(f"frames of {height} x {width} pixels (sides may have {MOST_SIDE}, frames {MOST_PIXELS})")
+        raise ValueError(f"frames of {height} x {width} pixels (at most {MOST_SIDE} a side, {MOST_PIXELS} in all)")
     return height, width
 
 

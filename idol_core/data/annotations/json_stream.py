@@ -106,7 +106,7 @@ class _Window:
             except RecursionError:
                 raise self._error("nested too deeply", position) from None
             except ValueError:  # CPython's limit on the digits of an integer
-                raise self._error("a number of thousands of digits", position) from None
+                raise self._error("a number has thousands of digits", position) from None
             if end < len(self.text) or not self.more():  # a number may continue past the window
                 return value, end
 
@@ -114,7 +114,7 @@ class _Window:
         """Raise Integrity unless the text ends here."""
         found, position = self.peek(position)
         if found:
-            raise self._error("more text behind the end", position)
+            raise self._error("extra text after the end", position)
 
     def _error(self, what: str, position: int) -> Integrity:
         before = self.text[:position]
@@ -191,7 +191,7 @@ class JsonStream:
             else:
                 self._values[key], position = window.value(position)
                 if key == large and self._values[key] is not None:
-                    raise Integrity(f"`{large}` is no list", where=self.name, fix=_MEND)
+                    raise Integrity(f"`{large}` is not a list", where=self.name, fix=_MEND)
             following, position = window.expect(",}", window.drop(position))
         window.finish(position)
         return postponed
@@ -216,7 +216,7 @@ class JsonDocument:
         """Yield the elements of the list `large`; nothing if it is missing or null."""
         found = self._content.get(large)
         if not isinstance(found, list | None):
-            raise Integrity(f"`{large}` is no list", where=self.name, fix=_MEND)
+            raise Integrity(f"`{large}` is not a list", where=self.name, fix=_MEND)
         yield from found or ()
 
 
@@ -231,7 +231,7 @@ def json_list(file: IO[bytes], name: str, *, on_read: Callable[[int], None] | No
     window = _Window(file, name)
     first, position = window.peek(0)
     if first and first != "[":
-        raise Integrity("it must be a JSON list", where=name, fix=_MEND)
+        raise Integrity("the file must contain a JSON list", where=name, fix=_MEND)
     passed, elements = 0, window.elements(position)
     while True:
         try:

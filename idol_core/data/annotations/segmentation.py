@@ -125,7 +125,7 @@ def _check_range(
         inside = False
     if not inside:
         raise ValueError(
-            f"a polygon with coordinates that are no finite numbers or far outside of its frame of {height} x {width}"
+            f"a polygon with coordinates that are not finite, or far outside its frame of {height} x {width}"
         )
     if len(polygon) * (right - left + bottom - top) > _MOST_LENGTH:
         points = np.asarray(polygon, np.float64).reshape(-1, 2)

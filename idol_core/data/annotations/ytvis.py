@@ -51,7 +51,7 @@ def _names(video: Mapping[str, Any], number: int) -> list[str]:
     if names is None:
         raise ValueError("field 'file_names' is missing")
     if not isinstance(names, list):
-        raise ValueError(f"file_names {fields.shown(names)} is no list")
+        raise ValueError(f"file_names {fields.shown(names)} is not a list")
     if not names:
         raise ValueError(f"video {number} has no frames")
     return [fields.as_text(name, "file_names") for name in names]
@@ -62,7 +62,7 @@ def _entry(entry: Mapping[str, Any], frames: int, height: int, width: int) -> Tr
         raise ValueError("field 'segmentations' is missing")
     segmentations = entry["segmentations"]
     if not isinstance(segmentations, list):
-        raise ValueError(f"segmentations {fields.shown(segmentations)} is no list of a mask per frame")
+        raise ValueError(f"segmentations {fields.shown(segmentations)} is not a list with one entry per frame")
     if len(segmentations) != frames:
         raise ValueError(f"{len(segmentations)} segmentations for a video of {frames} frames")
     return TrackEntry(
