@@ -80,7 +80,7 @@ def entries(path) -> list[dict]:
 
 
 @pytest.mark.parametrize("name", ["usual", "turned"])
-def test_predictions_of_a_set_have_its_ids(sets, weights, call, name):
+def test_predictions_on_a_data_set_have_its_category_ids(sets, weights, call, name):
     path = weights(["green", "red"])
     code, _, err = call("predict", f"{name}_val", "--weights", path, "--out", "out", "--save", "json", "--threshold", 0)
     assert code == 0, err
@@ -111,7 +111,7 @@ def test_weights_without_names_are_taken_in_order_and_that_is_said(sets, weights
     assert all((e["category_id"] == 7) == (e["category"] == "0") for e in entries("out/results.json"))
 
 
-def test_scores_of_weights_do_not_depend_on_the_order_of_classes(sets, weights, call):
+def test_scores_do_not_depend_on_the_order_of_classes_in_the_data_set(sets, weights, call):
     path, found = weights(["red", "green"]), {}
     for name in IDS:
         code, out, err = call("eval", path, "--data", f"{name}_val", "--json")
@@ -195,7 +195,7 @@ WILD = {
 
 @pytest.mark.parametrize("name", [*WILD, "deep", "names"])
 @pytest.mark.parametrize("command", ["predict", "eval"])
-def test_weights_that_ask_for_the_impossible_are_refused(sets, weights, call, name, command):
+def test_weights_with_an_invalid_recipe_or_class_list_are_refused(sets, weights, call, name, command):
     recipe = stage_to_dict(CONFIG)
     if name in WILD:
         part, key, value = WILD[name]

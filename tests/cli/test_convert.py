@@ -27,7 +27,7 @@ def published(tmp_path):
     return tmp_path / "theirs.pth", state
 
 
-def test_there_with_the_recipe_in_its_metadata_and_back(idolctl, published, tmp_path):
+def test_converting_there_and_back_keeps_the_recipe_in_the_metadata(idolctl, published, tmp_path):
     path, state = published
     done = idolctl("convert", path, "--to", "idolctl", "--out", "ours.safetensors", "--recipe", "toy")
     assert done.returncode == 0, done.stderr
@@ -43,7 +43,7 @@ def test_there_with_the_recipe_in_its_metadata_and_back(idolctl, published, tmp_
     assert all(torch.equal(back[name], tensor) for name, tensor in state.items())
 
 
-def test_a_file_that_is_not_whole_is_listed_and_refused(published, tmp_path, capsys):
+def test_missing_tensors_are_listed_and_the_file_is_refused(published, tmp_path, capsys):
     path, state = published
     lacking = {name: tensor for name, tensor in state.items() if name != "detr.controller.layers.1.bias"}
     torch.save(lacking | {"detr.extra": torch.zeros(2)}, path)

@@ -88,7 +88,7 @@ def test_a_relative_root_is_as_good_as_any(call, tmp_path):
     assert call("data", "check", "mine", *root)[0] == 0
 
 
-def test_what_can_not_be_added(call, clips):
+def test_invalid_sets_are_not_added(call, clips):
     assert add(call, clips)[0] == 0
     assert add(call, clips)[0] == 2  # is there
     assert add(call, clips, "--force")[0] == 0
@@ -104,7 +104,7 @@ def test_what_can_not_be_added(call, clips):
     assert "x_train has 2; x_val has 3" in blocks(err)[0]["error"]
 
 
-def test_a_malformed_description_is_told(call, tmp_path):
+def test_a_malformed_description_is_reported_with_its_key(call, tmp_path):
     path = tmp_path / "root" / "bad.yaml"
     for text, key in (("kind: videos\ntrain: {}\n", "kind"), ("kind: vis\ntrain: {frames: 3}\n", "train")):
         path.write_text(text)
@@ -123,7 +123,7 @@ def test_missing_files_have_crosses_and_expected_places(call):
     assert (code, "ytvis19" in blocks(err)[0]["fix"]) == (2, True)
 
 
-def test_counts_are_held_against_the_published(call, tmp_path):
+def test_counts_are_compared_with_the_published_ones(call, tmp_path):
     folder = tmp_path / "root" / "ovis"
     small_videos(folder)
     (folder / "frames").rename(folder / "train")
@@ -135,7 +135,7 @@ def test_counts_are_held_against_the_published(call, tmp_path):
     assert "607 videos, 25 classes" in blocks(err)[0]["error"]
 
 
-def test_the_first_reading_of_a_large_file_is_told(call, clips, monkeypatch, tmp_path):
+def test_progress_is_shown_when_a_large_file_is_first_read(call, clips, monkeypatch, tmp_path):
     monkeypatch.setenv("IDOLCTL_CACHE", str(tmp_path / "cache"))
     path = clips / "instances.json"
     path.write_text(json.dumps({"info": "x" * LARGE_BYTES, **json.loads(path.read_text())}))
@@ -148,7 +148,7 @@ def test_the_first_reading_of_a_large_file_is_told(call, clips, monkeypatch, tmp
     assert err.count("reading instances.json") == 1
 
 
-def test_deep_lists_what_is_broken(call, clips):
+def test_a_deep_check_lists_broken_frames(call, clips):
     add(call, clips)
     cut = clips / "frames/v1/2.jpg"
     cut.write_bytes(cut.read_bytes()[:300])
@@ -194,7 +194,7 @@ def test_a_split_works_as_a_data_set(call, clips, tmp_path):
     assert call("data", "check", "mine@a")[0] == 0
 
 
-def test_leaks_and_strangers_are_exit_4(call, clips, tmp_path):
+def test_leaks_and_videos_that_the_whole_set_lacks_are_exit_4(call, clips, tmp_path):
     add(call, clips)
     call("split", "make", "mine", "--name", "a")
     folder = tmp_path / "root/splits/mine@a"
@@ -214,7 +214,7 @@ def test_leaks_and_strangers_are_exit_4(call, clips, tmp_path):
     assert "the whole set lacks" in blocks(err)[0]["error"]
 
 
-def test_a_published_split_may_number_anew(call, tmp_path):
+def test_a_published_split_may_give_videos_new_ids(call, tmp_path):
     root = tmp_path / "root"
     small_videos(root / "ovis")
     (root / "ovis/frames").rename(root / "ovis/train")
@@ -232,7 +232,7 @@ def test_a_published_split_may_number_anew(call, tmp_path):
     assert call("split", "verify", "ovis@oracle")[0] == 0
 
 
-def test_what_can_not_be_split(call, clips):
+def test_sets_that_can_not_be_split_are_refused(call, clips):
     add(call, clips)
     assert call("split", "make", "nosuch")[0] == 2
     assert call("split", "make", "ovis")[0] == 3
@@ -291,7 +291,7 @@ def test_frames_of_a_folder_stay_on_one_side(call, tmp_path):
     assert call("split", "verify", "mine@a")[0] == 0
 
 
-def test_images_may_be_divided_otherwise(call, tmp_path):
+def test_images_may_be_split_without_groups_or_by_a_regex(call, tmp_path):
     image_frames(tmp_path / "pictures")
     add(call, tmp_path / "pictures")
     code, _, _ = call("split", "make", "mine", "--val-fraction", ".25", "--name", "b", "--group", "none")
@@ -344,7 +344,7 @@ def test_classes_of_one_name_have_a_line_each(call, clips):
     assert list(made["train"]["per_class"]) == ["same (id 4)", "same (id 9)"]
 
 
-def test_what_training_will_not_get_is_told(call, tmp_path):
+def test_objects_that_training_leaves_out_are_reported(call, tmp_path):
     document = image_frames(tmp_path / "pictures")
     for annotation in document["annotations"][::2]:
         annotation["iscrowd"] = "1"

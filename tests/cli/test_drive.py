@@ -134,7 +134,7 @@ def bring(tmp_path, seen=None):
     drive_file(FILE, tmp_path / "part.pth", timeout=60, progress=lambda *told: seen is not None and seen.append(told))
 
 
-def test_a_published_checkpoint_comes_and_is_converted(drive, fetch, tmp_path):
+def test_a_published_checkpoint_is_downloaded_and_converted(drive, fetch, tmp_path):
     model = build_model(tiny_config(num_classes=25)).state_dict()
     torch.save({"model": ours_to_published(model, tiny_config(num_classes=25))}, tmp_path / "model.pth")
     drive.files[FILE] = (tmp_path / "model.pth").read_bytes()
@@ -150,7 +150,7 @@ def test_a_published_checkpoint_comes_and_is_converted(drive, fetch, tmp_path):
     assert (code, "ovis-r50.safetensors has" in blocks(err)[0]["error"]) == (4, True)
 
 
-def test_a_cut_transfer_goes_on_where_it_was_cut(drive, tmp_path):
+def test_a_cut_transfer_resumes_where_it_was_cut(drive, tmp_path):
     drive.files[FILE] = body = os.urandom(1 << 21)
     drive.faults[FILE] = ["cut"]
     seen = []
@@ -161,7 +161,7 @@ def test_a_cut_transfer_goes_on_where_it_was_cut(drive, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["part.pth"]
 
 
-def test_what_an_earlier_process_brought_is_kept(drive, tmp_path):
+def test_the_partial_file_of_an_earlier_process_is_completed(drive, tmp_path):
     drive.files[FILE] = body = os.urandom(1 << 21)
     drive.faults[FILE] = ["cut"] * 50
     with pytest.raises(NetworkError, match="failed 6 times"):
@@ -172,7 +172,7 @@ def test_what_an_earlier_process_brought_is_kept(drive, tmp_path):
     assert (tmp_path / "part.pth").read_bytes() == body
 
 
-def test_a_part_that_does_not_fit_is_thrown_away(drive, tmp_path):
+def test_a_partial_file_longer_than_the_download_is_discarded(drive, tmp_path):
     drive.files[FILE] = b"short"
     (tmp_path / "part.pth").write_bytes(b"much longer")
     bring(tmp_path)
@@ -189,14 +189,14 @@ def test_the_quota_page_is_told(drive, fetch, tmp_path):
     assert not list((tmp_path / "cache/weights").glob("ovis*"))
 
 
-def test_no_room_is_said_at_the_first_bytes(drive, tmp_path):
+def test_too_little_disk_is_reported_at_the_first_bytes(drive, tmp_path):
     drive.files[FILE] = b"x" * (1 << 20)
     drive.faults[FILE] = ["huge"] * 2
     with pytest.raises(IdolError, match="are needed"):
         bring(tmp_path)
 
 
-def test_a_folder_with_a_folder_in_it(drive, fetch, tmp_path):
+def test_a_folder_on_drive_is_fetched_with_its_subfolder(drive, fetch, tmp_path):
     (folder,) = load_zoo().folders
     ids = {name: f"{place}" * 30 for place, name in enumerate(folder.files)}
     links = "".join(f'<a href="https://drive.google.com/file/d/{i}/view">{name}</a>' for name, i in ids.items())

@@ -86,7 +86,7 @@ def test_results_against_annotations(files, call):
     assert found["per_class"]["class 9"]["AP"] is None
 
 
-def test_a_half_swapped_pair(files, call):
+def test_two_tracks_swapped_halfway_cost_their_ap_and_two_switches(files, call):
     code, out, _ = call(*files(SWAPPED), "--json", "--per-video")
     found = last_json(out)
     assert code == 0
@@ -110,7 +110,7 @@ def test_occlusion_groups(files, call):
     assert "occlusion" in blocks(err)[0]["error"]
 
 
-def test_why_ap_is_lost(files, call):
+def test_errors_lists_the_ap_that_each_kind_of_error_costs(files, call):
     code, out, _ = call(*files(SWAPPED), "--errors", "--json")
     found = last_json(out)["errors"]
     assert code == 0
@@ -156,13 +156,13 @@ def test_identity_of_tracks_above_a_threshold(files, call):
         (result(1, 4, 0.5, [box(0, 0, 2, 2, (9, 9))] * FRAMES), "malformed masks: 1"),
     ],
 )
-def test_what_does_not_fit_is_never_a_silent_zero(files, call, broken, what):
+def test_results_that_do_not_fit_are_refused_and_never_scored_as_zero(files, call, broken, what):
     code, out, err = call(*files([*RIGHT_RESULTS, broken]), "--json")
     assert (code, out) == (4, "")
     assert what in blocks(err)[0]["error"]
 
 
-def test_no_results_at_all_are_told(files, call):
+def test_empty_results_score_zero_with_a_warning(files, call):
     code, out, err = call(*files([]), "--json")
     assert (code, last_json(out)["AP"]) == (0, 0)
     assert "has no results" in err
@@ -318,7 +318,7 @@ def test_a_sweep_is_a_table(run, call):
     assert out.count("best") == 1
 
 
-def test_oracles_give_back_what_swapped_identities_cost(run, call):
+def test_oracles_recover_the_ap_lost_to_swapped_identities(run, call):
     run("a", [], swap_at=4)
     for clip_length, clip_is_perfect in ((4, True), (8, False)):
         code, out, _ = call("eval", "a", "--oracle", "clip", "--clip-length", clip_length, "--json")
@@ -391,7 +391,7 @@ def test_a_checkpoint_has_the_settings_of_its_stage(run, tmp_path):
     assert (target.weights, target.stage) == (path, None)
 
 
-def test_submit_infers_what_a_run_lacks(run, call, tmp_path):
+def test_submit_runs_inference_if_the_run_has_no_results_on_the_set(run, call, tmp_path):
     folder = run("a", [], swap_at=FRAMES)
     (folder / "results.json").unlink()
     code, out, err = call("submit", "pair", "--root", tmp_path / "data")
@@ -424,7 +424,7 @@ def test_submit_infers_what_a_run_lacks(run, call, tmp_path):
         (["--results", "x.json", "--annotations", "y.json"], 3, "not found"),
     ],
 )
-def test_mistakes(run, call, arguments, code, what):
+def test_wrong_options_are_refused(run, call, arguments, code, what):
     run("a", RIGHT_RESULTS)
     found, out, err = call("eval", *arguments)
     assert (found, out) == (code, "")
@@ -470,13 +470,13 @@ def test_detections_are_those_of_weights_input_and_selection(run, tmp_path):
         ("ytvis19", 2, "r50", "ytvis19_val", []),
     ],
 )
-def test_published_figures_stand_beside_what_they_compare_with(recipe, step, backbone, data, names, tmp_path):
+def test_published_figures_are_shown_for_the_same_data_and_recipe_only(recipe, step, backbone, data, names, tmp_path):
     (resolved,) = resolve(load_recipe(recipe), steps=(step,), backbone=backbone)
     target = Target("x", tmp_path / "x.safetensors", resolved.config, tmp_path)
     assert list(published_scores(target, data)) == names
 
 
-def test_weights_that_do_not_say_how_they_were_made(tmp_path):
+def test_weights_without_a_recipe_are_scored_with_that_of_the_data_set(tmp_path):
     from idol_core.build import build_model
     from idol_core.weights import save_weights
 

@@ -136,7 +136,7 @@ def left_over(cache):
     return [p.name for p in (cache / "weights").glob("*") if not p.name.endswith(".lock")]
 
 
-def test_a_file_comes_is_pinned_converted_and_not_fetched_twice(server, weights, cache, fetch):
+def test_a_file_is_fetched_once_pinned_and_converted(server, weights, cache, fetch):
     server.files[f"/{NAME}.pth"] = weights
     code, out, err = fetch()
     assert code == 0, err
@@ -154,7 +154,7 @@ def test_a_file_comes_is_pinned_converted_and_not_fetched_twice(server, weights,
     assert fetch("--verify", mirror=False)[0] == 0
 
 
-def test_a_cut_connection_goes_on_where_it_was_cut(server, weights, cache, fetch):
+def test_a_cut_connection_resumes_where_it_was_cut(server, weights, cache, fetch):
     server.files[f"/{NAME}.pth"] = weights
     server.faults[f"/{NAME}.pth"] = ["cut", "503", "cut"]
     assert fetch()[0] == 0
@@ -172,14 +172,14 @@ def test_a_server_without_ranges_sends_it_all_again(server, weights, tmp_path, c
     assert (tmp_path / "part").read_bytes() == weights
 
 
-def test_a_part_longer_than_the_file_is_thrown_away(server, weights, tmp_path, cache):
+def test_a_partial_file_longer_than_the_file_is_discarded(server, weights, tmp_path, cache):
     server.files["/f"] = weights
     (tmp_path / "part").write_bytes(weights + b"more")
     download(f"{server.url}/f", tmp_path / "part", timeout=60, progress=lambda *_: None)
     assert (tmp_path / "part").read_bytes() == weights
 
 
-def test_what_an_ended_process_left_is_taken_over_what_a_living_one_writes_is_not(tmp_path):
+def test_the_partial_file_of_a_dead_process_is_taken_over_that_of_a_living_one_is_not(tmp_path):
     final = tmp_path / "a-b.pth"
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
@@ -196,7 +196,7 @@ def test_what_an_ended_process_left_is_taken_over_what_a_living_one_writes_is_no
     assert living.exists()
 
 
-def test_a_slow_server_is_given_up_and_what_came_is_kept(server, weights, tmp_path, cache):
+def test_a_slow_server_is_given_up_and_the_partial_file_is_kept(server, weights, tmp_path, cache):
     server.files["/f"] = weights
     server.faults["/f"] = ["slow", "slow"]
     with pytest.raises(NetworkError, match="failed 2 times"):
@@ -258,7 +258,7 @@ def test_a_folder_over_http(server, cache, fetch):
 
 
 @pytest.mark.parametrize("fault", ["html", ""])
-def test_a_web_page_is_no_file(server, cache, fetch, fault):
+def test_a_web_page_is_not_taken_for_the_file(server, cache, fetch, fault):
     server.files[f"/{NAME}.pth"] = server.files[f"/{NAME}.safetensors"] = PAGE
     server.faults[f"/{NAME}.pth"] = [fault]
     code, _, err = fetch()
@@ -328,7 +328,7 @@ def test_a_damaged_file_is_refused(server, weights, cache, fetch):
     assert left_over(cache) == []
 
 
-def test_too_little_disk_is_said_before_anything_is_written(server, weights, tmp_path, cache):
+def test_too_little_disk_is_reported_before_anything_is_written(server, weights, tmp_path, cache):
     server.files["/f"] = weights
     server.faults["/f"] = ["huge"]
     with pytest.raises(IdolError, match="are needed") as caught:

@@ -115,7 +115,7 @@ def test_a_batch_that_does_not_divide_is_refused(home, idolctl):
     assert idolctl("run", "mini.yaml", "stray", cwd=home).returncode == 2
 
 
-def test_what_follows_the_dashes_goes_to_torchrun():
+def test_arguments_after_the_double_dash_go_to_torchrun():
     from pathlib import Path
 
     from idolctl.launch.worker import worker_command

@@ -47,7 +47,7 @@ def fetch(cache, capsys):
 @pytest.mark.parametrize(
     ("content", "code", "said"), [(POINTER, 4, "Git LFS pointer"), (PAGE, 5, "web page"), (b"", 4, "empty")]
 )
-def test_what_stands_in_a_files_place_is_named_and_not_kept(content, code, said, tmp_path, fetch):
+def test_a_pointer_or_web_page_in_place_of_weights_is_named_and_not_kept(content, code, said, tmp_path, fetch):
     (tmp_path / f"{NAME}.pth").write_bytes(content)
     found, told, left = fetch(NAME, tmp_path)
     assert (found, said in told["error"], left) == (code, True, [])
@@ -58,7 +58,7 @@ def test_what_stands_in_a_files_place_is_named_and_not_kept(content, code, said,
     ("content", "said"),
     [(POINTER, "Git LFS pointer"), (PAGE, "web page"), (b"", "empty"), (b"[]", "not an annotation")],
 )
-def test_annotation_files_of_a_mirror_too(content, said, tmp_path, fetch):
+def test_a_pointer_or_web_page_in_place_of_annotations_is_refused_too(content, said, tmp_path, fetch):
     (folder,) = load_zoo().folders
     (tmp_path / folder.name).mkdir()
     for name in folder.files:
@@ -81,7 +81,7 @@ def test_a_mirror_folder_gives_what_was_asked_for_and_regular_files_only(tmp_pat
 
 
 @pytest.mark.parametrize("kind", ["endless", "pipe"])
-def test_what_is_no_regular_file_is_refused(kind, tmp_path, fetch):
+def test_pipes_and_endless_files_in_a_mirror_are_refused(kind, tmp_path, fetch):
     (folder,) = load_zoo().folders
     (tmp_path / folder.name).mkdir()
     for name in folder.files:
@@ -97,7 +97,7 @@ def test_what_is_no_regular_file_is_refused(kind, tmp_path, fetch):
     "pins",
     ["[]", "{", '{"a": 1}', '{"a": {}}', '{"a": {"sha256": 5}}', '{"a": {"sha256": "zz"}}', "[" * 100_000, "\x00"],
 )
-def test_pins_that_are_none_are_an_integrity_error(pins, tmp_path, fetch, cache):
+def test_a_malformed_pins_file_is_an_integrity_error(pins, tmp_path, fetch, cache):
     cache.mkdir()
     (cache / "pins.json").write_text(pins)
     torch.save({"model": {"patch_embed.proj.weight": torch.zeros(3)}}, tmp_path / f"{NAME}.pth")
@@ -132,6 +132,6 @@ def test_an_odd_content_length_is_a_network_error(length, fetch):
 @pytest.mark.parametrize(
     "mirror", ["file:///etc", "ftp://127.0.0.1/x", "http://", "http://127.0.0.1/ü", "http://a b", "x://\x1b"]
 )
-def test_what_is_no_address_is_refused_before_anything_is_asked(mirror, fetch):
+def test_an_invalid_mirror_address_is_refused_before_any_request(mirror, fetch):
     code, told, _ = fetch(NAME, mirror)
     assert (code, told["where"]) == (2, "--mirror")

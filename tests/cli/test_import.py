@@ -60,13 +60,13 @@ def test_negative_numbers_are_values(idolctl, published):
 
 
 @pytest.mark.parametrize("words", [[], ["toy", "ovis"], ["--config-file", "gone.yaml"]])
-def test_what_names_no_recipe(idolctl, words):
+def test_a_command_line_without_a_valid_recipe_is_refused(idolctl, words):
     done = idolctl("run", *words)
     assert done.returncode == 2
     assert len(blocks(done.stderr)) == 1
 
 
-def test_the_file_says_the_backbone(idolctl, published):
+def test_backbone_can_not_be_changed_beside_a_configuration_file(idolctl, published):
     done = idolctl("run", "--config-file", published, "--backbone", "r101")
     assert done.returncode == 2
     assert "MODEL.BACKBONE" in blocks(done.stderr)[0]["fix"]

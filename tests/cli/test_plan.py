@@ -67,7 +67,7 @@ def test_an_empty_folder_runs_everything_in_order(request_of):
     assert [s.chain for s in request_of(steps="3").stages] == ["3"]
 
 
-def test_done_is_skipped_a_checkpoint_resumed(request_of):
+def test_a_finished_step_is_skipped_and_a_checkpoint_is_resumed(request_of):
     run = request_of()
     leave(run, "1", done=True)
     leave(run, "1-2", iteration=50)
@@ -76,13 +76,13 @@ def test_done_is_skipped_a_checkpoint_resumed(request_of):
     assert kinds(request_of(steps="1,3")) == ["skip", "run"]
 
 
-def test_a_run_that_has_only_its_evaluation_left(request_of):
+def test_a_trained_step_without_scores_is_only_evaluated(request_of):
     run = request_of(steps="1")
     leave(run, "1", iteration=run.stages[0].config.solver.iterations)
     assert (kinds(run), reasons(run)) == (["resume"], ["trained, not evaluated yet"])
 
 
-def test_settings_that_change_nothing_learnt_do_not_matter(request_of):
+def test_settings_that_do_not_affect_training_may_change(request_of):
     leave(request_of(steps="1"), "1", iteration=50)
     same = ("data.workers=7", "solver.log_every=1", "solver.checkpoint_every=9", "solver.keep_checkpoints=4")
     assert kinds(request_of(*same, steps="1")) == ["resume"]
@@ -102,7 +102,7 @@ def test_a_changed_recipe_is_shown_and_refused(request_of, setting):
     assert "--name" in caught.value.fix
 
 
-def test_a_changed_recipe_over_nothing_worth_keeping_just_runs(request_of):
+def test_a_changed_recipe_runs_if_there_are_no_weights_yet(request_of):
     leave(request_of(steps="1"), "1")
     assert kinds(request_of("solver.lr=9e-4", steps="1")) == ["run"]
 
@@ -141,7 +141,7 @@ def test_forcing_a_step_redoes_what_depends_on_it(request_of):
         request_of(steps="1,3", force_step=2)
 
 
-def test_keys_are_of_content_not_of_places(request_of, tmp_path):
+def test_stage_keys_depend_on_content_not_on_paths(request_of, tmp_path):
     run = request_of(steps="1")
     identity = run.fingerprint(run.stages[0])
     assert None not in (identity["start"], identity["train"], identity["val"])
@@ -208,7 +208,7 @@ def test_the_command_to_repeat_is_the_command_given():
     assert dataclasses.replace(request, assignments=()).command().endswith("--name 'a b'")
 
 
-def test_one_run_folder_one_command(tmp_path):
+def test_a_second_command_on_the_same_run_folder_is_refused(tmp_path):
     code = (
         "import time\nfrom pathlib import Path\nfrom idolctl.runs.state import run_lock\n"
         f"with run_lock(Path({str(tmp_path)!r})):\n    print('held', flush=True)\n    time.sleep(900)"

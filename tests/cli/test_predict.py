@@ -297,7 +297,7 @@ def test_one_broken_file_among_many_costs_the_others_nothing(predict, folder):
     assert [Path(f["where"]).name for f in told["failed"]] == ["c.mp4", "b.mp4"]
 
 
-def test_many_broken_files_are_all_told(predict, folder):
+def test_all_broken_files_are_reported(predict, folder):
     cut(folder / "b.mp4")
     (folder / "c.mp4").write_text("not a video at all")
     code, _, err = predict("*.mp4", "--out", "out")
@@ -342,7 +342,7 @@ def test_tables_and_overlay_keep_the_times_of_the_video(predict, folder):
     assert [f.seconds for f in read_timed_video(folder / "out/overlay.mp4")] == pytest.approx(shown, abs=1e-3)
 
 
-def test_damaged_pictures_are_used_and_told_with_their_numbers(predict, folder):
+def test_damaged_pictures_are_used_and_reported_with_their_numbers(predict, folder):
     (folder / "frames").mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
     for t in range(4):
@@ -357,7 +357,7 @@ def test_damaged_pictures_are_used_and_told_with_their_numbers(predict, folder):
     assert json.loads(out.splitlines()[-1])["damaged"] == {"frames": [1, 3]}
 
 
-def test_hidden_files_beside_frames_are_no_frames(predict, folder):
+def test_hidden_files_beside_frames_are_ignored(predict, folder):
     (folder / "frames").mkdir()
     for t, frame in enumerate(clip(3)):
         Image.fromarray(frame).save(folder / "frames" / f"{t}.png")
@@ -451,14 +451,14 @@ def test_a_change_of_resolution_is_named(predict, folder):
     assert error["where"].endswith("frames")
 
 
-def test_cameras_that_are_not_there(predict, folder):
+def test_missing_cameras_are_reported(predict, folder):
     error = refusal(predict("camera:97"), 3)
     assert error["error"].startswith("there is no camera 97")
     assert error["where"] == "/dev/video97"
     assert "camera:0" in refusal(predict("camera:front"), 2)["fix"]
 
 
-def test_weights_that_are_not_there(folder, capsys):
+def test_missing_weights_are_reported(folder, capsys):
     write_video(folder / "walk.mp4", clip(2), rate=6)
 
     def run(name):
@@ -488,7 +488,7 @@ def test_the_precision_is_that_of_the_network(predict, folder):
     assert scores["bf16"][0] == pytest.approx(scores["float32"][0], abs=0.05)
 
 
-def test_a_device_that_is_not_there(predict, folder):
+def test_a_missing_device_is_reported(predict, folder):
     write_video(folder / "walk.mp4", clip(2), rate=6)
     assert refusal(predict("walk.mp4", "--device", "toaster"), 2)["fix"] == "--device cpu"
 

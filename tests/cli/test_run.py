@@ -93,7 +93,7 @@ def test_progress_is_plain_lines_off_a_terminal(finished):
     assert "\r" not in done.stderr
 
 
-def test_the_first_reading_of_a_large_annotation_file_is_told(home, monkeypatch):
+def test_progress_is_shown_when_a_large_annotation_file_is_first_read(home, monkeypatch):
     monkeypatch.setenv("IDOLCTL_CACHE", str(home / "cache"))
     annotations = home / "videos.json"
     annotations.write_text(json.dumps({"info": "x" * LARGE_BYTES, **json.loads(annotations.read_text())}))
@@ -104,7 +104,7 @@ def test_the_first_reading_of_a_large_annotation_file_is_told(home, monkeypatch)
     assert "reading" not in call(home, "plan", "mini.yaml", "--steps", "3", "--init", "none").stderr
 
 
-def test_oracles_of_a_run_with_and_without_room_for_its_detections(finished):
+def test_oracles_work_whether_or_not_detections_fit_on_the_disk(finished):
     home, _ = finished
     question = ("eval", "mini-tiny", "--oracle", "clip", "--clip-length", "5")
     kept = home / "runs" / "mini-tiny" / "1-2-3" / "detections"
@@ -125,7 +125,7 @@ def test_oracles_of_a_run_with_and_without_room_for_its_detections(finished):
     assert "kept" not in again.stderr
 
 
-def test_again_it_does_nothing_says_so_and_loads_no_torch(finished):
+def test_a_finished_run_is_not_repeated_and_loads_no_torch(finished):
     home, _ = finished
     before = {p: p.stat().st_mtime_ns for p in (home / "runs").rglob("*") if p.is_file() and not p.name.startswith(".")}
     again = call(home, "run", "mini.yaml")
@@ -142,7 +142,7 @@ def test_again_it_does_nothing_says_so_and_loads_no_torch(finished):
     assert quick.returncode == 0
 
 
-def test_other_plans_share_what_is_done(finished):
+def test_other_plans_reuse_finished_steps(finished):
     home, _ = finished
     plan = json.loads(call(home, "plan", "mini.yaml", "--steps", "1,3", "--json").stdout)
     assert [(s["stage"], s["action"]) for s in plan["stages"]] == [("1", "skip"), ("1-3", "run")]
@@ -191,7 +191,7 @@ def _resumes(home):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGUSR1, 75)])
-def test_stopped_it_checkpoints_and_can_go_on(home, number, code):
+def test_a_stopped_run_writes_a_checkpoint_and_resumes(home, number, code):
     process, stage = _started(home)
     process.send_signal(number)
     _, said = process.communicate(timeout=300)
@@ -202,7 +202,7 @@ def test_stopped_it_checkpoints_and_can_go_on(home, number, code):
     assert _resumes(home)
 
 
-def test_a_killed_command_leaves_a_run_that_goes_on(home):
+def test_a_killed_command_leaves_a_run_that_resumes(home):
     process, stage = _started(home)
     second = call(home, "run", "mini.yaml", "--steps", "1", *LONG)
     assert second.returncode == 1
@@ -213,7 +213,7 @@ def test_a_killed_command_leaves_a_run_that_goes_on(home):
     assert _resumes(home)
 
 
-def test_a_killed_worker_is_told_with_what_to_do(home):
+def test_a_killed_worker_is_reported_with_the_command_that_resumes(home):
     process, _ = _started(home)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(children[0]), signal.SIGKILL)
@@ -233,7 +233,7 @@ def test_a_loss_that_is_not_finite(home):
     assert checkpoints(home / "runs/mini-tiny/1")  # the last good one
 
 
-def test_no_room_for_the_next_checkpoint_leaves_the_last_good_one(home):
+def test_a_full_disk_leaves_the_last_good_checkpoint(home):
     process, stage = _started(home)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=300)

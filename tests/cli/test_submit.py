@@ -135,7 +135,7 @@ def test_every_fault_is_found_with_its_place(files, tmp_path, broken, what):
         ("", "the file is empty"),
     ],
 )
-def test_what_is_no_results_list(files, tmp_path, text, what):
+def test_files_that_are_not_a_results_list_are_refused(files, tmp_path, text, what):
     (tmp_path / "out.zip").write_text("an older one")
     with pytest.raises(Integrity, match=what) as caught:
         _pack(tmp_path, files(text))
@@ -150,14 +150,14 @@ def test_ids_as_text_are_packed_as_numbers(files, tmp_path):
     assert json.dumps(packed).startswith('{"video_id": 5, "category_id": 3,')
 
 
-def test_the_first_ten_of_many_faults_are_told(files, tmp_path):
+def test_the_first_ten_of_many_faults_are_listed(files, tmp_path):
     with pytest.raises(Mistakes) as caught:
         scan(files([entry(category=n + 100) for n in range(25)]), read_videos(tmp_path / "annotations.json"))
     assert len(caught.value.mistakes) == 11
     assert caught.value.mistakes[-1].what == "15 more entries are faulty"
 
 
-def test_annotations_that_define_nothing(tmp_path):
+def test_annotations_without_videos_are_refused(tmp_path):
     for text in ("{}", "[]", "nonsense", json.dumps({"videos": [{"id": 1}], "categories": []})):
         (tmp_path / "a.json").write_text(text)
         with pytest.raises(Integrity):
@@ -278,7 +278,7 @@ def test_a_zip_never_replaces_what_it_is_made_from(files, tmp_path, monkeypatch,
     assert (results.read_bytes(), truth.read_bytes()) == before
 
 
-def test_a_folder_is_no_place_for_a_zip_and_says_so_before_anything_is_read(files, tmp_path):
+def test_a_folder_as_output_is_refused_before_anything_is_read(files, tmp_path):
     (tmp_path / "out.zip").mkdir()
     with pytest.raises(InvalidInput, match="is a folder"):
         _pack(tmp_path, files("no results"))

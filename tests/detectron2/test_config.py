@@ -56,7 +56,7 @@ def test_state_dict_has_the_published_names(name, manifest):
     assert {key: (tuple(t.shape), str(t.dtype).removeprefix("torch.")) for key, t in state.items()} == expected
 
 
-def test_what_can_not_be_had_is_said(cfg):
+def test_unsupported_settings_are_refused_by_name(cfg):
     cfg.INPUT.FORMAT = "BGR"
     cfg.MODEL.IDOL.MASK_STRIDE = 8
     with pytest.raises(InvalidInput, match=r"MASK_STRIDE.*FORMAT|FORMAT.*MASK_STRIDE"):

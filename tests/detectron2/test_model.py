@@ -166,7 +166,7 @@ def test_images_give_instances(cfg, model, ours, toy):
     assert idol.bit_masks_to_rles(instances.pred_masks) == [r["segmentation"] for r in results]
 
 
-def test_what_is_no_pair_or_no_video_is_said(model):
+def test_inputs_that_are_not_a_pair_or_a_video_are_refused(model):
     frame = torch.zeros(3, 32, 32, dtype=torch.uint8)
     with pytest.raises(InvalidInput, match="2 videos in a batch"):
         model([{"image": [frame]}, {"image": [frame]}])

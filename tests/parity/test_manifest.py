@@ -45,7 +45,7 @@ def window_index(cells: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("manifest", MANIFESTS)
-def test_there_and_back(manifest: str) -> None:
+def test_published_names_map_to_ours_and_back(manifest: str) -> None:
     state, config = published_state(manifest), network.config_of(manifest)
     ours = published_to_ours(state, config)
     assert {name: tuple(tensor.shape) for name, tensor in ours.items()} == expected_shapes(config)

@@ -47,7 +47,7 @@ LAUGHS = "a: [" + ", ".join(f"&b{i} [{', '.join([f'*b{i - 1}' if i else '1'] * 9
         ("a: \x1b", 1, "not YAML"),
     ],
 )
-def test_what_no_recipe_holds_is_refused_with_its_line(text, line, said, tmp_path, monkeypatch):
+def test_yaml_that_no_recipe_needs_is_refused_with_its_line(text, line, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidInput, match=said) as caught:
         _read(tmp_path, text)

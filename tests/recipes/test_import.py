@@ -80,7 +80,7 @@ def test_every_published_file_gives_the_shipped_recipe(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_only_what_differs_from_the_defaults_split_over_bases_gives_it_too(name, tmp_path):
+def test_a_file_of_differences_split_over_bases_gives_the_same_recipe(name, tmp_path):
     shared = {k: v for k, v in PUBLISHED[name].items() if all(p.get(k) == v for p in PUBLISHED.values())}
     own = {k: v for k, v in PUBLISHED[name].items() if k not in shared}
     _write(tmp_path / "bases" / "shared.yaml", _nested(_changed(shared)))

@@ -134,7 +134,7 @@ def test_all_mistakes_at_once_each_with_its_line(tmp_path):
         ("init=3", "init"),
     ],
 )
-def test_one_wrong_setting_is_found(assignment, key):
+def test_each_invalid_setting_is_reported_by_its_key(assignment, key):
     found = _mistakes("ytvis19", steps=[3], assignments=[assignment])
     assert any(m.where.endswith(f":{key}") for m in found), [(m.what, m.where) for m in found]
 
@@ -186,7 +186,7 @@ def test_extends_must_exist_and_not_turn_in_circles(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["solver: {lr: 1\n", "- 1\n", "", "solver:\n  lr: 1\n  lr: 2\n", "a: b: c\n"])
-def test_what_is_no_recipe_at_all(tmp_path, text):
+def test_files_that_are_not_a_recipe_are_refused(tmp_path, text):
     path = tmp_path / "own.yaml"
     path.write_text(text)
     with pytest.raises(InvalidInput) as caught:
@@ -194,7 +194,7 @@ def test_what_is_no_recipe_at_all(tmp_path, text):
     assert caught.value.where.startswith(str(path))
 
 
-def test_unknown_names():
+def test_unknown_names_are_refused_with_the_nearest():
     with pytest.raises(InvalidInput, match="no recipe 'yvtis19'") as caught:
         load_recipe("yvtis19")
     assert caught.value.fix == "did you mean 'ytvis19'?"

@@ -33,7 +33,7 @@ IMAGENET = {"r50-imagenet": "r50", "r101-imagenet": "r101", "swinl-imagenet22k":
 ZOO = {entry.name: entry for entry in load_zoo().weights}
 
 
-def test_these_are_all():
+def test_the_zoo_has_every_published_checkpoint():
     names = [line.split()[0] for line in (PRETRAINED + FINETUNED).split("\n") if line]
     assert sorted(ZOO) == sorted([*names, *IMAGENET])
     (folder,) = load_zoo().folders
@@ -42,7 +42,7 @@ def test_these_are_all():
 
 
 @pytest.mark.parametrize("row", PRETRAINED.strip().split("\n"))
-def test_pretrained(row):
+def test_pretrained_checkpoints_have_their_published_sources(row):
     name, backbone, steps, drive = row.split()
     entry = ZOO[name]
     assert (entry.backbone, entry.steps, entry.dataset, entry.scores) == (backbone, steps, None, None)
@@ -52,7 +52,7 @@ def test_pretrained(row):
 
 
 @pytest.mark.parametrize("row", FINETUNED.strip().split("\n"))
-def test_finetuned(row):
+def test_finetuned_checkpoints_have_their_published_scores(row):
     name, *scores, drive = row.split()
     entry = ZOO[name]
     assert [entry.dataset, entry.backbone] == name.split("-")[:2]
@@ -61,7 +61,7 @@ def test_finetuned(row):
     assert entry.sources == (f"drive:{drive}",)
 
 
-def test_what_step_1_starts_from():
+def test_step_1_starts_from_imagenet_backbones():
     for name, backbone in IMAGENET.items():
         assert (ZOO[name].kind, ZOO[name].backbone) == ("imagenet", backbone)
         assert all(source.startswith("https://") for source in ZOO[name].sources)

@@ -50,7 +50,7 @@ with tempfile.TemporaryDirectory() as folder:
 """
 
 
-def test_every_way_to_end_is_judged():
+def test_every_way_a_command_can_end_is_judged():
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", ENDS], env=environment, capture_output=True, text=True, check=True)
     told = done.stdout.splitlines()

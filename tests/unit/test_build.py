@@ -79,7 +79,7 @@ def test_embeddings_are_standard_normal(model: IDOL) -> None:
         assert abs(float(embedding.std()) - 1) < 0.15
 
 
-def test_heads(model: IDOL) -> None:
+def test_class_heads_start_at_probability_one_percent_and_box_heads_at_zero(model: IDOL) -> None:
     decoder = model.decoder
     for head in decoder.class_heads:
         torch.testing.assert_close(head.bias.sigmoid(), torch.full_like(head.bias, 0.01))
@@ -130,7 +130,7 @@ def test_frozen_stages(freeze_at: int, frozen: tuple[str, ...]) -> None:
         assert parameter.requires_grad == (not name.startswith(frozen))
 
 
-def test_seeded() -> None:
+def test_the_same_seed_builds_the_same_weights() -> None:
     def build() -> dict[str, Tensor]:
         torch.manual_seed(3)
         return build_model(tiny_config()).state_dict()
@@ -139,7 +139,7 @@ def test_seeded() -> None:
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
 
-def test_sizes_that_can_not_be_are_named() -> None:
+def test_sizes_that_do_not_fit_each_other_are_named() -> None:
     with pytest.raises(ValueError, match="dim 32 is not divisible by heads 5"):
         build_model(tiny_config(heads=5))
     with pytest.raises(ValueError, match="levels is 2, but the backbone gives 3 maps"):

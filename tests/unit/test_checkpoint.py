@@ -51,14 +51,14 @@ def _load(folder: Path):
     return state and state["iteration"], [path.name for path in unusable], heard
 
 
-def test_keeps_the_newest(tmp_path):
+def test_only_the_newest_checkpoints_are_kept(tmp_path):
     for iteration in (10, 20, 30):
         _save(tmp_path, iteration)
     assert [path.stem for path in list_checkpoints(tmp_path)] == ["00000020", "00000030"]
     assert _load(tmp_path) == (30, [], [])
 
 
-def test_newest_is_by_number_and_other_names_are_no_checkpoints(tmp_path):
+def test_the_newest_has_the_highest_number_and_other_files_are_ignored(tmp_path):
     for name in ("00000009.pt", "100000000.pt", "99999999.pt", "²³.pt", "best.pt", ".00000200.pt.1.part.pt"):
         (tmp_path / name).write_bytes(b"")
     assert newest_iteration(tmp_path) == 100_000_000
@@ -156,7 +156,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-def test_whatever_the_newest_is_the_one_before_is_taken_with_a_warning(tmp_path, damage):
+def test_an_unusable_newest_checkpoint_is_skipped_with_a_warning(tmp_path, damage):
     _save(tmp_path, 10)
     damage(_save(tmp_path, 20))
     taken, unusable, heard = _load(tmp_path)
@@ -168,7 +168,7 @@ def test_whatever_the_newest_is_the_one_before_is_taken_with_a_warning(tmp_path,
     assert "\n" not in warning
 
 
-def test_where_none_can_be_used_it_is_said_and_they_are_kept_aside(tmp_path):
+def test_if_no_checkpoint_is_usable_all_are_set_aside_with_a_warning(tmp_path):
     for iteration in (10, 20):
         _folder(_save(tmp_path, iteration))
     (tmp_path / "00000010.pt.damaged").write_text("of an earlier time")
@@ -181,7 +181,7 @@ def test_where_none_can_be_used_it_is_said_and_they_are_kept_aside(tmp_path):
     assert _save(tmp_path, 20).is_file()
 
 
-def test_no_checkpoint(tmp_path):
+def test_an_empty_folder_has_no_checkpoint(tmp_path):
     assert _load(tmp_path) == (None, [], [])
 
 

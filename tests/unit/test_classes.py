@@ -41,7 +41,7 @@ def test_names_that_differ_in_case_are_refused_and_the_fix_pairs_them():
     assert match_classes(["Person", "Cat"], ["cat", "person"], where="", same=same) == (1, 0)
 
 
-def test_pairs_may_turn_names_round_and_may_chain():
+def test_pairs_may_swap_names_and_may_chain():
     assert match_classes(["left", "right"], ["left", "right"], where="", same={"left": "right", "right": "left"}) == (
         1,
         0,
@@ -60,7 +60,7 @@ def test_two_classes_of_one_name_keep_their_places_or_are_refused():
         match_classes(["person", "man"], ["man"], where="", same={"person": "man"})
 
 
-def test_pairs_that_are_none_are_refused():
+def test_malformed_pairs_are_refused():
     for text in ("person", "=human", "person="):
         with pytest.raises(InvalidInput, match="not a pair"):
             parse_same([text])
@@ -68,7 +68,7 @@ def test_pairs_that_are_none_are_refused():
         parse_same(["a=b", "a=c"])
 
 
-def test_the_order_does_not_matter_to_what_only_compares():
+def test_comparing_class_lists_ignores_their_order():
     check_same_classes(["a", "b"], ["b", "a"], sides=("one", "two"), where="")
     with pytest.raises(InvalidInput, match="only in one: 'b'; only in two: 'c'"):
         check_same_classes(["a", "b"], ["c", "a"], sides=("one", "two"), where="")

@@ -52,7 +52,7 @@ def test_a_recording_that_is_broken_off_leaves_nothing(tmp_path):
         list(recorded_clip(lambda: live(0), name="camera-0", rate=15, recording=tmp_path / "r.mp4").read(unheard))
 
 
-def test_numbers_in_names_count():
+def test_frames_are_ordered_by_the_numbers_in_their_names():
     names = ["f10.png", "f2.png", "f1.png", "g.png", "7.png"]
     assert [path.name for path in in_order(map(Path, names))] == ["7.png", "f1.png", "f2.png", "f10.png", "g.png"]
 
@@ -72,7 +72,7 @@ def test_every_published_checkpoint_carries_its_recipe_and_classes():
             assert len(classes) == 25
 
 
-def test_an_unusual_class_count_is_said(capsys):
+def test_an_unusual_class_count_gives_a_warning(capsys):
     import dataclasses
 
     entry = load_zoo().find("ovis-r50")

@@ -46,12 +46,12 @@ def test_perfect_results_score_one_and_change_nothing(capsys, tmp_path):
     assert evaluate_coco(tmp_path / "gt.json", tmp_path / "results.json") == scores
 
 
-def test_fewer_and_no_results():
+def test_missing_results_lower_the_score():
     assert evaluate_coco(content(), results()[:1]).stats["AP"] == pytest.approx(51 / 101)
     assert evaluate_coco(content(), []).stats["AP"] == 0
 
 
-def test_what_files_of_ones_own_lack():
+def test_annotations_without_area_or_mask_are_scored():
     truth = content()
     for entry in truth["annotations"]:
         del entry["area"]
@@ -71,7 +71,7 @@ def test_what_files_of_ones_own_lack():
         ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": "11"}}, "malformed masks"),
     ],
 )
-def test_never_a_silent_zero(change, said):
+def test_results_that_do_not_fit_are_refused_and_never_scored_as_zero(change, said):
     found = copy.deepcopy(results())
     found[1] |= change
     with pytest.raises(Integrity, match=said):
@@ -110,7 +110,7 @@ def test_sizes_are_those_of_masks_whatever_box_stands_beside_them():
 
 
 @pytest.mark.parametrize("area", [None, "80", 0, float("nan"), [80]])
-def test_an_area_that_says_nothing_is_that_of_the_mask(area):
+def test_an_unusable_area_is_computed_from_the_mask(area):
     truth = content()
     truth["annotations"][0]["area"] = area
     assert evaluate_coco(truth, results()) == evaluate_coco(content(), results())

@@ -28,7 +28,7 @@ def factor(seed: int, order: int, width: float) -> float:
     return float(1 - width + 2 * width * drawn)
 
 
-def test_nothing_changes_where_nothing_may():
+def test_without_color_settings_pixels_and_random_numbers_stay():
     rng = default_rng(7)
     assert draw_colors(rng, ColorConfig()) is None
     assert rng.random() == default_rng(7).random(), "a recipe without colors keeps its order of random numbers"
@@ -54,7 +54,7 @@ def test_contrast_keeps_the_middle_and_hue_keeps_the_sum():
     assert torch.equal(recolor(grey, draw_colors(default_rng(3), dataclasses.replace(STILL, hue=0.5))), grey)
 
 
-def test_the_share_of_changed_items():
+def test_the_probability_is_the_share_of_recolored_items():
     drawn = [draw_colors(default_rng(k), dataclasses.replace(STILL, probability=0.3)) for k in range(500)]
     assert 0.25 < np.mean([colors is not None for colors in drawn]) < 0.35
 

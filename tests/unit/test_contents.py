@@ -58,7 +58,7 @@ def in_row_order():
         ({"area": 20_000}, 4, "1 masks differ much in size from their `area`"),
     ],
 )
-def test_remarks(tmp_path, change, usable, said):
+def test_each_fault_of_an_annotation_has_its_remark(tmp_path, change, usable, said):
     found, remarks = told(images(tmp_path, lambda i: change if i == 2 else None))
     assert found == usable
     assert any(remark.startswith(said) for remark in remarks), remarks
@@ -69,7 +69,7 @@ def test_classes_without_objects_are_named(tmp_path):
     assert "1 classes have no objects to learn from (second)" in remarks
 
 
-def test_training_speaks_of_what_concerns_many(tmp_path):
+def test_training_warns_only_of_faults_of_many_objects(tmp_path):
     assert training_remarks(images(tmp_path, lambda i: None)) == []
     (warned, *_) = training_remarks(images(tmp_path, lambda i: {"segmentation": [[v / 60 for v in SQUARE]]}))
     assert "one pixel" in warned or "empty" in warned
@@ -85,12 +85,12 @@ def test_training_speaks_of_what_concerns_many(tmp_path):
         ({"segmentation": [[-9, -9, -1, -9, -1, -1]]}, "4 masks are empty"),
     ],
 )
-def test_a_set_that_teaches_nothing_says_why(tmp_path, change, why):
+def test_a_set_with_nothing_to_train_on_is_refused_with_the_reason(tmp_path, change, why):
     with pytest.raises(Integrity, match=why):
         units(images(tmp_path, lambda i: change), 1, skip_empty=True)
 
 
-def test_tracks_of_videos_are_looked_at_frame_by_frame(tmp_path):
+def test_tracks_of_videos_are_checked_frame_by_frame(tmp_path):
     masks = [rle.uncompressed(disc(40, 60, 20, 20, 8)), None, rle.uncompressed(np.zeros((40, 60), bool))]
     video = {"id": 1, "file_names": ["a.png", "b.png", "c.png"], "height": 40, "width": 60}
     track = {"id": 5, "video_id": 1, "category_id": 4, "segmentations": masks}

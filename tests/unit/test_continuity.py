@@ -13,7 +13,7 @@ def _held(annotations, results, **options):
     return identity_switches(content, results)[1]
 
 
-def test_tracks_that_stay():
+def test_tracks_that_keep_their_objects_have_no_switches():
     annotations = [(1, 4, [LEFT, LEFT, None]), (1, 4, [RIGHT] * 3)]
     results = [result(1, 4, 0.9, [LEFT, LEFT, None]), result(1, 4, 0.8, [RIGHT] * 3)]
     assert _held(annotations, results) == Continuity(switches=0, covered=5, visible=5)

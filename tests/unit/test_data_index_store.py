@@ -102,14 +102,14 @@ def test_without_a_cache_folder_the_index_stays_in_memory(large, tmp_path, monke
     assert equal(open_index(large, "vis", read_vis), read_vis(large))
 
 
-def test_a_stored_index_travels_by_name(large):
+def test_a_stored_index_is_pickled_as_its_path(large):
     index = open_index(large, "vis", read_vis)
     data = pickle.dumps(index)
     assert len(data) < 1000
     assert equal(pickle.loads(data), index)
 
 
-def test_small_files_leave_the_cache_alone(tmp_path, monkeypatch):
+def test_small_files_are_not_stored_in_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("IDOLCTL_CACHE", str(tmp_path / "cache"))
     small_videos(tmp_path)
     assert not (tmp_path / "cache").exists()

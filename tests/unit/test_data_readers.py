@@ -267,7 +267,7 @@ def test_a_polygon_that_takes_gigabytes_to_draw_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("form", [None, [], [[]], [[1, 1, 2, 2]], [1, 1, 2, 2], "absent"])
-def test_forms_of_no_mask(tmp_path, form):
+def test_absent_and_empty_segmentations_are_no_mask(tmp_path, form):
     annotation = {k: v for k, v in OBJECT.items() if k != "segmentation"}
     index = read_one(tmp_path, annotation | ({} if form == "absent" else {"segmentation": form}))
     assert index.segment(0, 0, [20, 30]) is None
@@ -297,13 +297,13 @@ def test_ids_that_are_refused(tmp_path, value, field):
 @pytest.mark.parametrize(
     ("value", "crowd"), [(0, 0), (1, 1), (False, 0), (True, 1), ("0", 0), ("1", 1), (None, 0), (0.0, 0), (1.0, 1)]
 )
-def test_is_crowd_as_files_have_it(tmp_path, value, crowd):
+def test_every_usual_form_of_iscrowd_is_read(tmp_path, value, crowd):
     assert read_one(tmp_path, OBJECT | {"iscrowd": value}).track_crowd.tolist() == [bool(crowd)]
     assert read_one(tmp_path).track_crowd.tolist() == [False]
 
 
 @pytest.mark.parametrize("value", [2, -1, "", "false", [0], 0.5, {}])
-def test_is_crowd_that_says_neither(tmp_path, value):
+def test_other_values_of_iscrowd_are_refused(tmp_path, value):
     with pytest.raises(Integrity, match="iscrowd"):
         read_one(tmp_path, OBJECT | {"iscrowd": value})
 

@@ -70,7 +70,7 @@ def test_a_file_cut_short_is_an_error(tmp_path, cut):
         read_frame(path)
 
 
-def test_stray_bytes_are_put_up_with_as_pil_does(tmp_path):
+def test_stray_bytes_are_tolerated_as_pil_does(tmp_path):
     path = tmp_path / "frame.jpg"
     PICTURE.save(path)
     content = path.read_bytes()
@@ -186,7 +186,7 @@ def test_a_stack_is_refused_as_a_frame_and_read_as_pages(tmp_path, ending):
         assert np.abs(page.astype(int) - np.array(picture)).mean() < (20 if ending == "gif" else 1e-9)
 
 
-def test_the_stand_in_of_an_animated_png_is_no_page(tmp_path):
+def test_the_default_image_of_an_animated_png_is_not_a_page(tmp_path):
     shifted = [Image.fromarray(np.roll(np.array(PICTURE), 20 * i, axis=1)) for i in range(3)]
     path = tmp_path / "a.png"
     shifted[0].save(path, save_all=True, append_images=shifted[1:], default_image=True, duration=100)
@@ -194,7 +194,7 @@ def test_the_stand_in_of_an_animated_png_is_no_page(tmp_path):
     np.testing.assert_array_equal(pages, [np.array(picture) for picture in shifted[1:]])
 
 
-def test_small_copies_and_previews_make_no_stack(tmp_path):
+def test_reduced_copies_and_previews_are_not_pages(tmp_path):
     PICTURE.save(tmp_path / "camera.jpg", format="MPO", save_all=True, append_images=[PICTURE.resize((20, 20))])
     assert read_frame(tmp_path / "camera.jpg").shape == (97, 131, 3)
     small = PICTURE.resize((40, 30))

@@ -97,7 +97,7 @@ def test_crowds_and_equal_scores_change_neither_ap_nor_the_hundred(seed):
     assert (found.all.ap, found.all.ap50) == pytest.approx((100, 100))
 
 
-def test_which_result_and_which_annotation():
+def test_errors_name_their_result_and_annotation():
     whole, part, far = box(0, 0, 8, 8), box(0, 0, 3, 8), box(16, 12, 6, 6)
     content = {
         "images": [{"id": 7, "height": HEIGHT, "width": WIDTH}],

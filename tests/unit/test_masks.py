@@ -59,7 +59,7 @@ def test_the_least_positive_logits_are_outside():
         assert decode_masks(counts, (8, 8)).any() == inside
 
 
-def test_no_masks():
+def test_zero_masks_encode_and_decode_to_nothing():
     assert mask_changes(torch.zeros(0, 4, 4), (16, 16), (9, 9)).shape == (0, 11)
     assert encode_masks(torch.zeros(0, 4, 4), (16, 16), (9, 9)) == []
     assert decode_masks([], (9, 7)).shape == (0, 9, 7)

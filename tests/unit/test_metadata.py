@@ -58,13 +58,13 @@ def test_a_recipe_that_cannot_work_is_refused_with_the_setting(key, value):
 @pytest.mark.parametrize(
     "text", ["[" * 100_000, '{"model": ' * 50_000, "", "[]", "1" * 5000, '{"model": 1e400}', "nul"]
 )
-def test_what_is_no_recipe_at_all(text):
+def test_metadata_that_is_not_a_recipe_is_refused(text):
     with pytest.raises(Integrity, match="recipe in the file"):
         read_metadata({"recipe": text}, where="w")
 
 
 @pytest.mark.parametrize("text", ['["a"]', '["a", 2]', '{"a": 1}', '"ab"', "[" * 100_000, "null"])
-def test_names_that_are_none_or_not_as_many(text):
+def test_malformed_class_names_are_refused(text):
     with pytest.raises(Integrity, match=r"class|names"):
         read_metadata(changed("step", 3) | {"classes": text}, where="w")
 

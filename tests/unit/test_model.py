@@ -67,7 +67,7 @@ def test_masks_of_chosen_queries_of_any_layer_and_frame() -> None:
 
 
 @torch.no_grad()
-def test_no_masks_at_all() -> None:
+def test_zero_queries_give_zero_masks() -> None:
     model = random_model()
     decoded = model(frames_of((64, 96)))
     nothing = torch.zeros(0, dtype=torch.int64)
@@ -113,7 +113,7 @@ def test_shapes_and_ranges() -> None:
     assert model.embed(decoded.queries[-1]).shape == (2, 20, 32)
 
 
-def test_what_learns_from_what() -> None:
+def test_gradients_of_refined_boxes_stop_at_each_layer() -> None:
     """Boxes are refined step by step; only the first layer's start is learned through."""
     model = random_model(dropout=0.0).train()
     decoded = model(frames_of((64, 96)))

@@ -27,7 +27,7 @@ def test_small_singular_values_stay_small_in_single_precision():
     assert found[3:].abs().max() < 0.1
 
 
-def test_what_else_is_in_hand_changes_nothing():
+def test_a_matrix_is_orthogonalized_alike_alone_and_in_a_stack():
     stacks = [torch.randn(n, r, c, dtype=torch.float64) for n, r, c in ((2, 8, 12), (3, 12, 8), (1, 8, 8), (2, 4, 8))]
     for stack, together in zip(stacks, orthogonal(stacks), strict=True):
         assert torch.allclose(torch.cat([orthogonal([matrix[None]])[0] for matrix in stack]), together)

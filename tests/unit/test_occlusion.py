@@ -24,7 +24,7 @@ A, B, C = box(0, 0, 8, 8), box(10, 0, 8, 8), box(20, 0, 8, 8)
         ([SLIGHT], 0.25),
     ],
 )
-def test_how_hidden_an_object_is(levels, expected):
+def test_the_occlusion_of_an_object_follows_from_its_levels(levels, expected):
     assert occlusion(Truth([], 0.0, False, tuple(levels))) == expected
 
 
@@ -54,7 +54,7 @@ def test_groups():
     assert scores["heavy"]["AR100"] == 0
 
 
-def test_sets_that_do_not_say():
+def test_sets_without_valid_occlusion_levels_are_refused():
     with pytest.raises(Missing, match="occlusion"):
         occlusion_scores(compare(truth([(1, 4, [A] * 3, {})]), []))
     with pytest.raises(Integrity, match="level 'a lot'"):

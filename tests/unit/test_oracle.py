@@ -65,7 +65,7 @@ def test_without_errors_the_oracles_change_nothing():
     assert masks[0] == masks[1] == masks[2]
 
 
-def test_what_matches_nothing_is_dropped():
+def test_tracks_that_match_no_object_are_dropped():
     frames = [frame((BELOW, 2, 0.95), (LEFT, 0, 0.9)) for _ in range(FRAMES)]
     record = VideoRecord(frames, (HEIGHT, WIDTH))
     assert len(track_record(record, CONFIG).tracks) == 2

@@ -25,7 +25,7 @@ def test_a_reader_that_is_left_early_ends():
     assert len(taken) < 20
 
 
-def test_a_taker_in_another_thread_is_told_when_the_reader_ends():
+def test_a_consumer_in_another_thread_ends_with_the_reader():
     left, taken = threading.Event(), threading.Event()
 
     def slow():
@@ -61,7 +61,7 @@ def steps(log, name, count=3, fails_at=None, after=None):
         log.append((name, "closed"))
 
 
-def test_jobs_run_in_order_beside_their_giver():
+def test_jobs_run_in_order_while_the_caller_continues():
     log: list[object] = []
     given = threading.Event()
     with background() as jobs:
@@ -72,7 +72,7 @@ def test_jobs_run_in_order_beside_their_giver():
     assert log == [(name, i) for name in "abcd" for i in (0, 1, 2, "closed")]
 
 
-def test_a_giver_waits_while_enough_jobs_wait():
+def test_the_caller_waits_while_enough_jobs_are_queued():
     log: list[object] = []
     with background(waiting=1) as jobs:
         for name in "abc":
@@ -93,7 +93,7 @@ def giving(jobs):
 
 
 @pytest.mark.parametrize("then", [watching, giving, lambda jobs: None])
-def test_what_a_job_raises_comes_in_its_own_type_and_ends_the_work(then):
+def test_an_exception_of_a_job_keeps_its_type_and_ends_the_work(then):
     log: list[object] = []
 
     def work():
@@ -106,7 +106,7 @@ def test_what_a_job_raises_comes_in_its_own_type_and_ends_the_work(then):
     assert log == [("a", 0), ("a", "closed")]
 
 
-def test_an_exception_of_the_giver_closes_the_running_job_and_drops_the_others():
+def test_an_exception_of_the_caller_closes_the_running_job_and_drops_the_others():
     log: list[object] = []
 
     def work():

@@ -46,7 +46,7 @@ def write(path, content: bytes):
 
 
 @pytest.mark.parametrize("content", NO_OBJECTS.values(), ids=NO_OBJECTS.keys())
-def test_what_is_no_object_counts_as_absent(tmp_path, content):
+def test_a_file_without_a_json_object_counts_as_absent(tmp_path, content):
     assert read_object(write(tmp_path / "state.json", content)) == {}
     write(tmp_path / "stage.json", content)
     assert read_status(tmp_path) == StageStatus()
@@ -106,7 +106,7 @@ def line(**values):
     return json.dumps(values).encode() + b"\n"
 
 
-def test_lines_that_are_none_of_ours_are_passed_over(tmp_path):
+def test_foreign_lines_are_skipped(tmp_path):
     good = [line(iteration=1, loss=2.0), line(event="read", done=1, total=2), line(event="warning", text="w")]
     odd = [
         b"\xff\n", b"[1]\n", b"null\n", b'{"iteration": null}\n', b'{"iteration": 5, "loss": NaN}\n', b"{}\n", b"\n",
@@ -144,5 +144,5 @@ def test_a_line_without_its_end_gets_no_other_on_it(tmp_path):
     assert [found.values["event"] for found in read_lines(path)] == ["resumed", "warning"]
 
 
-def test_no_folder_has_no_checkpoints(tmp_path):
+def test_a_missing_folder_has_no_checkpoints(tmp_path):
     assert list_checkpoints(tmp_path / "none") == []

@@ -22,7 +22,7 @@ PAGE = b"\xef\xbb\xbf\n <!DOCTYPE HTML><html><title>Sign in</title></html>"
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "w.pt", "w.bin", "w.pkl"])
-def test_weights_that_never_came_are_told_as_that(name, tmp_path):
+def test_an_empty_file_a_pointer_or_a_web_page_is_named_as_such(name, tmp_path):
     path = tmp_path / name
     kinds = (
         (b"", "empty", "download it again"),

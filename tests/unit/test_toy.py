@@ -105,7 +105,7 @@ def test_objects_differ_from_what_is_around_them(toy_root):
     assert np.median(contrasts) > 30
 
 
-def test_what_a_killed_making_left_is_removed_by_the_next(tmp_path, monkeypatch):
+def test_files_left_by_a_killed_process_are_removed_by_the_next(tmp_path, monkeypatch):
     monkeypatch.setattr(toy, "VIDEOS", {"train": 1, "val": 1})
     monkeypatch.setattr(toy, "IMAGES", {"train": 1, "val": 1})
     making = multiprocessing.get_context("fork").Process(target=toy.make_toy, args=(tmp_path,))
@@ -123,7 +123,7 @@ def test_what_a_killed_making_left_is_removed_by_the_next(tmp_path, monkeypatch)
     assert [path.name for path in tmp_path.iterdir()] == ["toy"]
 
 
-def test_of_two_processes_one_makes_it_and_the_other_waits(tmp_path, monkeypatch):
+def test_of_two_processes_one_makes_the_set_and_the_other_waits(tmp_path, monkeypatch):
     monkeypatch.setattr(toy, "VIDEOS", {"train": 1, "val": 1})
     monkeypatch.setattr(toy, "IMAGES", {"train": 1, "val": 1})
     both = [multiprocessing.get_context("fork").Process(target=toy.make_toy, args=(tmp_path,)) for _ in range(2)]

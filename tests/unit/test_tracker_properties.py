@@ -62,7 +62,7 @@ def test_invariants_of_every_frame(sequence, config):
 
 
 @given(frames(), st.sampled_from(CONFIGS), st.lists(st.sampled_from([-1.0, 1.0]), min_size=8, max_size=8))
-def test_the_signs_of_the_channels_do_not_matter(sequence, config, signs):
+def test_flipping_the_sign_of_embedding_channels_changes_nothing(sequence, config, signs):
     """Only dot products count: an embedding space turned inside out gives the same identities."""
     one, other = Tracker(config), Tracker(config)
     for found in sequence:

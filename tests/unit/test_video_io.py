@@ -88,7 +88,7 @@ def test_a_matroska_that_is_cut_is_cut(tmp_path, ending):
         list(read_video(path))
 
 
-def test_what_a_video_says_of_itself(tmp_path):
+def test_a_video_is_probed_for_its_frames_and_rate(tmp_path):
     write_video(tmp_path / "a.mp4", moving_square(9, 48, 80), rate=30000 / 1001)
     info = probe_video(tmp_path / "a.mp4")
     assert info.frames == 9

@@ -149,7 +149,7 @@ def test_times_of_their_own_can_be_written(tmp_path):
     assert times(tmp_path / "a.mp4") == pytest.approx([t / 1000 for t in SHOWN], abs=1e-4)
 
 
-def test_a_clock_only_goes_on():
+def test_frame_times_always_increase():
     clock = FrameClock(0.04)
     shown = [100.0, 100.04, 100.04, 100.03, None, 100.2, 3.0, 3.04, None]
     wanted = [0.0, 0.04, 0.041, 0.042, 0.082, 0.2, 0.24, 0.28, 0.32]
@@ -234,7 +234,7 @@ def test_a_damaged_frame_of_motion_jpeg_is_told(tmp_path):
     assert [damage.frame for damage in found] == [5]
 
 
-def test_a_film_of_which_nothing_decodes_is_refused(tmp_path):
+def test_a_video_of_which_no_frame_decodes_is_refused(tmp_path):
     encode(tmp_path / "a.mp4", frames(noise=True))
     content = bytearray((tmp_path / "a.mp4").read_bytes())
     start = content.index(b"mdat") + 4
@@ -264,7 +264,7 @@ def test_the_film_is_read_not_the_picture_attached_to_it(tmp_path):
     assert [frame.shape for frame in read_video(path)] == [(96, 128, 3)] * 8
 
 
-def test_a_picture_attached_to_music_is_no_film(tmp_path):
+def test_a_picture_attached_to_music_is_not_taken_for_a_video(tmp_path):
     path = tmp_path / "a.m4a"
     with av.open(str(path), "w", format="mp4") as container:
         cover = container.add_stream("png", rate=1)
@@ -276,7 +276,7 @@ def test_a_picture_attached_to_music_is_no_film(tmp_path):
         probe_video(path)
 
 
-def test_text_is_no_film(tmp_path):
+def test_text_files_are_not_taken_for_videos(tmp_path):
     (tmp_path / "notes.txt").write_text("hello\n" * 1000)  # FFmpeg would draw it
     (tmp_path / "drawing.mp4").write_text("<svg></svg>")
     for name in ("notes.txt", "drawing.mp4"):

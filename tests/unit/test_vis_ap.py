@@ -92,7 +92,7 @@ def test_areas_come_from_the_file_and_else_from_the_masks():
         ({"score": "high"}, "score is not a finite number"),
     ],
 )
-def test_never_a_silent_zero(change, said, tmp_path):
+def test_results_that_do_not_fit_are_refused_and_never_scored_as_zero(change, said, tmp_path):
     good = result(1, 4, 0.9, [A, A, None])
     with pytest.raises(Integrity, match=said) as caught:
         evaluate_vis(two_objects(), [good, good | change, good | change])
