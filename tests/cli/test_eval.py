@@ -271,7 +271,7 @@ def test_a_run_is_scored_by_its_own_results(run, call, tmp_path):
     assert "ovis-r50 is the run runs/ovis-r50 here" in call("eval", "ovis-r50")[2]
     code, _, err = call("eval", "b")
     assert code == 2
-    assert "'b' is no run" in blocks(err)[0]["error"]
+    assert "'b' is neither a run" in blocks(err)[0]["error"]
 
 
 def test_tracker_settings_without_the_network(run, call):

@@ -247,7 +247,7 @@ def test_a_mirror_folder_that_lacks_the_file_or_is_not_there(cache, tmp_path, fe
     (tmp_path / "mirror").mkdir()
     code, _, err = fetch("--mirror", tmp_path / "mirror", "--offline", mirror=False)
     assert code == 3
-    assert f"{tmp_path}/mirror holds no {NAME}.pth" in err
+    assert f"{tmp_path}/mirror has no {NAME}.pth" in err
 
 
 def test_a_folder_over_http(server, cache, fetch):

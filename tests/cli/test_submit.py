@@ -90,9 +90,9 @@ def test_a_zip_as_servers_want_it(files, tmp_path):
     [
         (entry(video=6), "video_id 6 is not in the data set"),
         (entry(category=0), "category_id 0 is not in the data set"),
-        (entry(video="five"), "video_id 'five' is no integer"),
-        (entry(video=[5]), "video_id a list is no integer"),
-        (entry(category=3.5), "category_id 3.5 is no integer"),
+        (entry(video="five"), "video_id 'five' is not a 64-bit integer"),
+        (entry(video=[5]), "video_id a list is not a 64-bit integer"),
+        (entry(category=3.5), "category_id 3.5 is not a 64-bit integer"),
         (entry(category=2**70), "is not a 64-bit integer"),
         (entry(score="high"), "is not a finite number"),
         (entry(score=True), "is not a finite number"),
