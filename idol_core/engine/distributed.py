@@ -79,7 +79,8 @@ def join_group() -> Group:
             dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=PATIENCE)
         except RuntimeError as error:  # a peer that ended while it was starting, as after a restart
             fix = "run the same command again to continue from the last checkpoint"
-            raise PeerLost(f"the processes of the group could not connect: {error}", fix=fix) from error
+            what = f"the processes of the group could not connect: {error}"
+            raise PeerLost(what, where=f"rank {rank} of {world}", fix=fix) from error
     return Group(rank, world, device)
 
 

@@ -30,9 +30,13 @@ def occlusion_scores(comparison: Comparison, *, where: str = "") -> dict[str, di
         )
     undefined = group_stats(accumulate([], 1), 0)
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in GROUPS}
-    for _, curves in category_curves(comparison, _outside, len(GROUPS)):
-        for group, name in enumerate(GROUPS):
-            rows[name].append(group_stats(curves, group))
+    try:
+        for _, curves in category_curves(comparison, _outside, len(GROUPS)):
+            for group, name in enumerate(GROUPS):
+                rows[name].append(group_stats(curves, group))
+    except Integrity as error:
+        error.where = error.where or f"{where or 'annotations'}: field occlusion"
+        raise
     return {name: mean_row(found, undefined) for name, found in rows.items()}
 
 
@@ -43,7 +47,7 @@ def occlusion(truth: Truth) -> float:
     """
     named = [level for level in truth.occlusion if level is not None]
     if unknown := sorted(set(map(str, named)) - set(_LEVELS)):
-        raise Integrity(f"occlusion level {unknown[0]!r}", fix=f"the levels are {', '.join(_LEVELS)} and null")
+        raise Integrity(f"unknown occlusion level {unknown[0]!r}", fix=f"the levels are {', '.join(_LEVELS)} and null")
     levels = sorted((_LEVELS[level] for level in named), reverse=True)
     half = levels[: math.ceil(len(levels) / 2)]
     return math.fsum(half) / len(half) if half else math.nan

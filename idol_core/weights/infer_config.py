@@ -39,7 +39,8 @@ def infer_config(state: Mapping[str, Tensor], *, where: str = "") -> ModelConfig
             embedding=any(name.startswith("embed_head.") for name in state),
         )
     except KeyError as error:
-        raise Integrity(f"these are not the weights of an IDOL model: {error} is missing", where=where) from error
+        what = f"these are not the weights of an IDOL model: {error} is missing"
+        raise Integrity(what, where=where, fix="fetch or train them again") from error
     except (ValueError, IndexError, ArithmeticError) as error:
         what = f"these are not the weights of an IDOL model: a tensor has a wrong shape ({error})"
         raise Integrity(what, where=where, fix="fetch or train them again") from error

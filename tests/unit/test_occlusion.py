@@ -57,5 +57,6 @@ def test_groups():
 def test_sets_without_valid_occlusion_levels_are_refused():
     with pytest.raises(Missing, match="occlusion"):
         occlusion_scores(compare(truth([(1, 4, [A] * 3, {})]), []))
-    with pytest.raises(Integrity, match="level 'a lot'"):
-        occlusion_scores(compare(truth([(1, 4, [A] * 3, {"occlusion": ["a lot", None, None]})]), []))
+    with pytest.raises(Integrity, match="level 'a lot'") as caught:
+        occlusion_scores(compare(truth([(1, 4, [A] * 3, {"occlusion": ["a lot", None, None]})]), []), where="a.json")
+    assert caught.value.where == "a.json: field occlusion"
