@@ -79,7 +79,7 @@ def write_labels(labels: LabelSet, out: Path, *, format: str, frames_of: FramesO
 def refuse_full(out: Path) -> None:
     """Raise InvalidInput if `out` is no folder, or holds something: labels that a labeller corrected, perhaps."""
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise InvalidInput(f"{out} is there already", where=str(out), fix="another --out DIR, or remove it")
+        raise InvalidInput(f"{out} already exists", where=str(out), fix="another --out DIR, or remove it")
 
 
 def _open(name: str, root: Path) -> Dataset:

@@ -53,7 +53,7 @@ def import_labels(
     check_name(name, root, force=force)
     home = root / name
     if home.exists() and not (force and (home / MARK).is_file()):
-        raise InvalidInput(f"{home} is there already", where=str(home), fix="--name with another name, or remove it")
+        raise InvalidInput(f"{home} already exists", where=str(home), fix="--name with another name, or remove it")
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix=f".{name}-") as scratch:
         aside = Path(scratch) / "new"

@@ -95,7 +95,7 @@ def test_a_set_goes_out_and_comes_back(form, call, tmp_path):
         assert compared(*(FORMATS["ytvis"].read(tmp_path / "root" / name) for name in ("one", "two"))) >= 0.98
     code, _, err = call("data", "export", "one", "--format", form, "--out", "out")
     assert code == 2  # the labels there may have been corrected
-    assert "is there already" in blocks(err)[0]["error"]
+    assert "already exists" in blocks(err)[0]["error"]
 
 
 def test_frames_that_are_not_there_are_named(call, tmp_path):

@@ -162,7 +162,7 @@ def test_tracks_are_saved_as_labels_with_their_identities(predict, folder):
     assert len(list((folder / "here" / "coco" / "images" / "walk").iterdir())) == 3
     code, _, err = predict("walk.mp4", "--save", "cvat", "--out", "here")
     assert code == 2  # a labeller may have corrected what is there
-    assert "is there already" in blocks(err)[0]["error"]
+    assert "already exists" in blocks(err)[0]["error"]
 
 
 def test_tracks_above_the_threshold_only(predict, folder):

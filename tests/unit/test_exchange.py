@@ -104,7 +104,7 @@ def test_cvat_outlines_of_different_numbers_of_corners_are_paired_by_arc_length(
         ("<annotations>", '<!DOCTYPE a [<!ENTITY e "eee">]><annotations>', "document type"),
         ("</annotations>", "", "not XML"),
         ("10.00,10.00;30.00", "10.00,x;30.00", "no pairs of numbers"),
-        ("10.00,10.00;30.00", "1e999,10.00;30.00", "no finite numbers"),
+        ("10.00,10.00;30.00", "1e999,10.00;30.00", "are not finite"),
         ('rle="1, 2, 1, 4"', 'rle="1, 2, 1, 5"', "do not add up"),
         ('rle="1, 2, 1, 4"', 'rle="1, 2, 999999999999, 4"', "do not add up"),
         ('frame="12"', 'frame="13"', "frame 13 is not one of the task"),
