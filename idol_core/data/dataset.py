@@ -131,7 +131,9 @@ def open_dataset(source: DataSource, *, on_read: Progress | None = None) -> Data
     """
     if source.kind is None or source.frames is None or source.annotations is None:
         raise InvalidInput(
-            f"data source {source.name!r} lacks kind, frames or annotations", fix="give all three, or a known name"
+            f"data source {source.name!r} lacks kind, frames or annotations",
+            where="data.train, data.val",
+            fix="give all three, or a known name",
         )
     annotations = Path(source.annotations)
     index = open_annotations(annotations, source.kind, on_read=on_read)

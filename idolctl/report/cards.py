@@ -122,6 +122,6 @@ def _card(subject: Subject, number: int, view: ClipView) -> Card:
         shown = []
     start = first_error(view, length) if length else 0
     lanes = view.lanes[:LANES]
-    svg = charts.timeline("who is present under which identity", lanes, length) if lanes and length > 1 else ""
+    svg = charts.timeline("frames of each object and track", lanes, length) if lanes and length > 1 else ""
     first = shown.index(start) if start in shown else 0
     return Card(number, pictures, [t + 1 for t in shown], first, svg, notes)

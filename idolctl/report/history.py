@@ -95,13 +95,13 @@ def _of_one(name: str, groups: dict[str, list[Line]]) -> tuple[str, str, int]:
         title = _title(_LAYER.sub("", name))
         return title, f"decoder layer {int(layer[1]) + 1}" if layer else "last layer", len(groups.get(title, []))
     if kind == "scores":
-        return "scores on the way", part, len(groups.get("scores on the way", []))
+        return "validation scores", part, len(groups.get("validation scores", []))
     return _title(name), _title(name), 0
 
 
 def _title(name: str) -> str:
     kind, _, part = name.partition("/")
-    return TITLES.get(name, f"{part} on the way" if kind == "scores" else part)
+    return TITLES.get(name, f"{part} during training" if kind == "scores" else part)
 
 
 def _line(name: str, columns: tuple[list[float], list[float], list[float]], color: int) -> Line:

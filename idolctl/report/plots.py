@@ -87,13 +87,13 @@ def class_plots(shown: Subject | None) -> list[tuple[str, list[Plot]]]:
         Plot("scores", histogram("Scores of right and wrong results, IoU .5", right, wrong)),
     ]
     if not found.curves:
-        return [("What scores are worth", worth)]
+        return [("Correct and wrong by score", worth)]
     mean = [
         Line(f"IoU .{t}", _recall(), np.mean([c.precision[t] for c in found.curves], axis=0).tolist(), i)
         for i, t in enumerate(LEVELS)
     ]
     return [
-        ("What scores are worth", worth),
+        ("Correct and wrong by score", worth),
         (
             "Which classes are taken for which",
             [

@@ -131,7 +131,7 @@ def test_results_of_anybody_need_no_run_and_no_frames(idolctl, home, tmp_path):
         "scores", "errors", "identity", "clips", "classes", "groups",
     ]  # fmt: skip
     assert not [a for tag, a in page.tags if tag == "img"]
-    assert any(a.get("aria-label", "").startswith("who is present") for tag, a in page.tags if tag == "svg")
+    assert any(a.get("aria-label", "").startswith("frames of each object") for tag, a in page.tags if tag == "svg")
     for path in told["plots"]:
         text = Path(path).read_text(encoding="utf-8")
         assert text.startswith("<svg ")

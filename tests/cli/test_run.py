@@ -1,4 +1,4 @@
-"""Real runs on a small set of one's own: to the end, again, interrupted, and what can go wrong on the way."""
+"""Real runs on a small set of one's own: to the end, again, interrupted, and what can go wrong."""
 
 from __future__ import annotations
 
