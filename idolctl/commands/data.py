@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from idol_core.data.dataset import Dataset
-from idol_core.data.exchange.formats import FORMATS
+from idol_core.data.exchange.formats import FORMATS, READERS
 from idol_core.data.exchange.labels import LabelSet
 from idol_core.errors import IdolError, InvalidInput
 from idolctl.commands import complete, options
@@ -110,7 +110,7 @@ def import_(
     source: Annotated[Path, typer.Argument(help="Labels of another tool: a file, a folder or a zip.")],
     name: Annotated[str, typer.Option(help="Name of the new set; recipes refer to NAME_train.")],
     form: Annotated[
-        str | None, typer.Option("--format", help=f"One of {', '.join(FORMATS)}; default: detected.")
+        str | None, typer.Option("--format", help=f"One of {', '.join(READERS)}; default: detected.")
     ] = None,
     frames: Annotated[
         Path | None, typer.Option(help="Folder of frames, or the video, that the labels are of; default: beside them.")
@@ -121,7 +121,7 @@ def import_(
 ) -> None:
     """Convert the labels of another tool or data set to a set of your own, with track identities; register it."""
     if form is not None:
-        _check_format(form)
+        _check_format(form, READERS)
     from idolctl.datasets.import_labels import import_labels  # brings PyAV
 
     found = import_labels(source, name, data_root(root), format=form, frames=frames, force=force)
@@ -161,7 +161,7 @@ def export(
     as_json: options.JSON = False,
 ) -> None:
     """Write a data set, or a model's results, as labels of another tool: a labeller's first draft."""
-    _check_format(form)
+    _check_format(form, FORMATS)
     from idolctl.datasets.export_labels import export_data, export_results  # brings PyAV
 
     place = data_root(root)
@@ -171,16 +171,19 @@ def export(
         labels, files = export_data(target, place, out, format=form)
     counts = _counts(labels)
     if as_json:
-        print(json.dumps({"format": form, "files": list(map(str, files)), **counts}))
+        print(json.dumps({"format": form, "files": list(map(str, files)), **counts, "left_out": labels.left_out}))
         return
     print(f"{form}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
+    for sentence in labels.left_out:
+        print(f"  ! {sentence}")
     for file in files:
         print(f"  {printable(str(file))}")
 
 
-def _check_format(name: str) -> None:
-    if name not in FORMATS:
-        raise InvalidInput(f"'{name}' is not a label format", where="--format", fix=suggestion(name, FORMATS))
+def _check_format(name: str, known: Collection[str]) -> None:
+    if name not in known:
+        what = f"'{name}' labels are read, not written" if name in READERS else f"'{name}' is not a label format"
+        raise InvalidInput(what, where="--format", fix=suggestion(name, known))
 
 
 def _counts(labels: LabelSet) -> dict[str, int]:

@@ -31,7 +31,7 @@ def export_data(name: str, root: Path, out: Path, *, format: str) -> tuple[Label
     """
     dataset = _open(name, root)
     labels = labels_of(dataset.index, dataset.source, tracked=dataset.kind == "vis")
-    return labels, write_labels(labels, out, format=format, frames_of=_files_of(dataset, labels))
+    return write_labels(labels, out, format=format, frames_of=_files_of(dataset, labels))
 
 
 def export_results(
@@ -42,26 +42,30 @@ def export_results(
     Raises also InvalidInput for a format that needs images, without `data`.
     """
     if data is None:
-        if FORMATS[format].images is not None and format != "coco":
+        if FORMATS[format].images is not None and not FORMATS[format].alone:
             what = f"{format} needs the frames beside the labels, which a results file does not name"
             raise InvalidInput(what, where=str(results), fix="--data SET names the data set that the results are of")
         labels = read_results(results, threshold=threshold, clips={}, names={})
-        return labels, write_labels(labels, out, format=format, frames_of=None)
+        return write_labels(labels, out, format=format, frames_of=None)
     dataset = _open(data, root)
     known = labels_of(dataset.index, dataset.source, tracked=True)
     clips = dict(zip(dataset.index.video_ids.tolist(), known.clips, strict=True))
     names = dict(zip(dataset.category_ids, dataset.category_names, strict=True))
     labels = read_results(results, threshold=threshold, clips=clips, names=names)
-    return labels, write_labels(labels, out, format=format, frames_of=_files_of(dataset, labels))
+    return write_labels(labels, out, format=format, frames_of=_files_of(dataset, labels))
 
 
-def write_labels(labels: LabelSet, out: Path, *, format: str, frames_of: FramesOf | None) -> list[Path]:
+def write_labels(
+    labels: LabelSet, out: Path, *, format: str, frames_of: FramesOf | None
+) -> tuple[LabelSet, list[Path]]:
     """Write labels to the folder `out`, which appears once it is complete, with the frames if the tool wants them.
 
-    Frames are linked where the file system can do it, else copied. Raises InvalidInput if `out` holds something.
+    Frames are linked where the file system can do it, else copied. Returns the labels as the format holds them, with
+    what was lost in `left_out`, and the files. Raises InvalidInput if `out` holds something.
     """
     refuse_full(out)
     form = FORMATS[format]
+    labels = form.fit(labels)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         aside = Path(scratch) / "new"
@@ -73,7 +77,7 @@ def write_labels(labels: LabelSet, out: Path, *, format: str, frames_of: FramesO
         if out.exists():
             out.rmdir()
         aside.rename(out)
-    return [out / path for path in written]
+    return labels, [out / path for path in written]
 
 
 def refuse_full(out: Path) -> None:

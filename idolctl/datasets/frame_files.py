@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from idol_core.data.exchange.labels import ImageFiles, LabelledClip, LabelSet, VideoFrames, image_names
 from idol_core.data.frames import encode_jpeg, frame_size
-from idol_core.data.image_files import images_in
+from idol_core.data.image_files import IMAGE_ENDINGS, images_in
 from idol_core.data.names import similar_file
 from idol_core.errors import Integrity, InvalidInput, Missing
 from idol_core.system.files import write_aside
@@ -37,10 +37,11 @@ def find_frames(labels: LabelSet, frames: Path | None, out: Path) -> list[list[P
         raise InvalidInput(what, where=str(frames), fix=fix)
     own = [name for clip in labels.clips if isinstance(clip.frames, ImageFiles) for name in image_names(clip)]
     flat = len({PurePosixPath(name).name for name in own}) == len(own)
+    masks = Path(labels.mask_folder).resolve() if labels.mask_folder else None
     found = []
     for clip in labels.clips:
         if isinstance(clip.frames, ImageFiles):
-            found.append(_of_size(clip, _image_files(clip, folders, flat=flat)))
+            found.append(_of_size(clip, _image_files(clip, folders, flat=flat, masks=masks)))
             continue
         source = _video_of(clip, clip.frames, folders, single=single)
         if source.is_file():
@@ -63,20 +64,25 @@ def _of_size(clip: LabelledClip, files: list[Path]) -> list[Path]:
     return files
 
 
-def _image_files(clip: LabelledClip, folders: Sequence[Path], *, flat: bool) -> list[Path]:
+def _image_files(clip: LabelledClip, folders: Sequence[Path], *, flat: bool, masks: Path | None) -> list[Path]:
     """The files of the names that the labels give, also in a folder named as the clip.
 
     Args:
         flat: also without their folders; no two images of the set may have one name then.
+        masks: folder of mask images, which name frames by their stem alone, so that any ending will do; they are no
+            frames themselves.
     """
     found, missing = list[Path](), list[str]()
     for name in image_names(clip):
         last = PurePosixPath(name).name
         parts = [name, f"{clip.name}/{last}", *([last] if flat else [])]
         tried = [folder / part for folder in folders if folder.is_dir() for part in parts]
-        path = next((path for path in tried if path.is_file()), None)
+        if masks is not None:
+            tried += [path.with_suffix(ending) for path in tried for ending in IMAGE_ENDINGS]
+        path = next((path for path in tried if path.is_file() and not _is_below(path, masks)), None)
         if path is None and not missing:  # a look into whole folders, which a set without its frames need not repeat
-            path = next(filter(None, map(similar_file, tried)), None)
+            near = filter(None, map(similar_file, tried))
+            path = next((path for path in near if not _is_below(path, masks)), None)
         if path is None:
             missing.append(name)
         else:
@@ -85,6 +91,11 @@ def _image_files(clip: LabelledClip, folders: Sequence[Path], *, flat: bool) -> 
         what = f"{len(missing)} of {clip.length} frames of clip '{clip.name}' are not there, first {missing[0]}"
         raise Missing(what, where=", ".join(map(str, folders)), fix="--frames DIR names the folder of the frames")
     return found
+
+
+def _is_below(path: Path, masks: Path | None) -> bool:
+    """Whether a file is a mask image."""
+    return masks is not None and path.suffix.lower() == ".png" and path.resolve().is_relative_to(masks)
 
 
 def _video_of(clip: LabelledClip, frames: VideoFrames, folders: Sequence[Path], *, single: bool) -> Path:

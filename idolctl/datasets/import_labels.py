@@ -13,7 +13,7 @@ from pathlib import Path
 
 from idol_core.data.dataset import Dataset
 from idol_core.data.exchange.archives import unpack
-from idol_core.data.exchange.formats import FORMATS, find_format
+from idol_core.data.exchange.formats import READERS, find_format
 from idol_core.data.exchange.labels import ImageFiles, LabelSet
 from idol_core.data.exchange.ytvis_writer import write_annotations
 from idol_core.errors import Integrity, InvalidInput
@@ -62,7 +62,7 @@ def import_labels(
         if source.is_file() and zipfile.is_zipfile(source):
             given = unpack(source, Path(scratch) / "unpacked")
         format = format or find_format(given)
-        labels = FORMATS[format].read(given)
+        labels = READERS[format].read(given)
         _check(labels, source)
         files = find_frames(labels, frames, aside / FRAMES)
         folder, named = _frames_folder(labels, files, Path(scratch), aside / FRAMES)

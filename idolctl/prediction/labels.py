@@ -13,6 +13,7 @@ from idol_core.video.clips import Clip
 from idol_core.video.colors import Frame
 from idol_core.video.files import unheard
 from idolctl.datasets.export_labels import write_labels
+from idolctl.terminal.progress import say
 
 
 def write_clip_labels(
@@ -36,7 +37,9 @@ def write_clip_labels(
     pixels: Iterable[Path | Frame] = (
         clip.files if isinstance(frames, ImageFiles) else (frame.pixels for frame in clip.read(unheard))
     )
-    write_labels(LabelSet((whole,), tuple(classes)), out, format=format, frames_of=lambda _: pixels)
+    written, _ = write_labels(LabelSet((whole,), tuple(classes)), out, format=format, frames_of=lambda _: pixels)
+    for sentence in written.left_out:
+        say(f"{clip.name}: {format} does not hold {sentence}")
 
 
 def _frames(clip: Clip, count: int) -> ImageFiles | VideoFrames:

@@ -62,7 +62,7 @@ CVAT = """<?xml version="1.0" encoding="utf-8"?>
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_set_written_in_a_format_is_read_back(name, tmp_path):
-    labels = made_labels()
+    labels = FORMATS[name].fit(made_labels())
     if FORMATS[name].images is not None:
         write_images(labels, tmp_path / FORMATS[name].images)
     FORMATS[name].write(labels, tmp_path)
@@ -70,7 +70,7 @@ def test_a_set_written_in_a_format_is_read_back(name, tmp_path):
     again = FORMATS[name].read(tmp_path)
     least = compared(as_images(labels) if name in NO_IDENTITIES else labels, again)
     assert least >= 0.99 if name in HOLDS_POLYGONS else least == 1
-    assert again.left_out == ()
+    assert [told for told in again.left_out if not told.startswith("classes: ")] == []
 
 
 def test_cvat_polygons_are_interpolated_and_masks_are_of_their_frame_only(tmp_path):

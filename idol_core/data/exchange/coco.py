@@ -36,6 +36,7 @@ from idol_core.data.exchange.labels import (
     read_mask,
 )
 from idol_core.data.exchange.paths import inner_name
+from idol_core.data.exchange.tao import is_tao
 from idol_core.data.image_files import in_order
 from idol_core.errors import IdolError, Integrity
 from idol_core.system.files import write_json
@@ -151,7 +152,7 @@ def _files(path: Path) -> list[Path]:
 
 def _is_coco(path: Path) -> bool:
     try:
-        return annotation_kind(path) == "coco"
+        return annotation_kind(path) == "coco" and not is_tao(path)
     except IdolError:
         return False
 

@@ -78,6 +78,7 @@ class LabelSet:
     tracked: bool = True  # False: no identities; each clip is one image
     folder: str = ""  # that the names of image files are relative to
     left_out: tuple[str, ...] = ()  # what the reader did not take, and why: a sentence each
+    mask_folder: str = ""  # folder of mask images, which are never taken for frames; "": none
 
 
 def read_mask(value: Any, height: int, width: int) -> Mask | None:
