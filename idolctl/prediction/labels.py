@@ -39,7 +39,7 @@ def write_clip_labels(
     )
     written, _ = write_labels(LabelSet((whole,), tuple(classes)), out, format=format, frames_of=lambda _: pixels)
     for sentence in written.left_out:
-        say(f"{clip.name}: {format} does not hold {sentence}")
+        say(f"{clip.name}: {format}: {sentence}")
 
 
 def _frames(clip: Clip, count: int) -> ImageFiles | VideoFrames:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from idol_core.config import DataSource
 from idol_core.data.annotations import rle
+from idol_core.data.annotations.rle import encode, to_json
 from idol_core.data.catalog import resolve_source
 from idol_core.data.dataset import open_dataset
 from idol_core.data.exchange.formats import FORMATS
@@ -86,7 +87,7 @@ def test_a_set_goes_out_and_comes_back(form, call, tmp_path):
     assert (told["format"], told["frames"]) == (form, 6)
     one, two = opened(tmp_path, "one_train"), opened(tmp_path, "two_train")
     assert two.frames == tmp_path / "root" / "two" / "frames"
-    assert sorted(two.category_names) == sorted(one.category_names)
+    assert sorted(two.category_names) == sorted(FORMATS[form].fit(labels).categories)
     assert (two.kind == "vis") == told["tracked"]
     for video in two.videos:
         for name in video.file_names:
@@ -154,6 +155,46 @@ def test_a_models_tracks_become_labels_of_one_class_each(call, tmp_path):
     assert code == 4
     assert "entry 2" in blocks(err)[0]["where"]
     assert not (tmp_path / "other").exists()
+
+
+def test_mask_images_are_never_taken_for_frames(call, tmp_path):
+    """Frames of mask images are known by their stems; these are PNGs too, of another folder."""
+    labels = FORMATS["davis"].fit(made_labels(clips=2, frames=2))
+    FORMATS["davis"].write(labels, tmp_path / "set")
+    masks = tmp_path / "set" / "Annotations" / "480p"
+    for frames in ([], ["--frames", masks]):
+        code, _, err = call("data", "import", "set", "--name", "mine", *frames)
+        assert code == 3
+        assert "2 of 2 frames of clip 'clip0' are not there" in blocks(err)[0]["error"]
+    for path in masks.rglob("*.png"):
+        (tmp_path / "png" / path.parent.name).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 48), (90, 90, 90)).save(tmp_path / "png" / path.parent.name / path.name)
+    code, out, err = call("data", "import", "set", "--name", "mine", "--frames", "png")
+    assert code == 0, err
+    assert "! classes: the masks have none" in out
+    assert "object 6" in out
+    names = [name for video in opened(tmp_path, "mine_train").videos for name in video.file_names]
+    assert names == [str(tmp_path / "png" / f"clip{k}" / f"{t:05d}.png") for k in (0, 1) for t in (0, 1)]
+
+
+def test_results_become_masks_without_their_frames_and_what_is_lost_is_told(call, tmp_path):
+    whole, part = np.ones((4, 6), bool), np.zeros((4, 6), bool)
+    part[:2] = True
+    entries = [
+        {"video_id": 1, "track": k, "score": score, "category_id": 1, "category": "fox",
+         "segmentations": [to_json(encode(mask)), None]}
+        for k, (mask, score) in enumerate(((part, 0.9), (whole, 0.8)))
+    ]  # fmt: skip
+    (tmp_path / "results.json").write_text(json.dumps(entries))
+    code, out, err = call("data", "export", "results.json", "--format", "davis", "--out", "masks")
+    assert code == 0, err
+    assert "! the pixels of 1 masks" in out
+    assert "! ids of 1 clips" in out
+    with Image.open(tmp_path / "masks" / "Annotations" / "480p" / "video-1" / "00000.png") as picture:
+        assert np.asarray(picture).tolist() == [[1] * 6] * 2 + [[2] * 6] * 2
+    code, _, err = call("data", "export", "results.json", "--format", "burst", "--out", "other")
+    assert code == 2
+    assert "are read, not written" in blocks(err)[0]["error"]
 
 
 def test_labels_that_go_on_after_the_video_are_refused(call, tmp_path):

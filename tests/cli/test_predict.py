@@ -148,7 +148,10 @@ def test_only_what_is_asked_for_is_written(predict, folder):
 def test_tracks_are_saved_as_labels_with_their_identities(predict, folder):
     write_video(folder / "walk.mp4", clip(3), rate=6)
     save = ["cvat", "labelme", "coco"]
-    code, out, err = predict("walk.mp4", "--save", ",".join(["json", *save]), "--out", "here", "--threshold", 0.3)
+    also = ["davis", "kitti-mots"]
+    code, out, err = predict(
+        "walk.mp4", "--save", ",".join(["json", *save, *also]), "--out", "here", "--threshold", 0.3
+    )
     assert code == 0, err
     results = json.loads((folder / "here" / "results.json").read_text())
     frames = [[t for t, m in enumerate(e["segmentations"]) if m and coco_mask.area(m)] for e in results]
@@ -160,6 +163,9 @@ def test_tracks_are_saved_as_labels_with_their_identities(predict, folder):
         assert found.length == 3
         assert {t.id: (t.category, sorted(t.masks)) for t in found.tracks} == seen
     assert len(list((folder / "here" / "coco" / "images" / "walk").iterdir())) == 3
+    for name, masks in zip(also, ("Annotations/480p", "instances"), strict=True):
+        assert len(list((folder / "here" / name / masks / "walk").iterdir())) == 3
+        assert f"walk: {name}: " in err  # what masks of one object per pixel can't hold
     code, _, err = predict("walk.mp4", "--save", "cvat", "--out", "here")
     assert code == 2  # a labeller may have corrected what is there
     assert "already exists" in blocks(err)[0]["error"]
