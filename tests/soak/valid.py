@@ -14,11 +14,13 @@ import torch
 from pycocotools import mask as coco_mask
 
 from idol_core.data.exchange.formats import FORMATS
+from idol_core.system.files import write_json
 from idol_core.weights import open_weights
 from idol_core.weights.published import rename_ours
 from idolctl.config.library import recipes_folder
 from tests.cli.mini import make_mini
 from tests.unit.label_sets import made_labels, write_images
+from tests.unit.test_mask_formats import BURST, TAO, save_frames, write_sav
 
 SMALL = (
     "model.hidden_dim=32", "model.heads=2", "model.encoder_layers=1", "model.decoder_layers=2",
@@ -147,8 +149,13 @@ def write_label_formats(folder: Path) -> None:
     """A small set in every label format, FOLDER/FORMAT, with its frames."""
     labels = made_labels(clips=1, frames=3)
     for name, form in FORMATS.items():
-        form.write(labels, folder / name)
+        form.write(form.fit(labels), folder / name)
         write_images(labels, folder / name / (form.images or "images"))
+    for name, content in (("burst", BURST), ("tao", TAO)):
+        write_json(folder / name / "labels.json", content)
+        for frame in ("frame0001.jpg", "frame0031.jpg"):
+            save_frames(folder / name / "train" / "YFCC100M" / "v_1", frame)
+    write_sav(folder / "sav")
 
 
 def _weights(home: Path, run: Path) -> None:

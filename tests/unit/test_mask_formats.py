@@ -39,7 +39,7 @@ def save(path, numbers, *, palette=False, bit=False):
     return path
 
 
-def images(folder, *names):
+def save_frames(folder, *names):
     for name in names:
         save(folder / name, np.full((*SIZE, 3), 90, np.uint8))
 
@@ -58,7 +58,7 @@ def davis(tmp_path, folder="Annotations", **how):
     how = how or {"palette": True}
     for stem, numbers in (("00010", first), ("00011", second)):
         save(tmp_path / folder / "480p" / "bear" / f"{stem}.png", numbers, **how)
-    images(tmp_path / "JPEGImages" / "480p" / "bear", "00010.jpg", "00011.jpg", "00012.jpg")
+    save_frames(tmp_path / "JPEGImages" / "480p" / "bear", "00010.jpg", "00011.jpg", "00012.jpg")
     return tmp_path
 
 
@@ -80,11 +80,23 @@ def test_davis_indices_are_objects_and_255_is_void(folder, named, tmp_path):
     assert labels.left_out[1:] == ("1 images without a mask file",)
 
 
+def test_davis_tells_of_the_labels_that_it_does_not_read(tmp_path):
+    for folder in ("Annotations", "Annotations_unsupervised"):
+        davis(tmp_path, folder)
+    save(tmp_path / "Annotations" / "Full-Resolution" / "bear" / "00010.png", blocks(), palette=True)
+    labels = FORMATS["davis"].read(tmp_path)
+    assert [clip.length for clip in labels.clips] == [2]
+    assert labels.left_out[1:3] == (
+        "Annotations_unsupervised: name that folder to import it",
+        "Annotations/Full-Resolution: name that folder to import it",
+    )
+
+
 def test_mose_and_lvos_have_no_folder_for_the_resolution_and_annotate_some_frames_only(tmp_path):
     for clip, stem in (("0a1b", "00000"), ("0a1b", "00005"), ("ff", "00007")):
         save(tmp_path / "Annotations" / clip / f"{stem}.png", blocks((3, 0, 1, 0, 1)), palette=True)
-        images(tmp_path / "JPEGImages" / clip, f"{stem}.jpg")
-    images(tmp_path / "JPEGImages" / "0a1b", "00001.jpg")
+        save_frames(tmp_path / "JPEGImages" / clip, f"{stem}.jpg")
+    save_frames(tmp_path / "JPEGImages" / "0a1b", "00001.jpg")
     assert find_format(tmp_path) == "davis"
     labels = FORMATS["davis"].read(tmp_path)
     assert [(c.name, c.frames.names) for c in labels.clips] == [
@@ -118,17 +130,24 @@ def test_palette_masks_of_four_bits_keep_their_indices(tmp_path):
         assert pixels(clip, 3, 0).sum() == 1
 
 
-def test_sav_has_a_folder_per_object_and_objects_may_overlap(tmp_path):
+def write_sav(folder):
+    """Two objects that overlap in the first of two annotated frames, of six; the second is absent in the other."""
     for identity, box in (("000", (1, 0, 4, 0, 4)), ("003", (1, 2, 6, 2, 6))):
         for stem in ("00000", "00004"):
-            box = box if (identity, stem) != ("003", "00004") else (0, 0, 1, 0, 1)
-            path = tmp_path / "Annotations_6fps" / "sav_1" / identity / f"{stem}.png"
-            save(path, 255 * blocks(box), bit=True)
-    images(tmp_path / "JPEGImages_24fps" / "sav_1", *(f"{n:05d}.jpg" for n in range(6)))
+            shape = box if (identity, stem) != ("003", "00004") else (0, 0, 1, 0, 1)
+            path = folder / "Annotations_6fps" / "sav_1" / identity / f"{stem}.png"
+            save(path, 255 * blocks(shape), bit=True)
+    save_frames(folder / "JPEGImages_24fps" / "sav_1", *(f"{n:05d}.jpg" for n in range(6)))
+
+
+def test_sav_has_a_folder_per_object_and_objects_may_overlap(tmp_path):
+    write_sav(tmp_path)
     for source in (tmp_path, tmp_path / "Annotations_6fps", tmp_path / "Annotations_6fps" / "sav_1"):
         assert find_format(source) == "sav"
-    labels = READERS["sav"].read(tmp_path)
-    (clip,) = labels.clips
+        labels = READERS["sav"].read(source)
+        (clip,) = labels.clips
+        assert clip.name == "sav_1"
+        assert labels.folder == str(tmp_path)
     assert clip.frames.names == ("JPEGImages_24fps/sav_1/00000.jpg", "JPEGImages_24fps/sav_1/00004.jpg")
     assert shown(clip) == {0: ("object", False, [0, 1]), 3: ("object", False, [0])}
     assert (pixels(clip, 0, 0) & pixels(clip, 3, 0)).sum() == 4
@@ -159,7 +178,7 @@ def mots(tmp_path, first=1):
 def test_mots_numbers_are_class_and_object_as_png_and_as_text(form, first, place, tmp_path):
     mots(tmp_path, first)
     ending = ".jpg" if form == "mots" else ".png"
-    images(tmp_path / place / "0002", *(f"{n:06d}{ending}" for n in range(first, first + 3)))
+    save_frames(tmp_path / place / "0002", *(f"{n:06d}{ending}" for n in range(first, first + 3)))
     read = {}
     for source in (".", "instances", "instances/0002", "instances_txt", "instances_txt/0002.txt"):
         assert find_format(tmp_path / source) == form
@@ -183,11 +202,13 @@ def test_text_without_images_has_the_frames_from_the_first_to_the_last_with_an_o
     path = tmp_path / "MOTS20-02" / "gt" / "gt.txt"
     path.parent.mkdir(parents=True)
     path.write_text("\n".join([lines[0], lines[-1].replace("2 1005", "4 1005", 1)]))
-    assert find_format(tmp_path / "MOTS20-02") == "mots"
-    (clip,) = READERS["mots"].read(tmp_path / "MOTS20-02").clips
+    for source in (path, path.parent, path.parent.parent):
+        assert find_format(source) == "mots"
+        (clip,) = READERS["mots"].read(source).clips
+        assert clip.name == "MOTS20-02"
     assert clip.frames.names == tuple(f"MOTS20-02/{n:06d}.jpg" for n in (1, 2, 3, 4))
     assert shown(clip) == {1005: ("car", False, [0, 3])}
-    images(tmp_path / "MOTS20-02" / "img1", *(f"{n:06d}.jpg" for n in range(1, 7)))
+    save_frames(tmp_path / "MOTS20-02" / "img1", *(f"{n:06d}.jpg" for n in range(1, 7)))
     (clip,) = READERS["mots"].read(tmp_path / "MOTS20-02").clips
     assert clip.frames.names == tuple(f"img1/{n:06d}.jpg" for n in range(1, 7))
 
@@ -196,7 +217,7 @@ def test_cvats_mots_has_class_names_and_no_png_for_a_frame_without_objects(tmp_p
     folder = tmp_path / "default" / "instances"
     save(folder / "frame_000002.png", blocks((2004, 0, 2, 0, 3), kind=np.uint16))
     (folder / "labels.txt").write_text("cat\ndog\n")
-    images(tmp_path / "default" / "images", *(f"frame_{n:06d}.jpg" for n in range(4)))
+    save_frames(tmp_path / "default" / "images", *(f"frame_{n:06d}.jpg" for n in range(4)))
     assert find_format(tmp_path / "default") == "mots"
     labels = FORMATS["mots"].read(tmp_path / "default")
     assert labels.categories == ("cat", "dog")

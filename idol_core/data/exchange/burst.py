@@ -15,15 +15,16 @@ from typing import Any
 from idol_core.data.annotations import fields
 from idol_core.data.annotations.entries import categories_of, told_of
 from idol_core.data.annotations.json_stream import JsonStream
+from idol_core.data.annotations.rle import RLE
 from idol_core.data.exchange.labels import (
     ImageFiles,
     LabelledClip,
     LabelledTrack,
     LabelSet,
-    Mask,
     count_of,
     distinct,
     read_mask,
+    without_empty,
 )
 from idol_core.data.exchange.paths import inner_name
 from idol_core.data.image_files import in_order
@@ -91,7 +92,7 @@ def _sequence(entry: Mapping[str, Any], names: Mapping[int, str], left_out: Coun
     if not images:
         raise ValueError("no annotated images")
     classes = _classes(entry, names)
-    masks: dict[int, dict[int, Mask]] = {}
+    masks: dict[int, dict[int, RLE]] = {}
     for t, value in enumerate(segmentations):
         for key, one in fields.entry_of(value).items():
             with told_of(f"{where}, segmentations[{t}], track {key[:20]}"):
@@ -104,7 +105,8 @@ def _sequence(entry: Mapping[str, Any], names: Mapping[int, str], left_out: Coun
     left_out["images without annotations"] += max(0, len(_texts(entry, "all_image_paths")) - len(images))
     partial = bool(entry.get("not_exhaustive_category_ids"))
     left_out["clips where not every object of a class is labelled: what is not counts as background"] += partial
-    tracks = tuple(LabelledTrack(track, classes[track], found) for track, found in sorted(masks.items()))
+    seen = {track: without_empty(found) for track, found in sorted(masks.items())}
+    tracks = tuple(LabelledTrack(track, classes[track], found) for track, found in seen.items() if found)
     files = ImageFiles(tuple(inner_name(image, below=name) for image in images))
     return LabelledClip(name, height, width, files, tracks)
 

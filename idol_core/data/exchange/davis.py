@@ -23,7 +23,7 @@ from idol_core.data.exchange.labels import (
     count_of,
     image_names,
 )
-from idol_core.data.exchange.mask_folders import find_images, first_mask, mask_folders, masks_in, sizes_equal
+from idol_core.data.exchange.mask_folders import base_of, find_images, first_mask, mask_folders, masks_in, sizes_equal
 from idol_core.data.exchange.mask_images import (
     mask_of,
     painted,
@@ -82,9 +82,12 @@ def read(path: Path) -> LabelSet:
     if not clips:
         raise Missing("no mask PNGs", where=str(place.masks), fix="name the folder that holds Annotations")
     notes = [f"classes: the masks have none, so that every object is of the class '{CATEGORY}'"]
-    for other in (place.base / name for name in _FOLDERS):
-        if other.is_dir() and not place.masks.is_relative_to(other):
-            notes.append(f"{other.name}: name that folder to import it")
+    others = [folder for folder in map(place.base.joinpath, _FOLDERS) if folder.is_dir()]
+    if _RESOLUTION.fullmatch(place.masks.name):
+        others += _resolutions(place.masks.parent)
+    for other in others:
+        if not place.masks.is_relative_to(other):
+            notes.append(f"{other.relative_to(place.base)}: name that folder to import it")
     return LabelSet(
         tuple(clips),
         (CATEGORY,),
@@ -137,13 +140,15 @@ def write(labels: LabelSet, out: Path) -> list[Path]:
 def _place(path: Path) -> _Place:
     path = path.absolute()
     masks = next((path / name for name in _FOLDERS if (path / name).is_dir()), path)
-    inner = sorted(folder for folder in masks.iterdir() if _RESOLUTION.fullmatch(folder.name) and folder.is_dir())
+    inner = _resolutions(masks)
     masks = next((folder for folder in inner if folder.name == "480p"), inner[0] if inner else masks)
-    depth = next((i for i in range(len(masks.parts) - 1, -1, -1) if masks.parts[i] in _FOLDERS), None)
-    if depth is None:
-        return _Place(masks, masks, masks / "JPEGImages")
-    base = Path(*masks.parts[:depth])
-    return _Place(masks, base, base.joinpath("JPEGImages", *masks.parts[depth + 1 :]))
+    base, below = base_of(masks, _FOLDERS)
+    return _Place(masks, base, base / "JPEGImages" / below)
+
+
+def _resolutions(masks: Path) -> list[Path]:
+    folders = masks.iterdir() if masks.is_dir() else ()
+    return sorted(folder for folder in folders if _RESOLUTION.fullmatch(folder.name) and folder.is_dir())
 
 
 def _read_clip(name: str, files: list[Path], frames: ImageFiles) -> LabelledClip:

@@ -38,6 +38,15 @@ def first_mask(root: Path) -> Path | None:
     return None
 
 
+def base_of(masks: Path, names: Sequence[str]) -> tuple[Path, Path]:
+    """The folder that holds the annotations' folder, called as one of `names`, and the way from that to `masks`.
+
+    (`masks`, .) if no folder on the way to `masks` is called so.
+    """
+    depth = next((i for i in range(len(masks.parts) - 1, 0, -1) if masks.parts[i] in names), None)
+    return (masks, Path()) if depth is None else (Path(*masks.parts[:depth]), Path(*masks.parts[depth + 1 :]))
+
+
 def masks_in(folder: Path) -> list[Path]:
     """PNGs of a folder by the numbers in their names. Raises Integrity for two of one frame (0.png and 00.png)."""
     found = in_order(path for path in folder.iterdir() if _is_mask(path.name))

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from pycocotools import mask as coco_mask
+
 from idol_core.data.annotations.entries import told_of
 from idol_core.data.exchange import mots_txt
 from idol_core.data.exchange.clip_parts import ClipParts
@@ -39,7 +41,7 @@ PER_CLASS = 1000
 MASKS, LINES, NAMES = "instances", "instances_txt", "labels.txt"
 IGNORED_NAME = "ignored"  # of that class in labels.txt
 _IMAGES = ("images", "image_02", "training/image_02")
-_TRUTH = "gt"  # CLIP/gt/gt.txt is of CLIP/img1
+_TRUTH, _TRUTH_FILE = "gt", "gt.txt"  # CLIP/gt/gt.txt is of CLIP/img1
 _FIX = "save class * 1000 + number of the object as grey of 16 bits; --format davis reads palette PNGs"
 
 
@@ -73,7 +75,7 @@ def recognises(path: Path) -> bool:
 
 def first_frame(path: Path) -> int | str | None:
     """Number (or stem) of the first labelled frame of MOTS or KITTI-MOTS labels; None: `path` has none."""
-    path = path.absolute()
+    path = _named(path)
     if path.is_dir() and (file := _first_png(path)) is not None:
         return frame_number(file.stem)
     files = _text_files(path)
@@ -90,7 +92,7 @@ def read(path: Path) -> LabelSet:
     Raises Missing if there are no labels; Integrity, with the file and line: a number without a class, PNGs of 8 bits
     or of colors, malformed lines, masks of another size.
     """
-    place = _place(path.absolute())
+    place = _place(_named(path))
     if not place.sources:
         raise Missing("no MOTS labels", where=str(path), fix="name the folder that holds instances or instances_txt")
     names = _class_names(place.masks / NAMES)
@@ -129,6 +131,13 @@ def _clip(
     return LabelledClip(source.name, *objects.size, frames.files, parts.tracks())
 
 
+def _named(path: Path) -> Path:
+    """The absolute path; for CLIP/gt/gt.txt and CLIP/gt that of CLIP."""
+    path = path.absolute()
+    path = path.parent if path.name == _TRUTH_FILE and path.parent.name == _TRUTH else path
+    return path.parent if path.name == _TRUTH and (path / _TRUTH_FILE).is_file() else path
+
+
 def _place(path: Path) -> _Place:
     if path.is_dir() and _first_png(path) is not None:
         labels = path / MASKS if (path / MASKS).is_dir() else path
@@ -162,7 +171,7 @@ def _text_files(path: Path) -> list[tuple[str, Path]]:
         folder = path / LINES if (path / LINES).is_dir() else path
         found = [(file.stem, file) for file in in_order(folder.glob("*.txt")) if file.name != NAMES]
         if not found:
-            files = in_order([*path.glob(f"{_TRUTH}/gt.txt"), *path.glob(f"*/{_TRUTH}/gt.txt")])
+            files = in_order([*path.glob(f"{_TRUTH}/{_TRUTH_FILE}"), *path.glob(f"*/{_TRUTH}/{_TRUTH_FILE}")])
             found = [(file.parent.parent.name, file) for file in files]
     return found
 
@@ -224,7 +233,8 @@ def _read_txt(source: _Source, known: Mapping[int, str], *, listed: bool) -> tup
             raise Integrity(what, where=line.where, fix="write an object's mask of a frame in one line")
         seen.add((line.frame, line.id))
         objects.size = line.size
-        _add(objects, line.id, line.category, rows[line.frame], line.mask, known, line.where)
+        if coco_mask.area(line.mask):
+            _add(objects, line.id, line.category, rows[line.frame], line.mask, known, line.where)
     return objects, [stems.get(number) or f"{number:06d}" for number in order]
 
 

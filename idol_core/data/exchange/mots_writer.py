@@ -37,7 +37,7 @@ def fit_from(labels: LabelSet, *, first: int) -> LabelSet:
         objects = [track for track in clip.tracks if not track.crowd]
         numbered = _numbered(clip.name, objects, classes)
         changed += numbered != objects
-        ignored = one_crowd(clip, IGNORED * PER_CLASS, labels.categories[0])
+        ignored = one_crowd(clip, IGNORED * PER_CLASS, (labels.categories or ("",))[0])
         clips.append(replace(clip, tracks=(*numbered, *ignored)))
     fitted = replace(labels, clips=tuple(clips), tracked=True)
     return with_note(fitted, f"ids of {changed} clips: MOTS has class * {PER_CLASS} + number") if changed else fitted
@@ -74,7 +74,7 @@ def _classes(labels: LabelSet) -> dict[int, str]:
     names = list(labels.categories)
     if len(names) >= IGNORED:
         names.insert(IGNORED - 1, IGNORED_NAME)
-    if len(names) > _MOST_CLASSES or any("\n" in name or name != name.strip() for name in names):
+    if len(names) > _MOST_CLASSES or any(name.splitlines() != [name.strip()] for name in names):
         what = f"{len(labels.categories)} classes: MOTS holds {_MOST_CLASSES}, with names of a line"
         raise InvalidInput(what, where="--format mots", fix="--format ytvis or coco")
     return dict(enumerate(names, 1))
@@ -101,6 +101,6 @@ def _numbers(clip: LabelledClip, first: int) -> list[int]:
     """Frame numbers: those of the frames, one higher if they begin before `first`; without any, `first`, ...."""
     stems = [PurePosixPath(name).stem for name in image_names(clip)]
     numbers = [int(stem) for stem in stems if stem.isascii() and stem.isdigit() and len(stem) < 19]
-    if len(set(numbers)) < len(stems) or numbers != sorted(numbers) or numbers[-1] >= LAST_FRAME:
+    if not numbers or len(set(numbers)) < len(stems) or numbers != sorted(numbers) or numbers[-1] >= LAST_FRAME:
         return list(range(first, first + len(stems)))
     return [number + first for number in numbers] if numbers[0] < first else numbers

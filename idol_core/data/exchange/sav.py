@@ -12,6 +12,7 @@ from pathlib import Path
 
 from idol_core.data.exchange.labels import LabelledClip, LabelledTrack, LabelSet, Mask, count_of
 from idol_core.data.exchange.mask_folders import (
+    base_of,
     find_images,
     first_mask,
     frame_number,
@@ -56,7 +57,7 @@ def read(path: Path) -> LabelSet:
     of another size than its clip.
     """
     root = _masks(path)
-    base = root.parent if root.name in _FOLDERS else root
+    base, _ = base_of(root, _FOLDERS)
     clips: dict[Path, list[Path]] = {}
     for folder in mask_folders(root):
         below = folder.relative_to(root)
