@@ -43,7 +43,10 @@ def predict(
     threshold: Annotated[float, typer.Option(min=0.0, max=1.0, help="Minimum score of a reported track.")] = 0.3,
     save: Annotated[
         str,
-        typer.Option(help="Files to write: any of mp4,json,png,csv; and labels: cvat,labelme,coco,label-studio,yolo."),
+        typer.Option(
+            help="Files to write: any of mp4,json,png,csv; and labels: cvat,labelme,coco,label-studio,yolo,davis,mots,"
+            "kitti-mots."
+        ),
     ] = ",".join(_FORMS),
     rate: Annotated[float | None, typer.Option(help="Frames per second for image files; default: 6.")] = None,
     device: Annotated[str | None, typer.Option(help="cuda or cpu; default: cuda if available.")] = None,
