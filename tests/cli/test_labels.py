@@ -183,7 +183,7 @@ def test_results_become_masks_without_their_frames_and_what_is_lost_is_told(call
     entries = [
         {"video_id": 1, "track": k, "score": score, "category_id": 1, "category": "fox",
          "segmentations": [to_json(encode(mask)), None]}
-        for k, (mask, score) in enumerate(((part, 0.9), (whole, 0.8)))
+        for k, (mask, score) in enumerate(((whole, 0.8), (part, 0.9)))
     ]  # fmt: skip
     (tmp_path / "results.json").write_text(json.dumps(entries))
     code, out, err = call("data", "export", "results.json", "--format", "davis", "--out", "masks")

@@ -16,6 +16,7 @@ from PIL import Image
 from idol_core.data.annotations import rle
 from idol_core.data.exchange.formats import FORMATS, READERS, find_format
 from idol_core.data.exchange.labels import ImageFiles, LabelledClip, LabelledTrack, LabelSet, VideoFrames, as_array
+from idol_core.data.exchange.mask_images import masks_of
 from idol_core.errors import IdolError, Integrity, InvalidInput
 from tests.unit.label_sets import compared, made_labels
 
@@ -128,6 +129,13 @@ def test_palette_masks_of_four_bits_keep_their_indices(tmp_path):
     for clip in FORMATS["davis"].read(tmp_path).clips:
         assert shown(clip) == {3: ("object", False, [0])}
         assert pixels(clip, 3, 0).sum() == 1
+
+
+def test_masks_of_an_image_are_those_of_each_number():
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        numbers = rng.integers(0, 4, rng.integers(1, 7, 2)).astype(np.uint16)
+        assert masks_of(numbers) == {k: rle.encode(numbers == k) for k in np.unique(numbers).tolist() if k}
 
 
 def write_sav(folder):

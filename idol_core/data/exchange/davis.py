@@ -25,9 +25,8 @@ from idol_core.data.exchange.labels import (
 )
 from idol_core.data.exchange.mask_folders import base_of, find_images, first_mask, mask_folders, masks_in, sizes_equal
 from idol_core.data.exchange.mask_images import (
-    mask_of,
+    masks_of,
     painted,
-    present_numbers,
     read_header,
     read_numbers,
     write_palette,
@@ -159,8 +158,8 @@ def _read_clip(name: str, files: list[Path], frames: ImageFiles) -> LabelledClip
         numbers, header = read_numbers(file, bits=(1, 2, 4, 8), fix=_FIX)
         size = sizes_equal(size, header, file)
         grey = grey and not header.palette
-        for number in present_numbers(numbers):
-            masks.setdefault(number, {})[t] = mask_of(numbers, number)
+        for number, mask in masks_of(numbers).items():
+            masks.setdefault(number, {})[t] = mask
     assert size is not None
     if grey and set(masks) == {VOID}:
         masks = {1: masks[VOID]}

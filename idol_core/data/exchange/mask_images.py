@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from idol_core.data.annotations import rle
 from idol_core.data.annotations.rle import RLE
@@ -89,18 +90,21 @@ def read_numbers(path: Path, *, bits: Iterable[int], fix: str) -> tuple[NDArray[
     return numbers // _SCALES.get(header.bits, 1) if header.color == _GREY else numbers, header
 
 
-def present_numbers(numbers: NDArray[np.uint16]) -> list[int]:
-    """The numbers that occur, ascending, without 0, the background."""
-    seen = np.zeros(1 << 16, np.bool_)
-    seen[numbers.ravel()] = True
-    seen[0] = False
-    found: list[int] = np.flatnonzero(seen).tolist()
-    return found
-
-
-def mask_of(numbers: NDArray[np.uint16], number: int) -> RLE:
-    """The pixels of one number as a mask."""
-    return rle.encode(numbers == number)
+def masks_of(numbers: NDArray[np.uint16]) -> dict[int, RLE]:
+    """The mask of every number of an image, ascending, without 0, the background: one pass for all of them."""
+    height, width = numbers.shape
+    flat = np.ascontiguousarray(numbers.T).ravel()
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    starts, stops = np.append(0, edges), np.append(edges, flat.size)
+    values = flat[starts]
+    masks = {}
+    for number in np.unique(values[values > 0]).tolist():
+        own = values == number
+        bounds = np.stack((starts[own], stops[own]), axis=1).ravel()
+        runs = np.diff(bounds, prepend=0, append=flat.size)
+        counts = runs.tolist() if runs[-1] else runs[:-1].tolist()
+        masks[number] = coco_mask.frPyObjects({"counts": counts, "size": [height, width]}, height, width)
+    return masks
 
 
 def painted(masks: Iterable[tuple[int, RLE]], height: int, width: int) -> NDArray[np.uint16]:

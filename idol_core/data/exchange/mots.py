@@ -31,7 +31,7 @@ from idol_core.data.exchange.mask_folders import (
     ordered,
     sizes_equal,
 )
-from idol_core.data.exchange.mask_images import mask_of, present_numbers, read_header, read_numbers
+from idol_core.data.exchange.mask_images import masks_of, read_header, read_numbers
 from idol_core.data.image_files import images_in, in_order
 from idol_core.errors import Integrity, Missing
 
@@ -207,8 +207,8 @@ def _read_pngs(source: _Source, known: Mapping[int, str], *, listed: bool) -> tu
         file = files[number]
         numbers, header = read_numbers(file, bits=(16,), fix=_FIX)
         objects.size = sizes_equal(objects.size, header, file)
-        for value in present_numbers(numbers):
-            _add(objects, value, value // PER_CLASS, t, mask_of(numbers, value), known, str(file))
+        for value, mask in masks_of(numbers).items():
+            _add(objects, value, value // PER_CLASS, t, mask, known, str(file))
     return objects, [stems[number] for number in order]
 
 

@@ -97,9 +97,9 @@ def _category(entry: Mapping[str, Any], names: Mapping[int, str]) -> str:
 
 
 def _tracks(found: Mapping[object, _Found]) -> tuple[LabelledTrack, ...]:
-    """Tracks with the ids of the file where it has any (numbers, not negative), else 1, 2, ..."""
+    """Tracks by falling score, with the ids of the file where it has any (numbers, not negative), else 1, 2, ..."""
     given = all(isinstance(key, int) and key >= 0 for key in found)
     return tuple(
         LabelledTrack(key if given and isinstance(key, int) else number, one.category, without_empty(one.masks))
-        for number, (key, one) in enumerate(found.items(), 1)
+        for number, (key, one) in enumerate(sorted(found.items(), key=lambda item: -item[1].score), 1)
     )

@@ -21,7 +21,7 @@ from idol_core.data.exchange.mask_folders import (
     ordered,
     sizes_equal,
 )
-from idol_core.data.exchange.mask_images import mask_of, present_numbers, read_header, read_numbers
+from idol_core.data.exchange.mask_images import masks_of, read_header, read_numbers
 from idol_core.errors import Integrity, Missing
 
 _CATEGORY = "object"  # of every object: the form has no classes
@@ -98,12 +98,12 @@ def _read_clip(name: str, objects: list[Path], base: Path, left_out: Counter[str
                 continue
             numbers, header = read_numbers(own[number], bits=(1, 2, 4, 8), fix=_FIX)
             size = sizes_equal(size, header, own[number])
-            seen = present_numbers(numbers)
+            seen = list(masks_of(numbers).values())
             if len(seen) > 1:
                 what = f"the PNG holds {len(seen)} objects, it should be of one"
                 raise Integrity(what, where=str(own[number]), fix="--format davis reads PNGs of several objects")
             if seen:
-                masks[t] = mask_of(numbers, seen[0])
+                masks[t] = seen[0]
         tracks[identity] = LabelledTrack(identity, _CATEGORY, masks)
     assert size is not None
     frames = find_images(base, [base / folder / name for folder in _IMAGES], name, [stems[number] for number in order])
