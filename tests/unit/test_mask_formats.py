@@ -302,10 +302,10 @@ def test_tao_boxes_are_not_masks_and_merged_classes_are_one(tmp_path):
 def overlapping():
     whole, part = blocks((1, 0, 6, 0, 8)) == 1, blocks((1, 0, 2, 0, 3)) == 1
     tracks = (
+        LabelledTrack(2, "fox", {0: rle.encode(whole)}, crowd=True),
         LabelledTrack(0, "fox", {0: rle.encode(part), 1: rle.encode(part)}),
         LabelledTrack(400, "den", {1: rle.encode(whole)}),
         LabelledTrack(401, "den", {1: rle.encode(part)}),
-        LabelledTrack(2, "fox", {0: rle.encode(whole)}, crowd=True),
     )
     return LabelSet((LabelledClip("a", *SIZE, VideoFrames("v.mp4", [0, 7]), tracks),), ("fox", "den"))
 
