@@ -7,7 +7,7 @@ import shutil
 import struct
 import zlib
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
@@ -221,16 +221,18 @@ def test_text_without_images_has_the_frames_from_the_first_to_the_last_with_an_o
     assert clip.frames.names == tuple(f"img1/{n:06d}.jpg" for n in range(1, 7))
 
 
-def test_cvats_mots_has_class_names_and_no_png_for_a_frame_without_objects(tmp_path):
+@pytest.mark.parametrize("inner", [".", "v1"])
+def test_cvats_mots_has_class_names_and_no_png_for_a_frame_without_objects(inner, tmp_path):
     folder = tmp_path / "default" / "instances"
-    save(folder / "frame_000002.png", blocks((2004, 0, 2, 0, 3), kind=np.uint16))
+    save(folder / inner / "frame_000002.png", blocks((2004, 0, 2, 0, 3), kind=np.uint16))
     (folder / "labels.txt").write_text("cat\ndog\n")
-    save_frames(tmp_path / "default" / "images", *(f"frame_{n:06d}.jpg" for n in range(4)))
+    save_frames(tmp_path / "default" / "images" / inner, *(f"frame_{n:06d}.jpg" for n in range(4)))
     assert find_format(tmp_path / "default") == "mots"
     labels = FORMATS["mots"].read(tmp_path / "default")
     assert labels.categories == ("cat", "dog")
     (clip,) = labels.clips
-    assert clip.frames.names == tuple(f"images/frame_{n:06d}.jpg" for n in range(4))
+    assert clip.name == ("default" if inner == "." else inner)
+    assert clip.frames.names == tuple((Path("images") / inner / f"frame_{n:06d}.jpg").as_posix() for n in range(4))
     assert shown(clip) == {2004: ("dog", False, [2])}
 
 

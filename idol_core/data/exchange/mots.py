@@ -2,8 +2,8 @@
 
 instances/CLIP/000001.png holds class * 1000 + number of the object, which is the track's id; 10000 is a region to
 ignore, 0 the background. instances_txt/CLIP.txt (also CLIP/gt/gt.txt) has a line per object and frame; see `mots_txt`.
-MOTS counts frames from 1, KITTI-MOTS from 0. CVAT has this form too: PNGs directly in `instances`, with labels.txt,
-whose line n is the name of class n, and no PNG for a frame without objects.
+MOTS counts frames from 1, KITTI-MOTS from 0. CVAT has this form too: PNGs in `instances` or folders in it, with
+labels.txt, whose line n is the name of class n, and no PNG for a frame without objects.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def _read_pngs(source: _Source, known: Mapping[int, str], *, listed: bool) -> tu
     """The objects of a folder of PNGs, and the stems of its frames."""
     files = {frame_number(file.stem): file for file in masks_in(source.path)}
     stems = {number: file.stem for number, file in files.items()}
-    if listed and source.path.name == MASKS:  # CVAT writes no PNG for a frame without objects
+    if listed:  # CVAT and datumaro write labels.txt, and no PNG for a frame without objects
         images = next((images_in(folder) for folder in source.images if folder.is_dir()), [])
         stems |= {frame_number(image.stem): image.stem for image in images}
     order = ordered(stems)
