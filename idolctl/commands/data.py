@@ -175,7 +175,7 @@ def export(
         return
     print(f"{form}: " + ", ".join(f"{number} {what}" for what, number in counts.items()))
     for sentence in labels.left_out:
-        print(f"  ! {sentence}")
+        print(f"  ! {printable(sentence)}")
     for file in files:
         print(f"  {printable(str(file))}")
 
