@@ -117,7 +117,7 @@ def _classes(entry: Mapping[str, Any], names: Mapping[int, str]) -> dict[int, st
     for key, value in fields.entry_of(entry.get("track_category_ids")).items():
         track, category = fields.as_integer(key), fields.as_integer(value)
         if track is None or track < 0:
-            raise ValueError(f"track_category_ids: {fields.shown(key)} is no id")
+            raise ValueError(f"track_category_ids: {fields.shown(key)} is not an id")
         if category not in names or category is None:
             raise ValueError(f"track {track}: category {fields.shown(value)} is not in `categories`")
         found[track] = names[category]
@@ -127,5 +127,5 @@ def _classes(entry: Mapping[str, Any], names: Mapping[int, str]) -> dict[int, st
 def _texts(entry: Mapping[str, Any], key: str) -> list[str]:
     found = entry.get(key, [])
     if not isinstance(found, list):
-        raise ValueError(f"{key} is no list")
+        raise ValueError(f"{key} is not a list")
     return [fields.as_text(value, key) for value in found]
