@@ -43,6 +43,7 @@ GROUPS = {
     "Weights": {
         "fetch": "Bring published weights into the cache.",
         "convert": "Convert weights from the original's layout to ours, or back.",
+        "export": "Write a model as ONNX for other runtimes, proven against torch.",
     },
 }
 COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}

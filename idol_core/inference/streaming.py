@@ -17,16 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from idol_core.build import build_model
 from idol_core.classes import numbered
 from idol_core.config import InputConfig, Precision, TrackerConfig
 from idol_core.data.collate import collate_frames
 from idol_core.data.transforms import resize_for_test
-from idol_core.errors import Integrity, InvalidInput
+from idol_core.errors import InvalidInput
+from idol_core.inference.exported import ExportedModel
 from idol_core.inference.prepare import evaluation_copy
+from idol_core.inference.pretrained import check_tracks, open_pretrained
 from idol_core.inference.replay import Forward, Replayed
 from idol_core.inference.select import observations, select_detections
-from idol_core.metadata import read_metadata
+from idol_core.metadata import ONNX
 from idol_core.model.idol import IDOL
 from idol_core.ops.precision import arithmetic, default_precision
 from idol_core.structures import Decoded, Detections
@@ -36,8 +37,6 @@ from idol_core.tracking.masks import Size
 from idol_core.tracking.online import Observation, OnlineVideo, TrackedFrame
 from idol_core.tracking.records import FrameRecord, VideoRecord, record_frame
 from idol_core.tracking.tracks import VideoTracks
-from idol_core.weights import open_weights
-from idol_core.weights.infer_config import check_fits
 
 Frame = np.ndarray | Tensor  # [H, W, 3] uint8 RGB
 
@@ -46,7 +45,7 @@ class _Alike(NamedTuple):
     """Decoded frames of one size."""
 
     rows: list[int]  # their places in the batch
-    decoded: Decoded
+    decoded: Decoded | list[Detections]  # an exported model has selected already
     size: Size  # in the network, without padding
     original: Size
     done: Any  # event of the network's stream on a GPU
@@ -57,6 +56,7 @@ class VideoSegmenter:
 
     Args:
         model: with an embedding head (steps 2 and 3). It is copied: training it further does not change the results.
+            Or an exported model, whose device and precision are its own.
         tracker, input: thresholds, and the size at which frames go through the network.
         classes: names of the K classes.
         device: where the network runs.
@@ -67,7 +67,7 @@ class VideoSegmenter:
 
     def __init__(
         self,
-        model: IDOL,
+        model: IDOL | ExportedModel,
         *,
         tracker: TrackerConfig,
         input: InputConfig,
@@ -77,16 +77,16 @@ class VideoSegmenter:
         cuda_graphs: bool = False,
         transform_detections: Callable[[Detections], Detections] | None = None,
     ) -> None:
-        if model.embed_head is None:
-            raise InvalidInput(
-                "these weights have no embedding head (step 1), so they cannot track",
-                fix="use the weights of step 2 or 3",
-            )
-        self.device = torch.device(device)
+        self.device = torch.device("cpu" if isinstance(model, ExportedModel) else device)  # of the detections
         if cuda_graphs and self.device.type != "cuda":
             raise InvalidInput(f"CUDA graphs need a GPU, the network is on {self.device}", fix="leave them out")
-        self.model = evaluation_copy(model, self.device, precision)
-        self._forward: Forward = Replayed(self.model) if cuda_graphs else self.model
+        if isinstance(model, ExportedModel):
+            model.check_settings(tracker, precision)
+            self.model: IDOL | ExportedModel = model
+        else:
+            check_tracks(model)
+            self.model = evaluation_copy(model, self.device, precision)
+            self._forward: Forward = Replayed(self.model) if cuda_graphs else self.model
         self.tracker, self.input, self.classes = tracker, input, tuple(classes)
         self.precision: Precision = precision
         self.transform_detections = transform_detections
@@ -105,34 +105,27 @@ class VideoSegmenter:
     ) -> VideoSegmenter:
         """Load weights that carry their recipe: a file, or a name in the cache (nothing is downloaded).
 
+        A file that ends in .onnx is an exported model; onnxruntime runs it.
+
         `precision` is by default bf16 on a GPU that supports it, else float32. `options` go to the constructor, where
         they override the recipe. Raises Missing with the fetch command if the name is not in the cache, InvalidInput if
         the file has no recipe, Integrity if the recipe is invalid or does not fit the tensors.
         """
         path = find_weights(os.fspath(weights))
-        state, metadata = open_weights(path)
-        carried = read_metadata(metadata, where=str(path))
-        config = carried.recipe
-        if config is None:
-            stem = f"{path.stem}-idolctl" if path.suffix == ".safetensors" else path.stem
-            raise InvalidInput(
-                "the file does not carry the recipe it was built from",
-                where=str(path),
-                fix=f"idolctl convert {path} --to idolctl --out {stem}.safetensors",
-            )
-        try:
-            check_fits(state, config.model, where=str(path))
-        except InvalidInput as error:  # the sizes come from the file, not from the caller
-            raise Integrity(error.what, where=str(path), fix="fetch or train the weights again") from error
-        model = build_model(config.model)
-        model.load_state_dict(state)
+        if path.suffix == ONNX:
+            exported = ExportedModel(path, device=str(device))
+            recipe, classes = exported.carried
+            model: IDOL | ExportedModel = exported
+        else:
+            model, recipe, classes = open_pretrained(path)
+        assert recipe is not None
         found: dict[str, Any] = {
-            "tracker": config.tracker,
-            "input": config.input,
-            "classes": carried.classes or numbered(config.model.num_classes),
+            "tracker": recipe.tracker,
+            "input": recipe.input,
+            "classes": classes or numbered(recipe.model.num_classes),
         }
-        chosen = precision or default_precision(torch.device(device))
-        return cls(model, device=device, precision=chosen, **(found | options))
+        own: Precision = "float32" if path.suffix == ONNX else default_precision(torch.device(device))
+        return cls(model, device=device, precision=precision or own, **(found | options))
 
     def start(self, *, keep: bool = False) -> OnlineVideo:
         """Create the state of a new stream for `stream(..., video=)`; it can be saved and restored midway."""
@@ -220,9 +213,12 @@ class VideoSegmenter:
         for shape in dict.fromkeys(array.shape for array in arrays):
             rows = [i for i, array in enumerate(arrays) if array.shape == shape]
             images = [resize_for_test(arrays[i], self.input) for i in rows]
-            batch = collate_frames(images, config=self.input).to(self.device)
-            with arithmetic(self.device, self.precision):
-                decoded = self._forward(batch)
+            if isinstance(self.model, ExportedModel):
+                decoded: Decoded | list[Detections] = self.model.detect(images)
+            else:
+                batch = collate_frames(images, config=self.input).to(self.device)
+                with arithmetic(self.device, self.precision):
+                    decoded = self._forward(batch)
             height, width = images[0].shape[-2:]
             done = None if self._stream is None else torch.cuda.current_stream(self.device).record_event()
             groups.append(_Alike(rows, decoded, (height, width), shape[:2], done))
@@ -236,8 +232,12 @@ class VideoSegmenter:
             for rows, decoded, size, original, done in groups:
                 if self._stream is not None:
                     self._stream.wait_event(done)
-                with arithmetic(self.device, self.precision):
-                    detections = select_detections(self.model, decoded, self.tracker)
+                if isinstance(self.model, ExportedModel) or isinstance(decoded, list):
+                    assert isinstance(decoded, list)
+                    detections = decoded
+                else:
+                    with arithmetic(self.device, self.precision):
+                        detections = select_detections(self.model, decoded, self.tracker)
                 if self.transform_detections is not None:
                     detections = [self.transform_detections(found) for found in detections]
                 # Waits for this stream: nothing reads `decoded`, which the network's stream owns, after that.

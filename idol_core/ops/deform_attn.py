@@ -3,7 +3,7 @@
 `torch.ops.idol.deformable_attention` has an implementation for CPU tensors (C code) and one for CUDA tensors (Triton);
 where these can't be built, both fall back to grid_sample. Being an operator, it saves only its inputs for the backward
 pass, never the samples, and torch.compile sees one node, whatever the implementation. Autocast does not cast its
-inputs: it always computes in the locations' precision.
+inputs: it always computes in the locations' precision. Under torch.export it is traced as gathers instead.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from idol_core.ops import deform_attn_cpu, deform_attn_torch, deform_attn_triton
+from idol_core.ops.deform_attn_gather import sample_with_gathers
 from idol_core.ops.deform_attn_torch import LevelShapes, sample_with_torch
 
 __all__ = ["LevelShapes", "deformable_attention", "sample_with_torch"]
@@ -35,12 +36,19 @@ def deformable_attention(value: Tensor, level_shapes: LevelShapes, locations: Te
     Returns:
         [N, Q, M * D] in value's dtype, computed in the locations' precision. Differentiable once.
     """
+    if _exporting():
+        return sample_with_gathers(value, level_shapes, locations, weights)
     device = value.device.type
     if device == "cpu" or (device == "cuda" and deform_attn_triton.serves(value, level_shapes, locations, weights)):
         shapes = [size for shape in level_shapes for size in shape]
         return torch.ops.idol.deformable_attention(value, shapes, locations, weights)
     dtype = locations.dtype
     return sample_with_torch(value.to(dtype), level_shapes, locations, weights.to(dtype)).to(value.dtype)
+
+
+def _exporting() -> bool:
+    """Whether torch.export traces the model: its graph must not depend on our operator. (New in torch 2.7.)"""
+    return bool(getattr(torch.compiler, "is_exporting", bool)())
 
 
 def _cpu_forward(value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:

@@ -72,6 +72,7 @@ def _frames_a_second(segmenter: VideoSegmenter, frames: list[np.ndarray], batch:
 def _look(segmenter: VideoSegmenter, frame: np.ndarray) -> tuple[float, int]:
     """The score that DETECTIONS queries of a frame are above, and floating point operations of a frame's products."""
     batch = collate_frames([resize_for_test(frame, segmenter.input)], config=segmenter.input).to(segmenter.device)
+    assert isinstance(segmenter.model, IDOL)  # made from a configuration, not exported
     with arithmetic(segmenter.device, segmenter.precision), FlopCounterMode(display=False) as counted:
         decoded = segmenter.model(batch)
     best = decoded.logits[-1, 0].float().sigmoid().amax(-1)

@@ -14,6 +14,7 @@ from idol_core.classes import match_classes, numbered, parse_same
 from idol_core.config import Precision, StageConfig
 from idol_core.data.dataset import Dataset
 from idol_core.errors import Integrity, InvalidInput
+from idol_core.metadata import ONNX
 from idol_core.system.cpu import configure_threads
 from idol_core.system.files import write_json
 from idolctl.evaluation.targets import Target
@@ -90,8 +91,11 @@ def images(target: Target, dataset: Dataset, config: StageConfig, device: str | 
     from idol_core.data.images import as_images
     from idol_core.inference.datasets import infer_images
 
+    if target.weights.suffix == ONNX:
+        what = "an exported model tracks videos; it can't be scored on images"
+        raise InvalidInput(what, where=str(target.weights), fix="--data SET of videos, or the weights it came from")
     return infer_images(
-        _model(target, config), as_images(dataset), input=config.input, device=device or _device(),
+        _model(target, config, device), as_images(dataset), input=config.input, device=device or _device(),
         precision=precision, on_progress=ProgressLine("images").update,
     )  # fmt: skip
 
@@ -108,14 +112,19 @@ def _records(
         with contextlib.suppress(OSError):  # a full disk is reported when the detections are written
             write_json(folder / "about.json", _made_from(target, dataset, config, precision))
         return VideoSegmenter(
-            _model(target, config), tracker=config.tracker, input=config.input, classes=dataset.category_names,
-            device=device or _device(), precision=precision,
+            _model(target, config, device), tracker=config.tracker, input=config.input,
+            classes=dataset.category_names, device=device or _device(), precision=precision,
         )  # fmt: skip
 
     return video_records(make, dataset, folder, on_progress=ProgressLine("videos").update, say=say)
 
 
-def _model(target: Target, config: StageConfig) -> Any:
+def _model(target: Target, config: StageConfig, device: str | None) -> Any:
+    """The network of the target's weights, or the exported model, which is on its device (default: the CPU)."""
+    if target.weights.suffix == ONNX:
+        from idol_core.inference.exported import ExportedModel
+
+        return ExportedModel(target.weights, device=device or "cpu")
     from idol_core.build import build_model
     from idol_core.weights import load_weights
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from idol_core.config import Precision
 from idol_core.errors import InvalidInput, Missing
-from idol_core.metadata import file_metadata
+from idol_core.metadata import ONNX, file_metadata
 from idol_core.system.cache import find_weights
 from idol_core.system.cpu import configure_threads
 from idolctl.errors import suggestion
@@ -48,13 +48,17 @@ def open_segmenter(
 ) -> VideoSegmenter:
     """Build the network on `device` (default: a GPU if there is one) in `precision` (default: the device's best).
 
+    An exported model is run by onnxruntime, on the CPU unless a device is given.
+
     Raises InvalidInput for a device that does not exist, for `cuda_graphs` on a CPU, and as
     VideoSegmenter.from_pretrained does.
     """
     configure_threads()
     from idol_core.inference.streaming import VideoSegmenter
 
-    chosen = usable_device(device)
+    chosen = (device or "cpu") if path.suffix == ONNX else usable_device(device)
+    if cuda_graphs and path.suffix == ONNX:
+        raise InvalidInput("an exported model has no CUDA graphs", where="--cuda-graphs", fix="leave the option out")
     if cuda_graphs and not chosen.startswith("cuda"):
         raise InvalidInput(f"CUDA graphs need a GPU, not {chosen}", where="--cuda-graphs", fix="leave the option out")
     return VideoSegmenter.from_pretrained(str(path), device=chosen, precision=precision, cuda_graphs=cuda_graphs)

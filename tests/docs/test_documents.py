@@ -38,7 +38,7 @@ FEW = ("--set", "solver.iterations=1", "--set", "solver.batch_size=2", "--set", 
 NOT_RUN = {
     "make": "sets up an environment; .ci/run calls make test",
     "pip": "installs; tests/cli/test_wheel.py does so from a wheel",
-    "python": "a benchmark of minutes",
+    "python": "a benchmark of minutes; the example, which tests/cli/test_export.py runs",
     ".venv/bin/python": "the test suite itself",
 }
 DRY = "trains for long, or needs data and machines that are not here: its plan is made"

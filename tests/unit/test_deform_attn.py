@@ -7,6 +7,7 @@ import torch
 
 from idol_core.ops import deform_attn, deform_attn_torch
 from idol_core.ops.deform_attn_cpu import available
+from idol_core.ops.deform_attn_gather import sample_with_gathers
 
 SHAPES = ((5, 7), (3, 2), (1, 1))
 
@@ -36,6 +37,15 @@ def test_chosen_and_plain_implementation_agree(channels: int, dtype: torch.dtype
     tolerance = 1e-4 if dtype == torch.float32 else 1e-12
     for chosen, plain in zip(*results, strict=True):
         torch.testing.assert_close(chosen, plain, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e4])
+def test_gathers_fetch_the_same_samples(spread: float) -> None:
+    value, locations, weights = inputs(8, torch.float64)
+    locations = (locations - 0.5) * spread + 0.5
+    found = sample_with_gathers(value, SHAPES, locations, weights)
+    expected = deform_attn.sample_with_torch(value, SHAPES, locations, weights)
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
 
 
 def test_half_precision_values_are_sampled_in_the_locations_precision() -> None:

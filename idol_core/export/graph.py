@@ -1,0 +1,118 @@
+"""The graph that is exported: from a frame's pixels to the detections that go to the tracker, with fixed shapes.
+
+It computes what `inference.select` does, in operators that every runtime has: masked selection instead of indexing
+with a number of rows that depends on the frame.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from idol_core.config import InputConfig, TrackerConfig
+from idol_core.inference.exported import ExportedRows
+from idol_core.model.idol import IDOL
+from idol_core.ops.boxes import cxcywh_to_xyxy
+from idol_core.structures import FrameBatch
+
+
+class FrameToDetections(nn.Module):
+    """Normalize, run the network, select. The shape of the frame alone decides the shapes of all outputs.
+
+    Args:
+        model: an evaluation copy with an embedding head.
+        rows: R, at most the number of queries.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, model: IDOL, *, input: InputConfig, tracker: TrackerConfig, rows: int) -> None:
+        super().__init__()
+        self.model = model
+        self.min_score, self.box_nms, self.rows = tracker.select_threshold, tracker.box_nms, rows
+        self.register_buffer("pixel_mean", torch.tensor(input.pixel_mean).view(3, 1, 1))
+        self.register_buffer("pixel_std", torch.tensor(input.pixel_std).view(3, 1, 1))
+
+    def forward(self, frame: Tensor, size: Tensor) -> ExportedRows:
+        """
+        Args:
+            frame: [H, W, 3] uint8 RGB, H and W multiples of 32; the frame lies in the top left corner.
+            size: [2] int64 (height, width) of the frame; what lies beyond is ignored.
+        """
+        beyond_y = torch.arange(frame.shape[0]) >= size[0]
+        beyond_x = torch.arange(frame.shape[1]) >= size[1]
+        padding = (beyond_y[:, None] | beyond_x)[None]
+        image = (frame.permute(2, 0, 1).float() - self.pixel_mean) / self.pixel_std
+        images = image[None].masked_fill(padding[:, None], 0.0)
+        decoded = self.model(FrameBatch(images, padding, size[None]))
+        probs = decoded.logits[-1, 0].sigmoid()
+        boxes = decoded.boxes[-1, 0]
+        query, selected = select_rows(probs, boxes, min_score=self.min_score, box_nms=self.box_nms, rows=self.rows)
+        scores, labels = probs[query].max(-1)
+        row = torch.zeros_like(query)
+        layer = torch.full_like(query, len(decoded.logits) - 1)
+        return ExportedRows(
+            count=selected.clamp(max=self.rows),
+            selected=selected,
+            scores=scores,
+            labels=labels,
+            probs=probs[query],
+            boxes=boxes[query],
+            embeddings=self.model.embed(decoded.queries[-1, 0][query]),
+            mask_logits=self.model.mask_logits(decoded, self.model.mask_features(decoded), layer, row, query),
+            queries=query,
+        )
+
+
+def select_rows(probs: Tensor, boxes: Tensor, *, min_score: float, box_nms: float, rows: int) -> tuple[Tensor, Tensor]:
+    """`inference.select.select_queries` with a fixed number of rows.
+
+    Returns:
+        queries [rows] int64, those selected first, each part by falling score; number of selected queries, [] int64.
+    """
+    best, labels = probs.max(-1)
+    index = torch.arange(len(best))
+    equal_before = (best[:, None] == best) & (index[:, None] < index)
+    better = (best[:, None] > best) | equal_before  # [n, n]: a row's query is better than a column's
+    rank = better.sum(0)  # no two are equal, so every runtime sorts alike
+    candidate = (best > min_score) | (rank == 0)
+    kept = _greedy(candidate, _suppresses(boxes, labels, candidate, box_nms) & better)
+    _, query = (torch.where(kept, 0, len(best)) + rank).topk(rows, largest=False)
+    return query, kept.sum()
+
+
+def _suppresses(boxes: Tensor, labels: Tensor, candidate: Tensor, threshold: float) -> Tensor:
+    """Pairs of boxes [n, n] bool of one class with an IoU above the threshold, with the rounding of `class_nms`."""
+    corners = cxcywh_to_xyxy(boxes)
+    furthest = corners.masked_fill(~candidate[:, None], -torch.inf).max()
+    corners = corners + (labels.to(corners) * (furthest + 1))[:, None]
+    left, top, right, bottom = corners.unbind(-1)
+    width = (torch.minimum(right[:, None], right) - torch.maximum(left[:, None], left)).clamp(min=0)
+    height = (torch.minimum(bottom[:, None], bottom) - torch.maximum(top[:, None], top)).clamp(min=0)
+    inter, area = width * height, (right - left) * (bottom - top)
+    return inter / (area[:, None] + area - inter) > largest_float32(threshold)
+
+
+def largest_float32(limit: float) -> float:
+    """The largest float32 up to `limit`: a float32 is above it exactly if it is above `limit`."""
+    nearest = np.float32(limit)
+    return float(nearest if nearest <= limit else np.nextafter(nearest, np.float32(-np.inf)))
+
+
+def _greedy(candidate: Tensor, suppresses: Tensor) -> Tensor:
+    """Greedy suppression: keep a candidate [n] bool that no kept one suppresses ([n, n] bool: better ones only).
+
+    Every round settles at least one more candidate; it ends when a round changes nothing, mostly after two or three.
+    """
+
+    def more(kept: Tensor, changed: Tensor) -> Tensor:
+        return changed.clone()
+
+    def settle(kept: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
+        now = candidate & ~(kept[:, None] & suppresses).any(0)
+        return now, (now != kept).any()
+
+    kept, _ = torch.while_loop(more, settle, (candidate.clone(), torch.ones((), dtype=torch.bool)))
+    return kept

@@ -1,0 +1,114 @@
+"""Compare an exported file with the network it was made from: the same frames through onnxruntime and torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from idol_core.config import StageConfig
+from idol_core.data.collate import collate_frames
+from idol_core.errors import IdolError
+from idol_core.inference.exported import ExportedModel
+from idol_core.inference.select import class_logits_and_boxes, select_queries
+from idol_core.model.idol import IDOL
+from idol_core.tracking.masks import Size
+
+
+class Allowed(NamedTuple):
+    """Largest allowed deviation: `absolute`, or `of_largest` times the largest number of its kind, if that is more."""
+
+    absolute: float
+    of_largest: float = 0.0
+
+
+# As in tests/parity. Mask logits grow with positions in pixels, to over 1000 in a random network; rounding does, too.
+ALLOWED = {
+    "class logits": Allowed(1e-4),
+    "boxes": Allowed(1e-5),
+    "embeddings": Allowed(1e-4, 1e-5),
+    "mask logits": Allowed(1e-3, 1e-5),
+    "selected queries that differ": Allowed(0),
+}
+_ROUNDING = 2e-3  # of a probability: 2e-7 counts as 1e-4 of its logit, however small or large the probability is
+
+
+class Deviation(NamedTuple):
+    """Largest difference between the exported file and torch over all compared frames."""
+
+    about: str
+    largest: float
+    allowed: float
+
+    @property
+    def fits(self) -> bool:
+        return self.largest <= self.allowed  # NaN doesn't
+
+
+@torch.inference_mode()
+def compare(exported: ExportedModel, model: IDOL, recipe: StageConfig, *, sizes: Sequence[Size]) -> list[Deviation]:
+    """Run random frames of these sizes through both; every row of the file is compared with its query in torch."""
+    worst = dict.fromkeys(ALLOWED, (0.0, 0.0))  # largest difference, largest value
+    for number, size in enumerate(sizes):
+        for about, (ours, theirs) in _both(exported, model, recipe, made_frame(size, seed=number)).items():
+            difference = np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max(initial=0.0)
+            largest = max(worst[about][1], float(np.abs(theirs).max(initial=0.0)))
+            worst[about] = (float(np.maximum(worst[about][0], difference)), largest)  # np.maximum keeps NaN
+    return [
+        Deviation(about, worst[about][0], max(kind.absolute, kind.of_largest * worst[about][1]))
+        for about, kind in ALLOWED.items()
+    ]
+
+
+def raise_if_apart(found: Sequence[Deviation], *, where: str) -> None:
+    """Raise IdolError, naming the first, if a deviation is larger than allowed."""
+    apart = next((one for one in found if not one.fits), None)
+    if apart is not None:
+        what = f"the exported graph does not compute what torch does: {apart.about} are {apart.largest:.2g} apart, "
+        what += f"{apart.allowed:.2g} is allowed; nothing was written"
+        raise IdolError(what, where=where, fix="other versions of onnx, onnxscript and onnxruntime; or report it")
+
+
+def made_frame(size: Size, *, seed: int) -> Tensor:
+    """A random frame with large and small shapes: uint8 [3, h, w]."""
+    generator = torch.Generator().manual_seed(seed)
+    frame = torch.zeros(1, 3, *size)
+    for cells in (4, 12, 48):
+        colors = torch.rand(1, 3, cells, cells, generator=generator)
+        frame += F.interpolate(colors, size=size, mode="bilinear", align_corners=False)
+    return (frame[0] * 85).to(torch.uint8)
+
+
+Pair = tuple[NDArray[np.generic], NDArray[np.generic]]
+
+
+def _both(exported: ExportedModel, model: IDOL, recipe: StageConfig, frame: Tensor) -> dict[str, Pair]:
+    """(the file's, torch's) numbers of one frame, by kind."""
+    rows = exported.run(frame)
+    decoded = model(collate_frames([frame], config=recipe.input))
+    logits, boxes = (part[0] for part in class_logits_and_boxes(decoded))
+    tracker = recipe.tracker
+    chosen = select_queries(logits, boxes, min_score=tracker.select_threshold, box_nms=tracker.box_nms)
+    query = torch.from_numpy(rows.queries)
+    zero = torch.zeros_like(query)
+    masks = model.mask_logits(
+        decoded, model.mask_features(decoded), torch.full_like(query, len(decoded.logits) - 1), zero, query
+    )
+    embeddings = model.embed(decoded.queries[-1, 0, query])
+    height, width = masks.shape[-2:]  # a fixed graph may pad further
+    mine = chosen[: exported.facts.rows].tolist()
+    differing = len(set(mine) ^ set(rows.queries[: int(rows.count)].tolist()))
+    probs = logits[query].double().sigmoid().numpy()
+    a_logit = probs * (1 - probs) + _ROUNDING  # what a probability changes by if its logit changes by 1
+    return {
+        "class logits": (rows.probs / a_logit, probs / a_logit),
+        "boxes": (rows.boxes, boxes[query].numpy()),
+        "embeddings": (rows.embeddings, embeddings.numpy()),
+        "mask logits": (rows.mask_logits[:, :height, :width], masks.numpy()),
+        "selected queries that differ": (np.array(differing), np.array(0)),
+    }

@@ -1,0 +1,91 @@
+"""`idolctl export WEIGHTS --to onnx --out FILE`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from idol_core.errors import InvalidInput
+from idolctl.commands import complete, options
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+class Form(StrEnum):
+    """Formats of exported models."""
+
+    onnx = "onnx"
+
+
+@app.command(
+    epilog=options.examples(
+        "idolctl export runs/toy-tiny/weights.safetensors --to onnx --out toy.onnx --size 96x128",
+        "idolctl predict clip.mp4 --weights toy.onnx",
+    )
+)
+def export(
+    weights: Annotated[
+        str,
+        typer.Argument(
+            help="A zoo name (idolctl ls zoo) or a weights file of step 2 or 3.", autocompletion=complete.weights
+        ),
+    ],
+    to: Annotated[Form, typer.Option(help="Format to write.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    size: Annotated[
+        str,
+        typer.Option(
+            metavar="HEIGHTxWIDTH",
+            help="Input size, multiples of 32, such as 480x864; or dynamic: any size (not for Swin).",
+        ),
+    ] = "480x864",
+    max_detections: Annotated[
+        int, typer.Option("--max-detections", min=1, help="Rows of the output: most detections of a frame.")
+    ] = 100,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    as_json: options.JSON = False,
+) -> None:
+    """Export a model for other runtimes; the file is kept only if onnxruntime computes with it what torch does."""
+    wanted = _size(size)
+    if out.exists() and not force:
+        raise InvalidInput(f"{out} is there already", where=str(out), fix="--force replaces it")
+    from idolctl.prediction.weights import check_weights
+
+    path = check_weights(weights)
+    if path.suffix == f".{Form.onnx}":
+        raise InvalidInput("this is an exported model already", where=str(path), fix="give the weights it came from")
+    from idol_core.export.onnx_file import export_onnx  # brings torch
+    from idol_core.inference.exported import read_facts
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr)
+
+    found = export_onnx(path, out, size=wanted, rows=max_detections, say=say)
+    facts, carried = read_facts(out)
+    assert carried.recipe is not None
+    resized = (carried.recipe.input.test_short_side, carried.recipe.input.test_max_size)
+    told = sys.stderr if as_json else sys.stdout
+    print("largest difference from torch, and what is allowed", file=told)
+    for one in found:
+        print(f"  {one.about:30s} {one.largest:<10.3g} {one.allowed:.3g}", file=told)
+    print(f"{out}  {out.stat().st_size / 1e6:.1f} MB, opset {facts.opset}, {facts.rows} rows, frames resized to "
+          f"a short side of {resized[0]}, at most {resized[1]}", file=told)  # fmt: skip
+    print(f"Next: idolctl predict VIDEO --weights {out}", file=told)
+    if as_json:
+        deviations = {one.about: {"largest": one.largest, "allowed": one.allowed} for one in found}
+        print(json.dumps({"file": str(out), "deviations": deviations, **facts._asdict()}))
+
+
+def _size(text: str) -> tuple[int, int] | None:
+    if text == "dynamic":
+        return None
+    sides = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if sides is None:
+        raise InvalidInput(f"'{text}' is no size", where="--size", fix="--size 480x864 (height x width), or dynamic")
+    return int(sides[1]), int(sides[2])

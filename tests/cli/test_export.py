@@ -1,0 +1,243 @@
+"""`idolctl export`: an ONNX file with which `predict`, `eval` and a stand-alone tracker give the weights' tracks."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import sys
+from collections import Counter
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from idol_core.build import build_model
+from idol_core.config import DataConfig, DataSource, InputConfig, StageConfig, TrackerConfig
+from idol_core.data.transforms import resize_for_test
+from idol_core.errors import IdolError
+from idol_core.export.graph import select_rows
+from idol_core.export.proof import compare, raise_if_apart
+from idol_core.inference.exported import ExportedModel, ExportedRows
+from idol_core.inference.prepare import evaluation_copy
+from idol_core.inference.pretrained import open_pretrained
+from idol_core.inference.select import select_queries
+from idol_core.inference.streaming import VideoSegmenter
+from idol_core.metadata import file_metadata, to_metadata
+from idol_core.video.writer import write_video
+from idol_core.weights import save_weights
+from idolctl.app import main
+from tests.cli.conftest import CHECKOUT, blocks
+from tests.cli.mini import SIZE, make_mini
+from tests.unit.tiny import SWIN, tiny_config
+
+MODEL = tiny_config(num_classes=2, encoder_layers=1, decoder_layers=1, levels=3)
+TRACKER = TrackerConfig(select_threshold=0.3, batch_frames=2)
+DATA = DataConfig(train=DataSource("mini_train"), val=DataSource("mini_val"))
+CONFIG = StageConfig(
+    "mine", "tiny", 3, model=MODEL, tracker=TRACKER, input=InputConfig(test_short_side=64), data=DATA
+)  # fmt: skip
+
+
+def save_random(path, model=MODEL, seed=0):
+    """Random weights that see something in every frame, boxes and classes varied."""
+    torch.manual_seed(seed)
+    network = build_model(model)
+    for head in network.decoder.class_heads:
+        torch.nn.init.normal_(head.weight, std=0.5)
+        torch.nn.init.constant_(head.bias, -1.0)
+    for head in network.decoder.box_heads:
+        torch.nn.init.normal_(head.layers[-1].weight, std=0.1)
+    config = dataclasses.replace(CONFIG, model=model, step=3 if model.embedding else 1)
+    save_weights(path, network.state_dict(), to_metadata(config, ("red", "green")))
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with weights, and their export by the command itself."""
+    folder = tmp_path_factory.mktemp("export")
+    weights = save_random(folder / "tiny.safetensors")
+    command = ["export", str(weights), "--to", "onnx", "--out", str(folder / "tiny.onnx"), "--size", "64x96"]
+    assert main([*command, "--max-detections", "20"]) == 0
+    return folder
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Run a command in this process; exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IDOLCTL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "root"))
+
+    def run(*arguments):
+        code = main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def clip(count=6, height=72, width=100):
+    """A red corner at the top left, a green square that moves over a pattern."""
+    y, x = np.mgrid[:height, :width]
+    frames = np.stack([np.stack((x, y, x + y), -1).astype(np.uint8)] * count)
+    for t, frame in enumerate(frames):
+        frame[:16, :16] = (220, 20, 20)
+        frame[height // 2 : height // 2 + 24, 10 + 6 * t : 34 + 6 * t] = (20, 200, 40)
+    return list(frames)
+
+
+def test_predict_writes_the_same_tracks(made, call, tmp_path):
+    write_video(tmp_path / "clip.mp4", iter(clip()), rate=5)
+    for name in ("tiny.safetensors", "tiny.onnx"):
+        weights = ("--weights", made / name, "--device", "cpu", "--threshold", "0")
+        assert call("predict", "clip.mp4", *weights, "--save", "json", "--out", name)[0] == 0
+    ours, theirs = (json.loads((tmp_path / n / "results.json").read_text()) for n in ("tiny.safetensors", "tiny.onnx"))
+    assert len(ours) > 2
+    assert [entry.pop("score") for entry in theirs] == pytest.approx([entry.pop("score") for entry in ours], abs=1e-6)
+    assert theirs == ours
+
+
+def test_eval_gives_the_same_scores(made, call, tmp_path):
+    make_mini(tmp_path, videos=1)
+    sets = ("--frames", "frames", "--annotations", "videos.json", "--val-annotations", "videos.json")
+    assert call("data", "add", "mini", *sets)[0] == 0
+    scores = []
+    for name in ("tiny.safetensors", "tiny.onnx"):
+        code, out, err = call("eval", made / name, "--data", "mini", "--json", "--device", "cpu")
+        assert code == 0, err
+        scores.append({key: value for key, value in json.loads(out).items() if key not in ("name", "results")})
+    assert scores[0] == scores[1]
+    code, _, err = call("eval", made / "tiny.onnx", "--data", "mini", "--set", "tracker.box_nms=.5")
+    assert code == 2
+    assert "tracker.box_nms is 0.9 in the exported graph" in blocks(err)[0]["error"]
+
+
+def test_the_stand_alone_tracker_gives_the_same_identities(made):
+    place = CHECKOUT / "examples" / "onnx_tracker.py"
+    spec = importlib.util.spec_from_file_location("onnx_tracker", place)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    segmenter = VideoSegmenter.from_pretrained(made / "tiny.safetensors")
+    frames = [resize_for_test(frame, segmenter.input).permute(1, 2, 0).numpy() for frame in clip(count=12)]
+    expected = Counter()
+    for found in segmenter.stream(frames):
+        expected.update((found.frame, number) for number in found.track_ids.tolist())
+    assert len({number for _, number in expected}) > 2
+    rows = list(example.track_clip(str(made / "tiny.onnx"), np.stack(frames)))
+    assert Counter((frame, number) for frame, number, *_ in rows) == expected
+
+
+def test_the_graph_has_standard_operators_only_and_says_what_it_is(made):
+    model = onnx.load(made / "tiny.onnx")
+    onnx.checker.check_model(model)
+    operators = {node.op_type for node in model.graph.node}
+    assert "GridSample" not in operators
+    assert {node.domain for node in model.graph.node} == {""}
+    assert [(one.domain, one.version) for one in model.opset_import] == [("", 18)]
+    assert [output.name for output in model.graph.output] == list(ExportedRows._fields)
+    carried = file_metadata(made / "tiny.onnx")
+    assert carried.classes == ("red", "green")
+    assert (carried.recipe.model, carried.recipe.tracker) == (MODEL, TRACKER)
+    assert (carried.recipe.input.test_short_side, carried.recipe.input.test_max_size) == (64, 96)
+    assert ExportedModel(made / "tiny.onnx").facts.size == (64, 96)
+
+
+def test_a_file_that_computes_something_else_is_refused(made):
+    exported = ExportedModel(made / "tiny.onnx")
+    model, recipe, _ = open_pretrained(made / "tiny.safetensors")
+    cpu = torch.device("cpu")
+    raise_if_apart(compare(exported, evaluation_copy(model, cpu), recipe, sizes=[(64, 96)]), where="")
+    with torch.no_grad():
+        model.embed_head.layers[-1].bias[0] += 1e-3
+    with pytest.raises(IdolError, match=r"embeddings are 0\.001 apart"):
+        raise_if_apart(compare(exported, evaluation_copy(model, cpu), recipe, sizes=[(64, 96)]), where="")
+
+
+def test_selection_with_fixed_rows_is_the_selection_of_every_frame():
+    for seed in range(12):
+        generator = torch.Generator().manual_seed(seed)
+        centres = torch.rand(4, 4, generator=generator) * 0.3 + 0.3
+        boxes = centres[torch.randint(4, (40,), generator=generator)] + 0.02 * torch.rand(40, 4, generator=generator)
+        logits = torch.randn(40, 2, generator=generator).round(decimals=1) - seed  # equal scores; in the end, none
+        expected = select_queries(logits, boxes, min_score=0.3, box_nms=0.9)
+        query, selected = select_rows(logits.sigmoid(), boxes, min_score=0.3, box_nms=0.9, rows=40)
+        assert query[: int(selected)].tolist() == expected.tolist()
+        assert sorted(query.tolist()) == list(range(40))
+
+
+def test_frames_that_the_graph_cannot_take_are_refused(made):
+    exported = ExportedModel(made / "tiny.onnx")
+    with pytest.raises(IdolError, match="does not fit the exported graph's 64x96"):
+        exported.detect([torch.zeros(3, 96, 64, dtype=torch.uint8)])
+    assert len(exported.detect([torch.zeros(3, *SIZE, dtype=torch.uint8)])[0].scores) > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "what", "fix"),
+    [
+        (["--size", "360x640"], 2, "multiples of 32", "--size 384x640"),
+        (["--size", "big"], 2, "'big' is no size", "--size 480x864"),
+        (["--out", "model.pb"], 2, "end in .onnx", "model.onnx"),
+        (["--out", "there.onnx"], 2, "is there already", "--force"),
+    ],
+)
+def test_options_that_cannot_be_end_in_three_lines(made, call, tmp_path, options, code, what, fix):
+    (tmp_path / "there.onnx").touch()
+    found, _, err = call("export", made / "tiny.safetensors", "--to", "onnx", "--out", "x.onnx", *options)
+    (block,) = blocks(err)
+    assert found == code
+    assert what in block["error"]
+    assert fix in block["fix"]
+    assert [path.name for path in tmp_path.glob("*.onnx")] == ["there.onnx"]
+
+
+def test_weights_that_cannot_be_exported_end_in_three_lines(made, call, tmp_path):
+    first = save_random(tmp_path / "first.safetensors", dataclasses.replace(MODEL, embedding=False))
+    swin = save_random(tmp_path / "swin.safetensors", dataclasses.replace(MODEL, backbone=SWIN))
+    for weights, options, code, what in (
+        ("nothing", (), 2, "no weights file and no name of the zoo"),
+        (first, (), 2, "no embedding head"),
+        (swin, ("--size", "dynamic"), 2, "fixed size"),
+        (made / "tiny.onnx", (), 2, "an exported model already"),
+    ):
+        found, _, err = call("export", weights, "--to", "onnx", "--out", "x.onnx", *options)
+        assert found == code
+        assert what in blocks(err)[0]["error"]
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_a_missing_extra_is_named(made, call, monkeypatch, tmp_path):
+    write_video(tmp_path / "clip.mp4", iter(clip(count=2)), rate=5)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    for command in (
+        ("export", made / "tiny.safetensors", "--to", "onnx", "--out", "x.onnx"),
+        ("predict", "clip.mp4", "--weights", made / "tiny.onnx"),
+    ):
+        code, _, err = call(*command)
+        assert code == 3
+        assert blocks(err)[0] | {"where": ""} == {
+            "error": "onnxruntime is not installed",
+            "where": "",
+            "fix": "pip install 'idolctl[export]'",
+        }
+
+
+def test_damaged_and_foreign_files_end_in_three_lines(made, call, tmp_path):
+    content = (made / "tiny.onnx").read_bytes()
+    write_video(tmp_path / "clip.mp4", iter(clip(count=2)), rate=5)
+    foreign = onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], []))
+    for name, data in {
+        "empty": b"",
+        "text": b"these are no weights",
+        "start": content[:50],
+        "half": content[: len(content) // 2],
+        "end": content[:-3],
+        "other": foreign.SerializeToString(),
+    }.items():
+        (tmp_path / f"{name}.onnx").write_bytes(data)
+        code, _, err = call("predict", "clip.mp4", "--weights", f"{name}.onnx")
+        assert code == 4, name
+        assert f"{name}.onnx" in blocks(err)[0]["where"]
