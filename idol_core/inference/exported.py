@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,6 +63,7 @@ class ExportedModel:
         self.path = path
         self.facts, self.carried = read_facts(path)
         self.session = open_session(path, device=device)
+        self._warned = False  # of frames that are padded more than torch pads them
         if [output.name for output in self.session.get_outputs()] != list(ExportedRows._fields):
             raise Integrity("the graph has other outputs than its metadata promises", where=str(path), fix=_FIX)
 
@@ -86,11 +88,16 @@ class ExportedModel:
     def run(self, image: Tensor) -> ExportedRows:
         """All rows of one frame [3, h, w] uint8, as arrays."""
         height, width = image.shape[-2:]
-        rows, columns = self.facts.size or (-(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE)
+        own = (-(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE)
+        rows, columns = self.facts.size or own
         if height > rows or width > columns:
             what = f"a frame of {height}x{width} (in the network) does not fit the exported graph's {rows}x{columns}"
-            fix = f"export again with --size {-(-height // STRIDE) * STRIDE}x{-(-width // STRIDE) * STRIDE} or dynamic"
-            raise InvalidInput(what, where=str(self.path), fix=fix)
+            raise InvalidInput(what, where=str(self.path), fix=f"export again with --size {own[0]}x{own[1]} or dynamic")
+        if own != (rows, columns) and not self._warned:
+            self._warned = True
+            what = f"frames of {height}x{width} are padded to the exported graph's {rows}x{columns}"
+            fix = f"for the very tracks of the weights export with --size {own[0]}x{own[1]}"
+            print(f"warning: {what}, so tracks differ from those of the weights; {fix}", file=sys.stderr, flush=True)
         padded = F.pad(image, (0, columns - width, 0, rows - height)).permute(1, 2, 0)
         inputs = {"frame": np.ascontiguousarray(padded.numpy()), "size": np.array((height, width), np.int64)}
         return ExportedRows(*self.session.run(None, inputs))

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from filelock import FileLock
 
 from idol_core.build import build_model
 from idol_core.config import DataConfig, DataSource, InputConfig, StageConfig, TrackerConfig
@@ -30,6 +31,7 @@ from idol_core.weights import save_weights
 from idolctl.app import main
 from tests.cli.conftest import CHECKOUT, blocks
 from tests.cli.mini import SIZE, make_mini
+from tests.conftest import shared_folder
 from tests.unit.tiny import SWIN, tiny_config
 
 MODEL = tiny_config(num_classes=2, encoder_layers=1, decoder_layers=1, levels=3)
@@ -57,10 +59,12 @@ def save_random(path, model=MODEL, seed=0):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A folder with weights, and their export by the command itself."""
-    folder = tmp_path_factory.mktemp("export")
-    weights = save_random(folder / "tiny.safetensors")
-    command = ["export", str(weights), "--to", "onnx", "--out", str(folder / "tiny.onnx"), "--size", "64x96"]
-    assert main([*command, "--max-detections", "20"]) == 0
+    folder = shared_folder(tmp_path_factory, "export")
+    with FileLock(folder / ".lock"):  # exporting takes long: one process of the tests does it
+        if not (folder / "tiny.onnx").exists():
+            weights = save_random(folder / "tiny.safetensors")
+            command = ["export", str(weights), "--to", "onnx", "--out", str(folder / "tiny.onnx"), "--size", "64x96"]
+            assert main([*command, "--max-detections", "20"]) == 0
     return folder
 
 
@@ -168,11 +172,16 @@ def test_selection_with_fixed_rows_is_the_selection_of_every_frame():
         assert sorted(query.tolist()) == list(range(40))
 
 
-def test_frames_that_the_graph_cannot_take_are_refused(made):
+def test_frames_that_the_graph_cannot_take_are_refused_and_those_padded_further_are_told(made, capsys):
     exported = ExportedModel(made / "tiny.onnx")
     with pytest.raises(IdolError, match="does not fit the exported graph's 64x96"):
         exported.detect([torch.zeros(3, 96, 64, dtype=torch.uint8)])
     assert len(exported.detect([torch.zeros(3, *SIZE, dtype=torch.uint8)])[0].scores) > 0
+    assert capsys.readouterr().err == ""
+    exported.detect([torch.zeros(3, 64, 50, dtype=torch.uint8)] * 2)
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert "frames of 64x50 are padded to the exported graph's 64x96" in warning
+    assert warning.endswith("export with --size 64x64")
 
 
 @pytest.mark.parametrize(
@@ -198,7 +207,7 @@ def test_weights_that_cannot_be_exported_end_in_three_lines(made, call, tmp_path
     first = save_random(tmp_path / "first.safetensors", dataclasses.replace(MODEL, embedding=False))
     swin = save_random(tmp_path / "swin.safetensors", dataclasses.replace(MODEL, backbone=SWIN))
     for weights, options, code, what in (
-        ("nothing", (), 2, "no weights file and no name of the zoo"),
+        ("nothing", (), 2, "neither a weights file nor a zoo name"),
         (first, (), 2, "no embedding head"),
         (swin, ("--size", "dynamic"), 2, "fixed size"),
         (made / "tiny.onnx", (), 2, "an exported model already"),
