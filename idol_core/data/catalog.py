@@ -37,7 +37,7 @@ LAYOUTS: dict[str, Layout] = {
         ("ytvis_2021/annotations/instances_val_sub.json", "ytvis_2021/valid/instances.json"),
     ),
     "ovis_train": Layout("vis", ("ovis/train",), ("ovis/annotations_train.json",)),
-    "ovis_val": Layout("vis", ("ovis/valid",), ("ovis/annotations_valid.json",)),
+    "ovis_val": Layout("vis", ("ovis/valid",), ("ovis/annotations_valid.json", "ovis/validGT.json")),
     "ovis@oracle_train": Layout("vis", ("ovis/train",), ("ovis/ovis_sub_train.json",)),
     "ovis@oracle_val": Layout("vis", ("ovis/train",), ("ovis/ovis_sub_val.json",)),
     "coco_train": Layout("coco", ("coco/train2017",), ("coco/annotations/instances_train2017.json",)),

@@ -16,6 +16,7 @@ from idol_core.data.annotations.index_store import open_index
 from idol_core.data.annotations.json_stream import Progress
 from idol_core.data.annotations.rle import RLE
 from idol_core.data.annotations.ytvis import read_vis
+from idol_core.data.separate_truth import fitting_truth, truth_place
 from idol_core.errors import Integrity, InvalidInput
 
 
@@ -123,6 +124,7 @@ class _Videos(Sequence[Video]):
 def open_dataset(source: DataSource, *, on_read: Progress | None = None) -> Dataset:
     """Open a source that `catalog.resolve_source` has resolved to a kind, a frames folder and an annotation file.
 
+    Masks come from OVIS's `validGT.json` where it is beside the annotations (see `open_labels`).
     `on_read(bytes read, bytes of the file)` reports progress when a large annotation file is parsed for the first time.
 
     Raises:
@@ -135,8 +137,7 @@ def open_dataset(source: DataSource, *, on_read: Progress | None = None) -> Data
             where="data.train, data.val",
             fix="give all three, or a known name",
         )
-    annotations = Path(source.annotations)
-    index = open_annotations(annotations, source.kind, on_read=on_read)
+    index, annotations = open_labels(Path(source.annotations), source.kind, on_read=on_read)
     nameless = np.flatnonzero(np.diff(index.name_start) == 0)
     if len(nameless):
         row = int(np.searchsorted(index.first_frame, nameless[0], side="right")) - 1
@@ -144,6 +145,21 @@ def open_dataset(source: DataSource, *, on_read: Progress | None = None) -> Data
         field = "file_names" if source.kind == "vis" else "file_name"
         raise Integrity(f"field '{field}' is missing or empty", where=where, fix=MEND)
     return Dataset(index, frames=Path(source.frames), source=annotations, kind=source.kind)
+
+
+def open_labels(path: Path, kind: str, *, on_read: Progress | None = None) -> tuple[AnnotationIndex, Path]:
+    """Read an annotation file or, if it has no masks, the ground truth that was published beside it.
+
+    Returns the index and the file that the masks are from.
+
+    Raises Missing, Integrity: as `open_annotations`, and if the ground truth is not that of the annotations.
+    """
+    index = open_annotations(path, kind, on_read=on_read)
+    truth = truth_place(path)
+    if kind != "vis" or len(index.counts) or truth is None or not truth.is_file():
+        return index, path
+    found = open_annotations(truth, kind, on_read=on_read)
+    return fitting_truth(found, index, where=truth, annotations=path), truth
 
 
 def open_annotations(path: Path, kind: str, *, on_read: Progress | None = None) -> AnnotationIndex:

@@ -10,7 +10,7 @@ from idol_core.data.annotations.coco import read_coco
 from idol_core.data.annotations.index import AnnotationIndex
 from idol_core.data.annotations.json_stream import JsonDocument
 from idol_core.data.annotations.ytvis import read_vis
-from idol_core.data.dataset import open_annotations
+from idol_core.data.dataset import open_labels
 
 GroundTruthSource = AnnotationIndex | Mapping[str, Any] | Path
 
@@ -25,7 +25,8 @@ def open_ground_truth(
     if isinstance(source, AnnotationIndex):
         return source, where or "the annotations given"
     if isinstance(source, Path):
-        return open_annotations(source, kind), str(source)
+        index, path = open_labels(source, kind)
+        return index, str(path)
     name = "the annotations given"
     read = read_vis if kind == "vis" else read_coco
     return read(JsonDocument(source, name)), name

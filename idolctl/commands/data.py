@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +21,7 @@ from idolctl.datasets.add import Part, add_set, example_recipe
 from idolctl.datasets.check import Line, PartReport, check_part, describe, parts_of, remarks
 from idolctl.datasets.root import data_root, make_toy_data
 from idolctl.errors import raise_all, suggestion
+from idolctl.submission.servers import local_truth
 from idolctl.terminal.progress import ProgressLine
 from idolctl.terminal.text import printable
 
@@ -58,7 +59,7 @@ def check(
         make_toy_data(place)
     reports, errors = [], list[IdolError]()
     for part in parts_of(name, place):
-        report = check_part(part, place, on_progress=ProgressLine(part).update if deep else None)
+        report = _with_way_to_score(check_part(part, place, on_progress=ProgressLine(part).update if deep else None))
         reports.append(report)
         errors += report.errors
     if as_json:
@@ -206,6 +207,15 @@ def _registered(name: str, opened: Mapping[str, Dataset], *, has_val: bool) -> N
     print(example_recipe(name, first.kind, has_val=has_val, classes=len(first.category_ids)))
     split = "" if has_val else f"idolctl split make {name}, then "
     print(f"\nNext: idolctl data check {name} --deep; {split}idolctl run RECIPE.yaml")
+
+
+def _with_way_to_score(report: PartReport) -> PartReport:
+    """The report, with a line about the published ground truth of a set whose annotations have no masks."""
+    truth = local_truth(report.name.removesuffix("_val"), report.unscored) if report.unscored else None
+    if truth is None:
+        return report
+    line = Line(True, "truth", f"no masks, so no scores; {truth.told}", remark=True)
+    return replace(report, lines=(*report.lines, line))
 
 
 def _tree(root: Path, reports: list[PartReport]) -> None:

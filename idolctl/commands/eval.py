@@ -17,6 +17,7 @@ from idolctl.evaluation.evaluate import EvalRequest, EvalResult, evaluate, evalu
 from idolctl.evaluation.report import error_rows, identity_rows, rows_report, score_report, sweep_report
 from idolctl.evaluation.scores import Extras, Figures, Scores, mean_and_spread, score_files
 from idolctl.runs.find import RUNS
+from idolctl.submission.servers import local_truth
 from idolctl.terminal.text import printable
 
 if TYPE_CHECKING:
@@ -226,6 +227,8 @@ def _unscored(one: EvalResult) -> str:
         f"{one.annotations} has no ground truth, so nothing is scored here.\n"
         f"Next: idolctl submit {base} --results {one.results}"
     )
+    if truth := local_truth(base, one.annotations):
+        text += f"\nFor a score here: {truth.told}"
     if one.published:
         text += "\n\n" + rows_report("published", list(one.published.items()))
     return text

@@ -19,7 +19,7 @@ from idolctl.errors import suggestion
 from idolctl.runs.find import RUNS, FoundStage, find_run, run_folders, stages_of
 from idolctl.submission.pack import Package, check_target, pack
 from idolctl.submission.results import read_videos
-from idolctl.submission.servers import Server, find_server
+from idolctl.submission.servers import Server, find_server, local_truth
 from idolctl.terminal.progress import say, transfer
 from idolctl.terminal.text import printable
 
@@ -63,8 +63,8 @@ def submit(
     If the run has no results yet, inference runs first."""
     if run is not None and results is not None:
         raise InvalidInput("--run and --results can't be combined", where="command line", fix="give one of them")
-    truth = annotations or _annotations(dataset, data_root(root))
-    videos = read_videos(truth)
+    known = annotations or _annotations(dataset, data_root(root))
+    videos = read_videos(known)
     if results is None:
         stage = _stage(dataset, run, runs_dir or RUNS)
         own = stage.validates_on in (f"{dataset}_val", "")
@@ -75,11 +75,11 @@ def submit(
     server = find_server(dataset)  # no server accepts a split
     limit = int(limit_mb * 1e6) if limit_mb is not None else server.limit if server else None
     target = out or beside / "submission.zip"
-    check_target(target, truth)
+    check_target(target, known)
     with transfer(f"checking and packing {results.name}") as line:
         selection: Any = {"limit": limit, "top_k": top_k, "min_score": min_score, "fit": fit}
         package = pack(results, videos, target, **selection, progress=line.update)
-    _tell(package, dataset, results, server, as_json)
+    _tell(package, dataset, results, server, known, as_json)
 
 
 def _annotations(dataset: str, root: Path) -> Path:
@@ -121,7 +121,7 @@ def _results(stage: FoundStage, dataset: str, runs: Path, root: Path | None, pre
     return evaluate(str(stage.state.folder), asked).results
 
 
-def _tell(package: Package, dataset: str, results: Path, server: Server | None, as_json: bool) -> None:
+def _tell(package: Package, dataset: str, results: Path, server: Server | None, known: Path, as_json: bool) -> None:
     if not package.kept:
         print("warning: the submission has no results, so its score is 0", file=sys.stderr)
     if as_json:
@@ -140,3 +140,6 @@ def _tell(package: Package, dataset: str, results: Path, server: Server | None, 
         return
     address = server.address or "no address"
     print(f"server (as known {server.as_of}): {address}, uploads up to {server.limit / 1e6:.0f} MB. {server.status}")
+    if truth := local_truth(dataset, known):
+        print(f"a score without the server: idolctl eval --results {results} --annotations {truth.file}")
+        print(f"  {truth.told}")

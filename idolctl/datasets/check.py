@@ -31,7 +31,7 @@ class Line:
     """One line of a report: whether the check passed, and what was found or expected."""
 
     ok: bool
-    part: str  # frames, annotations, size, files, content, objects
+    part: str  # frames, annotations, truth, size, files, content, objects
     text: str
     remark: bool = False  # for information, neither passed nor failed
 
@@ -43,6 +43,7 @@ class PartReport:
     name: str
     lines: tuple[Line, ...]
     errors: tuple[IdolError, ...]
+    unscored: Path | None = None  # the annotation file, if it has no masks to score with
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,15 @@ def check_part(name: str, root: Path, *, on_progress: Callable[[int, int], None]
     except IdolError as error:
         lines.append(Line(False, "content", error.what))
         return PartReport(name, tuple(lines), (*errors, error))
+    if dataset.source != annotations:
+        lines.append(Line(True, "truth", f"{dataset.source}, of the same videos, frames and classes"))
     _check_size(name, dataset, lines, errors)
     _check_objects(name, dataset, lines, errors)
     if frames is not None:
         _check_frames(name, dataset, lines, errors)
         if on_progress is not None:
             _check_content(name, dataset, check_deeply(dataset, on_progress=on_progress), lines, errors)
-    return PartReport(name, tuple(lines), tuple(errors))
+    return PartReport(name, tuple(lines), tuple(errors), None if dataset.has_ground_truth else annotations)
 
 
 def remarks(dataset: Dataset) -> list[str]:

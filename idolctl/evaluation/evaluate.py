@@ -20,6 +20,7 @@ from idolctl.evaluation.scores import NOTHING_MORE, Extras, Figures, Scores, mea
 from idolctl.evaluation.targets import Target, find_target, published_scores
 from idolctl.evaluation.variants import Variant, variants
 from idolctl.runs.state import read_stage
+from idolctl.submission.servers import local_truth
 from idolctl.terminal.progress import transfer
 
 
@@ -202,5 +203,6 @@ def _need_truth(subject: _Subject, what: str) -> None:
         raise InvalidInput(f"{what} needs videos; {subject.data} is scored as images", where="--data",
                            fix="name a video set and weights of step 2 or 3")  # fmt: skip
     if not subject.dataset.has_ground_truth:
-        raise Missing(f"{subject.data} has no ground truth", where=str(subject.dataset.source),
-                      fix="--data SET@SPLIT with ground truth, such as ovis@oracle")  # fmt: skip
+        truth = local_truth(subject.data.removesuffix("_val"), subject.dataset.source)
+        fix = "--data SET@SPLIT with ground truth, such as ovis@oracle" + (f"; or {truth.told}" if truth else "")
+        raise Missing(f"{subject.data} has no ground truth", where=str(subject.dataset.source), fix=fix)

@@ -11,7 +11,7 @@ from typing import Any
 from idol_core.classes import labels
 from idol_core.data.annotations.index import AnnotationIndex
 from idol_core.data.annotations.kind import annotation_kind
-from idol_core.data.dataset import Dataset, open_annotations
+from idol_core.data.dataset import Dataset, open_labels
 from idol_core.data.images import as_images
 from idol_core.errors import InvalidInput
 from idol_core.evaluation.coco_ap import evaluate_coco
@@ -100,13 +100,13 @@ def score_files(annotations: Path, results: Results, extras: Extras = NOTHING_MO
 
     Raises Missing and Integrity as `evaluate_vis`; InvalidInput for extras that only videos have, on images.
     """
-    kind, where = annotation_kind(annotations), str(annotations)
+    kind = annotation_kind(annotations)
     if kind == "coco":
-        _refuse_of_images(extras, where)
+        _refuse_of_images(extras, str(annotations))
     with transfer(f"reading {annotations.name}") as reading:
-        index = open_annotations(annotations, kind, on_read=reading.update)
+        index, truth = open_labels(annotations, kind, on_read=reading.update)
     score = score_images if kind == "coco" else score_videos
-    return score(index, results, extras, where=where)
+    return score(index, results, extras, where=str(truth))
 
 
 def score_dataset(dataset: Dataset, results: Results, extras: Extras = NOTHING_MORE, *, video: bool) -> Scores:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from idol_core.data.catalog import resolve_source
 from idol_core.evaluation import METRICS
 from idolctl.runs.plan import Action
 from idolctl.runs.run import Run
+from idolctl.submission.servers import local_truth
 from idolctl.terminal.progress import clock
 from idolctl.terminal.table import table
 
@@ -43,7 +45,7 @@ def score_table(run: Run) -> str:
         rows.append((stage.step, f"{data} ({scored})", *metrics, clock(state.seconds)))
     text = table(("step", "scored on", *METRICS, "time"), rows)
     unscored = [s.step for s in run.stages if run.state(s).metrics is None]
-    note = "\nStep {}: no ground truth here, so no score; the server has it.".format(" and ".join(map(str, unscored)))
+    note = "\nStep {}: no ground truth here, so no score.".format(" and ".join(map(str, unscored)))
     return text + (note if unscored else "")
 
 
@@ -63,6 +65,9 @@ def next_steps(run: Run, outputs: dict[str, Path]) -> list[str]:
     data = last.config.data.val.name
     if "submission" in outputs and run.state(last).metrics is None and data:
         steps.append(f"idolctl submit {data.removesuffix('_val')} --run {run.folder} (what is known of its server)")
+        val = resolve_source(last.config.data.val, run.root)
+        truth = local_truth(data.removesuffix("_val"), Path(str(val.annotations)))
+        steps += [f"idolctl eval {run.folder} (its score; {truth.told})"] if truth else []
     following = [s for s in (1, 2, 3) if s > last.step and run.request.config_file is None]
     if following:
         steps.append(f"idolctl run {recipe} --steps {_joined([s.step for s in run.stages] + following[:1])}")
