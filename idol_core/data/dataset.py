@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, overload
@@ -52,8 +51,7 @@ class Dataset:
         if list(order) == list(range(len(self.category_ids))):
             return self
         places = np.array(order, np.int64)
-        index = dataclasses.replace(
-            self.index,
+        index = self.index.changed(
             category_ids=self.index.category_ids[places],
             category_names=tuple(self.index.category_names[place] for place in order),
             track_categories=np.argsort(places).astype(np.int32)[self.index.track_categories],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from idol_core.data.dataset import Dataset
@@ -19,8 +17,7 @@ def as_images(dataset: Dataset) -> Dataset:
     present = np.flatnonzero(index.segment_start[segment] < index.segment_start[segment + 1])
     present = present[np.argsort(frame[present], kind="stable")]
     total = int(index.first_frame[-1])
-    split = dataclasses.replace(
-        index,
+    split = index.changed(
         video_ids=np.arange(1, total + 1, dtype=np.int64),
         video_sizes=np.repeat(index.video_sizes, np.diff(index.first_frame), axis=0),
         first_frame=np.arange(total + 1, dtype=np.int64),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import NoReturn
 
@@ -67,9 +66,7 @@ def _frame_names(index: AnnotationIndex, row: int) -> list[str]:
 
 
 def _named(index: AnnotationIndex, names: list[str]) -> AnnotationIndex:
-    """The index with other frame names; no StoredIndex, whose copies in other processes are read from disk."""
+    """The index with other frame names."""
     texts = [name.encode() for name in names]
-    fields = {field.name: getattr(index, field.name) for field in dataclasses.fields(AnnotationIndex)}
-    fields["name_start"] = np.cumsum([0, *map(len, texts)], dtype=np.int64)
-    fields["names"] = np.frombuffer(b"".join(texts), np.uint8)
-    return AnnotationIndex(**fields)
+    starts = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+    return index.changed(name_start=starts, names=np.frombuffer(b"".join(texts), np.uint8))

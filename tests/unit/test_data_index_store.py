@@ -11,6 +11,8 @@ import pytest
 
 from idol_core.data.annotations.index_store import LARGE_BYTES, open_index
 from idol_core.data.annotations.ytvis import read_vis
+from idol_core.data.dataset import Dataset
+from idol_core.data.images import as_images
 from idol_core.errors import Missing
 from tests.unit.data_sets import small_videos
 
@@ -107,6 +109,15 @@ def test_a_stored_index_is_pickled_as_its_path(large):
     data = pickle.dumps(index)
     assert len(data) < 1000
     assert equal(pickle.loads(data), index)
+
+
+@pytest.mark.parametrize("change", [as_images, lambda dataset: dataset.reordered([1, 0])], ids=["images", "reordered"])
+def test_a_changed_index_stays_changed_in_another_process(large, change):
+    index = open_index(large, "vis", read_vis)
+    changed = change(Dataset(index, frames=large.parent, source=large, kind="vis"))
+    found = pickle.loads(pickle.dumps(changed))
+    assert equal(found.index, changed.index)
+    assert not equal(found.index, index)
 
 
 def test_small_files_are_not_stored_in_the_cache(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ A COCO image is a video of one frame. Rows of videos follow the file's order; tr
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from array import array
 from bisect import bisect_right
@@ -56,6 +57,12 @@ class AnnotationIndex:
     segment_flags: NDArray[np.uint8]  # [S] oddities of a mask: bits segmentation.SLIVER, NORMALISED, OUTSIDE
     segment_occlusion: NDArray[np.int8]  # [S] OVIS: index into occlusion_levels; -1: null, -2: not in the file
     occlusion_levels: tuple[str, ...]
+
+    def changed(self, **fields: Any) -> AnnotationIndex:
+        """Copy with other fields, in memory: a copy of a StoredIndex that kept its type would be read unchanged from
+        disk in other processes."""
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(AnnotationIndex)}
+        return AnnotationIndex(**own | fields)
 
     def name(self, frame: int) -> str:
         """Name of a frame (a row over all frames)."""
