@@ -17,8 +17,8 @@ from idol_core.data.exchange.formats import FORMATS, READERS
 from idol_core.data.exchange.labels import LabelSet
 from idol_core.errors import IdolError, InvalidInput
 from idolctl.commands import complete, options
-from idolctl.datasets.add import Part, add_set, example_recipe
-from idolctl.datasets.check import Line, PartReport, check_part, describe, parts_of, remarks
+from idolctl.datasets.add import SideFiles, add_set, example_recipe
+from idolctl.datasets.check import Line, SideReport, check_side, describe, remarks, sides_of
 from idolctl.datasets.root import data_root, make_toy_data
 from idolctl.errors import raise_all, suggestion
 from idolctl.submission.servers import local_truth
@@ -45,7 +45,7 @@ def check(
     name: Annotated[
         str,
         typer.Argument(
-            help="ytvis19, ovis, ovis@oracle, coco, toy, your own, or one part: ovis_val.",
+            help="ytvis19, ovis, ovis@oracle, coco, toy, your own, or one side: ovis_val.",
             autocompletion=complete.data_sets,
         ),
     ],
@@ -58,8 +58,8 @@ def check(
     if name.startswith("toy") and "@" not in name:
         make_toy_data(place)
     reports, errors = [], list[IdolError]()
-    for part in parts_of(name, place):
-        report = _with_way_to_score(check_part(part, place, on_progress=ProgressLine(part).update if deep else None))
+    for side in sides_of(name, place):
+        report = _with_way_to_score(check_side(side, place, on_progress=ProgressLine(side).update if deep else None))
         reports.append(report)
         errors += report.errors
     if as_json:
@@ -77,13 +77,13 @@ def add(
     frames: Annotated[Path, typer.Option(help="Folder that the file names in the annotations are relative to.")],
     annotations: Annotated[Path, typer.Option(help="A YouTube-VIS or COCO instances file.")],
     val_frames: Annotated[
-        Path | None, typer.Option("--val-frames", help="Frames of the validation part; default: --frames.")
+        Path | None, typer.Option("--val-frames", help="Frames of the validation side; default: --frames.")
     ] = None,
     val_annotations: Annotated[
         Path | None,
         typer.Option(
             "--val-annotations",
-            help="Annotations of the validation part; if you have none, use idolctl split make NAME.",
+            help="Annotations of the validation side; if you have none, use idolctl split make NAME.",
         ),
     ] = None,
     kind: Annotated[Kind | None, typer.Option(help="Annotation format; default: detected from the file.")] = None,
@@ -95,8 +95,8 @@ def add(
     if val_frames and not val_annotations:
         raise InvalidInput("--val-frames needs --val-annotations", where="command line", fix="--val-annotations FILE")
     place = data_root(root)
-    val = Part(val_frames or frames, val_annotations) if val_annotations else None
-    path, opened = add_set(name, place, kind=kind, train=Part(frames, annotations), val=val, force=force)
+    val = SideFiles(val_frames or frames, val_annotations) if val_annotations else None
+    path, opened = add_set(name, place, kind=kind, train=SideFiles(frames, annotations), val=val, force=force)
     if as_json:
         parts = {part: describe(d) for part, d in opened.items()}
         told = {part: remarks(d) for part, d in opened.items()}
@@ -149,7 +149,7 @@ def import_(
 )
 def export(
     target: Annotated[
-        str, typer.Argument(help="A data set or a part of it, or a results file.", autocompletion=complete.data_sets)
+        str, typer.Argument(help="A data set or a side of it, or a results file.", autocompletion=complete.data_sets)
     ],
     form: Annotated[str, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.")],
     out: Annotated[Path, typer.Option(help="Folder for the labels; must be empty or not there.")],
@@ -209,7 +209,7 @@ def _registered(name: str, opened: Mapping[str, Dataset], *, has_val: bool) -> N
     print(f"\nNext: idolctl data check {name} --deep; {split}idolctl run RECIPE.yaml")
 
 
-def _with_way_to_score(report: PartReport) -> PartReport:
+def _with_way_to_score(report: SideReport) -> SideReport:
     """The report, with a line about the published ground truth of a set whose annotations have no masks."""
     truth = local_truth(report.name.removesuffix("_val"), report.unscored) if report.unscored else None
     if truth is None:
@@ -218,7 +218,7 @@ def _with_way_to_score(report: PartReport) -> PartReport:
     return replace(report, lines=(*report.lines, line))
 
 
-def _tree(root: Path, reports: list[PartReport]) -> None:
+def _tree(root: Path, reports: list[SideReport]) -> None:
     print(f"data root {printable(str(root))}")
     for place, report in enumerate(reports):
         last = place == len(reports) - 1

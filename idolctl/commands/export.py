@@ -26,7 +26,7 @@ class Form(StrEnum):
 @app.command(
     epilog=options.examples(
         "idolctl export runs/toy-tiny/weights.safetensors --to onnx --out toy.onnx --size 96x128",
-        "idolctl predict clip.mp4 --weights toy.onnx",
+        "idolctl export ovis-r50 --to onnx --out ovis.onnx --size 736x1280",
     )
 )
 def export(

@@ -36,7 +36,7 @@ def make(
     base: Annotated[
         str,
         typer.Argument(
-            help="The set whose training part is divided: ovis, ytvis19, toy, your own.",
+            help="The set whose training side is divided: ovis, ytvis19, toy, your own.",
             autocompletion=complete.data_sets,
         ),
     ],

@@ -21,20 +21,20 @@ from idolctl.terminal.progress import transfer
 
 
 @dataclass(frozen=True)
-class Part:
-    """Paths of frames and annotations of the training or the validation part."""
+class SideFiles:
+    """Paths of frames and annotations of the training or the validation side."""
 
     frames: Path
     annotations: Path
 
 
 def add_set(
-    name: str, root: Path, *, kind: str | None, train: Part, val: Part | None, force: bool
+    name: str, root: Path, *, kind: str | None, train: SideFiles, val: SideFiles | None, force: bool
 ) -> tuple[Path, dict[str, Dataset]]:
-    """Open both parts to check them, then write ROOT/NAME.yaml. `kind` None: read it off the annotation file.
+    """Open both sides to check them, then write ROOT/NAME.yaml. `kind` None: read it off the annotation file.
 
     Raises InvalidInput for a name that is taken or not valid, Missing and Integrity for files that can't be opened,
-    Integrity if the two parts have different classes.
+    Integrity if the two sides have different classes.
     """
     path = check_name(name, root, force=force)
     opened: dict[str, Dataset] = {}
@@ -77,7 +77,7 @@ def example_recipe(name: str, kind: str, *, has_val: bool, classes: int) -> str:
     return "\n".join(lines if kind == "vis" else [*lines, "# of images: run it with --steps 1,2"])
 
 
-def _open(part: Part, kind: str) -> Dataset:
+def _open(part: SideFiles, kind: str) -> Dataset:
     if not part.frames.is_dir():
         raise Missing("frames folder not found", where=str(part.frames), fix="check the path")
     if not part.annotations.is_file():
@@ -98,7 +98,7 @@ def _open(part: Part, kind: str) -> Dataset:
 
 
 def _check_classes(opened: dict[str, Dataset]) -> None:
-    """Check that both parts have the same class names; their ids may differ, as training matches classes by name."""
+    """Check that both sides have the same class names; their ids may differ, as training matches classes by name."""
     (first, known), *others = [(name, dataset.category_names) for name, dataset in opened.items()]
     where = " and ".join(str(d.source) for d in opened.values())
     for name, names in others:

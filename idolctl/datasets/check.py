@@ -37,7 +37,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class PartReport:
+class SideReport:
     """Check results of NAME_train or NAME_val; `errors` say how to fix the failed lines."""
 
     name: str
@@ -58,7 +58,7 @@ class SetRow:
 
 
 def set_rows(root: Path) -> list[SetRow]:
-    """Every known part (train, val) of every data set, and whether its files exist."""
+    """Every known side (train, val) of every data set, and whether its files exist."""
     rows = []
     for name in known_names(root):
         layout = find_layout(name, root)
@@ -69,8 +69,8 @@ def set_rows(root: Path) -> list[SetRow]:
     return rows
 
 
-def parts_of(name: str, root: Path) -> list[str]:
-    """Full names of a data set's parts: `ovis` -> ovis_train, ovis_val; a full name gives itself.
+def sides_of(name: str, root: Path) -> list[str]:
+    """Full names of a data set's sides: `ovis` -> ovis_train, ovis_val; a full name gives itself.
 
     Raises InvalidInput, suggesting the nearest name.
     """
@@ -83,8 +83,8 @@ def parts_of(name: str, root: Path) -> list[str]:
     return found
 
 
-def check_part(name: str, root: Path, *, on_progress: Callable[[int, int], None] | None) -> PartReport:
-    """Find the files of one part, read its annotations and count; with `on_progress` also open every frame."""
+def check_side(name: str, root: Path, *, on_progress: Callable[[int, int], None] | None) -> SideReport:
+    """Find the files of one side (train or val), read and count its annotations; with `on_progress` open all frames."""
     layout = find_layout(name, root)
     assert layout is not None
     frames, annotations = _existing(layout.frames, root), _existing(layout.annotations, root)
@@ -98,14 +98,14 @@ def check_part(name: str, root: Path, *, on_progress: Callable[[int, int], None]
         for line in lines if not line.ok
     ]  # fmt: skip
     if annotations is None:
-        return PartReport(name, tuple(lines), tuple(errors))
+        return SideReport(name, tuple(lines), tuple(errors))
     source = DataSource(name, layout.kind, str(frames or root / layout.frames[0]), str(annotations))
     try:
         with transfer(f"reading {annotations.name}") as reading:
             dataset = open_dataset(source, on_read=reading.update)
     except IdolError as error:
         lines.append(Line(False, "content", error.what))
-        return PartReport(name, tuple(lines), (*errors, error))
+        return SideReport(name, tuple(lines), (*errors, error))
     if dataset.source != annotations:
         lines.append(Line(True, "truth", f"{dataset.source}, of the same videos, frames and classes"))
     _check_size(name, dataset, lines, errors)
@@ -114,7 +114,7 @@ def check_part(name: str, root: Path, *, on_progress: Callable[[int, int], None]
         _check_frames(name, dataset, lines, errors)
         if on_progress is not None:
             _check_content(name, dataset, check_deeply(dataset, on_progress=on_progress), lines, errors)
-    return PartReport(name, tuple(lines), tuple(errors), None if dataset.has_ground_truth else annotations)
+    return SideReport(name, tuple(lines), tuple(errors), None if dataset.has_ground_truth else annotations)
 
 
 def remarks(dataset: Dataset) -> list[str]:

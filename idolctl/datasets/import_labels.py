@@ -18,7 +18,7 @@ from idol_core.data.exchange.labels import ImageFiles, LabelSet
 from idol_core.data.exchange.ytvis_writer import write_annotations
 from idol_core.errors import Integrity, InvalidInput
 from idol_core.system.files import write_json
-from idolctl.datasets.add import Part, add_set, check_name
+from idolctl.datasets.add import SideFiles, add_set, check_name
 from idolctl.datasets.frame_files import find_frames
 
 ANNOTATIONS, FRAMES = "instances.json", "frames"
@@ -72,7 +72,7 @@ def import_labels(
             shutil.rmtree(home)
         aside.rename(home)
     kind = "vis" if labels.tracked else "coco"
-    part = Part(home / FRAMES if folder is None else folder, home / ANNOTATIONS)
+    part = SideFiles(home / FRAMES if folder is None else folder, home / ANNOTATIONS)
     try:
         file, opened = add_set(name, root, kind=kind, train=part, val=None, force=force)
     except BaseException:

@@ -39,7 +39,7 @@ def make_toy_data(root: Path) -> None:
 
 
 def find_data(name: str, root: Path) -> DataSource:
-    """Find a data set by its full name (ovis_train), or by a short one (ovis@oracle), which means its validation part.
+    """Find a data set by its full name (ovis_train), or by a short one (ovis@oracle), which means its validation side.
 
     Raises InvalidInput, suggesting the nearest name.
     """

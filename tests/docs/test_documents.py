@@ -48,6 +48,7 @@ STAND_INS = {
     r"idolctl run --config-file": (["--dry-run"], DRY),
     r"idolctl split (fetch oracle|verify ovis@oracle)": (["--help"], "needs OVIS"),
     r"idolctl predict camera:0": (["--help"], "needs a camera"),
+    r"idolctl export ovis-r50": (["--help"], "a large network; the toy model's is exported"),
     r"idolctl bench": (["--help"], "takes a while; tests/cli/test_bench.py runs it"),
     r"idolctl doctor --smoke": (["--help"], "trains in two processes; tests/cli/test_group_run.py runs it"),
 }
