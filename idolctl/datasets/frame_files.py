@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from idol_core.data.exchange.cvat import check_order
 from idol_core.data.exchange.labels import ImageFiles, LabelledClip, LabelSet, VideoFrames, image_names
 from idol_core.data.frames import encode_jpeg, frame_size
 from idol_core.data.image_files import IMAGE_ENDINGS, images_in
@@ -48,7 +51,19 @@ def find_frames(labels: LabelSet, frames: Path | None, out: Path) -> list[list[P
             found.append(_extracted(clip, source, out))
         else:
             found.append(_of_size(clip, _numbered(clip, clip.frames, source)))
+    _check_distinct(labels, found)
     return found
+
+
+def _check_distinct(labels: LabelSet, found: list[list[Path]]) -> None:
+    """Raise Integrity if a clip has one file as two frames, or a set of images has one twice."""
+    for files in found if labels.tracked else [[path for files in found for path in files]]:
+        seen = set[Path]()
+        for path in files:
+            if path in seen:
+                what = "the labels have this image twice, as two frames"
+                raise Integrity(what, where=str(path), fix="correct the image names in the labels, or remove one label")
+            seen.add(path)
 
 
 def _of_size(clip: LabelledClip, files: list[Path]) -> list[Path]:
@@ -121,13 +136,36 @@ def _video_of(clip: LabelledClip, frames: VideoFrames, folders: Sequence[Path], 
 def _numbered(clip: LabelledClip, frames: VideoFrames, folder: Path) -> list[Path]:
     """Frames by number from a folder that holds all of the video's, or exactly the clip's."""
     files = images_in(folder)
-    if len(files) > frames.numbers[-1]:
-        return [files[number] for number in frames.numbers]
+    if frames.sorted_by_tool:
+        check_order(files)
+    own = _numbers_in_names(files)
     if len(files) == clip.length:
-        return files
-    numbers = f"{frames.numbers[0]} to {frames.numbers[-1]}"
-    what = f"clip '{clip.name}' has {clip.length} frames (numbers {numbers}), the folder {len(files)}"
+        if own is None or _evenly(own) or _evenly([a - b for a, b in zip(own, frames.numbers, strict=True)], step=0):
+            return files
+        what = f"frames are missing between {files[0].name} and {files[-1].name}"
+    elif len(files) <= frames.numbers[-1]:
+        numbers = f"{frames.numbers[0]} to {frames.numbers[-1]}"
+        what = f"clip '{clip.name}' has {clip.length} frames (numbers {numbers}), the folder {len(files)}"
+    elif own is None or (own[0] in (0, 1) and _evenly(own, step=1)):
+        return [files[number] for number in frames.numbers]
+    else:
+        what = f"{files[0].name} to {files[-1].name} are not all frames of a video, numbered from 0 or 1"
     raise Missing(what, where=str(folder), fix="give all frames of the video, from its first, or the video itself")
+
+
+def _numbers_in_names(files: Sequence[Path]) -> list[int] | None:
+    """The last number in each name; None unless the names differ in nothing else."""
+    parts = [re.fullmatch(r"(.*?)([0-9]{1,18})([^0-9]*)", path.stem) for path in files]
+    found = [part for part in parts if part is not None]
+    if len(found) < len(parts) or len({(part[1], part[3]) for part in found}) != 1:
+        return None
+    return [int(part[2]) for part in found]
+
+
+def _evenly(numbers: Sequence[int], *, step: int | None = None) -> bool:
+    """Whether numbers rise by the same step, which is `step` if given."""
+    steps = {b - a for a, b in itertools.pairwise(numbers)}
+    return len(steps) <= 1 and (step is None or steps <= {step})
 
 
 def _extracted(clip: LabelledClip, video: Path, out: Path) -> list[Path]:

@@ -197,6 +197,42 @@ def test_results_become_masks_without_their_frames_and_what_is_lost_is_told(call
     assert "are read, not written" in blocks(err)[0]["error"]
 
 
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        ((*range(25),), None),
+        ((*range(1, 26),), None),  # as ffmpeg counts
+        ((*range(10, 26, 2),), None),
+        ((*range(1, 9),), None),
+        ((*range(5, 30),), "not all frames of a video"),
+        ((*range(3), *range(4, 27)), "not all frames of a video"),
+        ((1, 2, 3, 5, 6, 7, 8, 9), "frames are missing"),
+    ],
+)
+def test_frames_that_are_missing_from_a_folder_do_not_shift_the_others(numbers, told, call, tmp_path):
+    """The labels are of frames 10, 12, ... 24 of a video; the folder has all of it, these, or neither."""
+    (tmp_path / "annotations.xml").write_text(CVAT)
+    (tmp_path / "cut").mkdir()
+    for n in numbers:
+        Image.new("RGB", (96, 64)).save(tmp_path / "cut" / f"{n:05d}.jpg")
+    code, out, err = call("data", "import", "annotations.xml", "--name", "mine", "--frames", "cut")
+    assert code == (3 if told else 0), out + err
+    assert not told or told in blocks(err)[0]["error"]
+
+
+@pytest.mark.parametrize("group", [1, None])
+def test_labels_of_one_image_twice_are_refused(group, call, tmp_path):
+    shape = {"label": "car", "points": [[1, 1], [9, 1], [9, 9]], "group_id": group, "shape_type": "polygon"}
+    content = {"shapes": [shape], "imagePath": "0.png", "imageHeight": 30, "imageWidth": 40}
+    for number in range(2):  # a label file that was copied: its imagePath is still that of the first
+        (tmp_path / f"{number}.json").write_text(json.dumps(content))
+        Image.new("RGB", (40, 30)).save(tmp_path / f"{number}.png")
+    code, _, err = call("data", "import", ".", "--name", "mine")
+    assert code == 4
+    assert "this image twice" in blocks(err)[0]["error"]
+    assert not (tmp_path / "root" / "mine").exists()
+
+
 def test_labels_that_go_on_after_the_video_are_refused(call, tmp_path):
     (tmp_path / "annotations.xml").write_text(CVAT)
     with video_file(tmp_path / "drive.mp4", rate=10) as file:

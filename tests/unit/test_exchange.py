@@ -147,7 +147,41 @@ def test_labelme_shapes_of_one_group_are_one_track(tmp_path):
     both = as_array(clip.tracks[0].masks[0], 30, 40)
     assert both[10:12, 20:22].tolist() == [[True, False], [True, True]]
     assert both[2, 2]
-    assert len(labels.left_out) == 3
+    assert len(labels.left_out) == 4
+    assert any(sentence.startswith("1 group_ids of several classes") for sentence in labels.left_out)
+
+
+def test_labelme_images_without_identities_may_differ_in_size_and_lie_elsewhere(tmp_path):
+    polygon = {"label": "car", "points": [[1, 1], [9, 1], [9, 9]], "group_id": None, "shape_type": "polygon"}
+    _labelme(tmp_path / "0.json", [polygon], imagePath="..\\images\\a 0.jpg")
+    _labelme(tmp_path / "1.json", [polygon], imageHeight=50, imageWidth=20)
+    labels = FORMATS["labelme"].read(tmp_path)
+    assert not labels.tracked
+    assert [(c.name, c.height, c.width, c.frames.names) for c in labels.clips] == [
+        ("a 0", 30, 40, ("a 0.jpg",)), ("1", 50, 20, ("1.png",)),
+    ]  # fmt: skip
+    for number in (0, 1):
+        _labelme(tmp_path / f"{number}.json", [polygon | {"group_id": 1}], imageHeight=30 + number)
+    with pytest.raises(Integrity, match="31 x 40, those before it in its folder are 30 x 40"):
+        FORMATS["labelme"].read(tmp_path)
+
+
+def test_the_order_of_cvats_images_is_not_guessed(tmp_path):
+    """CVAT sorts img_10 before img_2 unless told otherwise, and its file has numbers only."""
+    (tmp_path / "images").mkdir()
+    text = CVAT.replace("interpolation", "annotation").replace("drive.mp4", "").replace('label="car"', 'label=" car "')
+    (tmp_path / "annotations.xml").write_text(text)
+    for n in range(2, 10):
+        Image.new("RGB", (96, 64)).save(tmp_path / "images" / f"img_{n}.jpg")
+    labels = FORMATS["cvat"].read(tmp_path)
+    assert labels.clips[0].frames.names[0] == "images/img_2.jpg"
+    assert labels.categories == ("car", "person")
+    (tmp_path / "images" / "img_2.jpg").rename(tmp_path / "images" / "img_10.jpg")
+    with pytest.raises(Integrity, match="may have numbered img_10.jpg before img_9.jpg") as error:
+        FORMATS["cvat"].read(tmp_path)
+    assert "COCO" in error.value.fix
+    (tmp_path / "annotations.xml").write_text(CVAT)  # frames of a video are in the order of their numbers
+    assert FORMATS["cvat"].read(tmp_path).clips[0].frames.names[-1] == "images/img_10.jpg"
 
 
 def _labelme(path, shapes, **changes):
@@ -259,7 +293,7 @@ def _bomb_labelme(path):
 
 
 def _escaping_labelme(path):
-    _labelme(path / "0.json", [], imagePath="..\\..\\secret.png")
+    _labelme(path / "0.json", [], imagePath="..\\..")
 
 
 def _coco(path, **changes):

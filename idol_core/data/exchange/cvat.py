@@ -7,9 +7,10 @@ the frame. Source: docs.cvat.ai, "XML annotation format", and CVAT's own reader 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -34,7 +35,7 @@ from idol_core.data.exchange.labels import (
     placed,
     polygon_mask,
 )
-from idol_core.data.exchange.xml_elements import root_children, root_name
+from idol_core.data.exchange.xml_elements import attribute, root_children, root_name, whole_attribute, whole_child
 from idol_core.data.image_files import images_in
 from idol_core.errors import Integrity
 
@@ -55,6 +56,7 @@ class _Task:
     start: int  # number in the video of the first frame
     step: int
     length: int | None  # frames; None: not in the file
+    of_images: bool  # the task was made from images, not from a video
 
 
 class _Shape(NamedTuple):
@@ -110,9 +112,9 @@ def _read_file(file: Path, categories: dict[str, None], left_out: Counter[str]) 
                 task = _task_of(element, tasks)
                 shapes = _shapes(element, task, left_out)
                 if any(shape.mask is not None for shape in shapes.values()):
-                    label = as_text(_attribute(element, "label"), "label")
+                    label = as_text(attribute(element, "label").strip(), "label")
                     categories.setdefault(label)
-                    tracks[task.id].append(_Track(_whole(element, "id"), label, shapes, line))
+                    tracks[task.id].append(_Track(whole_attribute(element, "id"), label, shapes, line))
             elif element.tag == "image":
                 what = "this is CVAT for images, which has no tracks"
                 fix = "export the task as CVAT for video 1.1, or as COCO 1.0"
@@ -143,8 +145,22 @@ def _frames(task: _Task, length: int, file: Path) -> ImageFiles | VideoFrames:
     for folder in (file.parent / "images" / task.name, file.parent / "images"):
         names = images_in(folder) if folder.is_dir() else []
         if len(names) == length:
+            if task.of_images:
+                check_order(names)
             return ImageFiles(tuple(name.relative_to(file.parent).as_posix() for name in names))
-    return VideoFrames(task.video, range(task.start, task.start + length * task.step, task.step))
+    return VideoFrames(task.video, range(task.start, task.start + length * task.step, task.step), task.of_images)
+
+
+def check_order(files: Sequence[Path]) -> None:
+    """Raise Integrity if the order of images depends on how they are sorted: CVAT's file has numbers, no names.
+
+    CVAT sorts the images of a task by name (img_10 before img_2) unless its user chose another order.
+    """
+    for one, other in itertools.pairwise(files):
+        if one.name > other.name:
+            what = f"CVAT may have numbered {other.name} before {one.name}, which its file does not say"
+            fix = "export the task as COCO 1.0, which has the names of images"
+            raise Integrity(what, where=str(one.parent), fix=fix)
 
 
 def _tasks(meta: Element, stem: str) -> list[_Task]:
@@ -156,17 +172,18 @@ def _task(task: Element, meta: Element, stem: str) -> _Task:
     size = task.find("original_size") if task.find("original_size") is not None else meta.find("original_size")
     if size is None:
         raise ValueError("no `original_size` in `meta`: the size of the frames is unknown")
-    height, width = checked_size(_number(size, "height"), _number(size, "width"))
+    height, width = checked_size(whole_child(size, "height"), whole_child(size, "width"))
     source = task.findtext("source") or meta.findtext("source") or ""
     step = re.search(r"step\s*=\s*(\d{1,6})", task.findtext("frame_filter") or "")
-    length = _number(task, "size") if task.find("size") is not None else None
-    start = _number(task, "start_frame") if task.find("start_frame") is not None else 0
+    length = whole_child(task, "size") if task.find("size") is not None else None
+    start = whole_child(task, "start_frame") if task.find("start_frame") is not None else 0
     if start < 0 or (length is not None and not 0 < length <= _MOST_FRAMES):
         raise ValueError(f"a task of {length} frames from frame {start}")
     name = as_text((task.findtext("name") or stem).strip(), "name")
     return _Task(
         (task.findtext("id") or "").strip(), _plain(name), as_text(source.strip(), "source"), height, width, start,
         max(int(step.group(1)) if step else 1, 1), length,
+        (task.findtext("mode") or meta.findtext("mode") or "").strip() == "annotation",
     )  # fmt: skip
 
 
@@ -201,7 +218,7 @@ def _shapes(track: Element, task: _Task, left_out: Counter[str]) -> dict[int, _S
             continue
         if shape.tag not in _SHAPES:
             continue
-        number = _whole(shape, "frame")
+        number = whole_attribute(shape, "frame")
         index, off = divmod(number - task.start, task.step)
         if index < 0 or off or index > _MOST_FRAMES:
             every = f" (frames from {task.start}, every {task.step})" if task.step > 1 else ""
@@ -219,7 +236,7 @@ def _shape(shape: Element, task: _Task) -> _Shape:
     outside = shape.get("outside") == "1"
     if shape.tag == "mask":
         return _Shape(None if outside else _mask(shape, task), None)
-    points = _points(_attribute(shape, "points"))
+    points = _points(attribute(shape, "points"))
     mask = polygon_mask([points.ravel().tolist()], task.height, task.width)
     return _Shape(None if outside or not mask else mask, points)
 
@@ -237,9 +254,9 @@ def _points(text: str) -> np.ndarray:
 
 def _mask(shape: Element, task: _Task) -> RLE | None:
     """A mask: run lengths in row order, zeros first, of a box `left`, `top`, `width`, `height`."""
-    height, width = checked_size(_whole(shape, "height"), _whole(shape, "width"))
-    left, top = _whole(shape, "left"), _whole(shape, "top")
-    runs = [as_integer(run.strip()) for run in _attribute(shape, "rle").split(",")]
+    height, width = checked_size(whole_attribute(shape, "height"), whole_attribute(shape, "width"))
+    left, top = whole_attribute(shape, "left"), whole_attribute(shape, "top")
+    runs = [as_integer(run.strip()) for run in attribute(shape, "rle").split(",")]
     numbers = [run for run in runs if run is not None and run >= 0]
     if len(numbers) != len(runs) or sum(numbers) != height * width:
         raise ValueError(f"the run lengths of a mask do not add up to its {height} x {width} pixels")
@@ -271,25 +288,3 @@ def _interpolated(shapes: dict[int, _Shape], length: int, height: int, width: in
                 if mask:
                     masks[between] = mask
     return masks
-
-
-def _attribute(element: Element, key: str) -> str:
-    value = element.get(key)
-    if value is None:
-        raise ValueError(f"attribute '{key}' of <{element.tag}> is missing")
-    return value
-
-
-def _whole(element: Element, key: str) -> int:
-    value = as_integer(_attribute(element, key).strip())
-    if value is None:
-        raise ValueError(f"{key} {shown(element.get(key))} of <{element.tag}> is no integer")
-    return value
-
-
-def _number(element: Element, key: str) -> int:
-    text = element.findtext(key)
-    value = as_integer((text or "").strip())
-    if value is None:
-        raise ValueError(f"<{key}> {shown(text)} of <{element.tag}> is no integer")
-    return value

@@ -10,10 +10,9 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -27,7 +26,6 @@ from idol_core.data.exchange.labels import (
     LabelledClip,
     LabelSet,
     Mask,
-    as_images,
     count_of,
     image_names,
     placed,
@@ -42,13 +40,13 @@ from idol_core.system.files import write_json
 _VERSION = "5.5.0"  # of labelme, whose form is written
 
 
-@dataclass
-class _Building:
-    """A clip while its files are read."""
+class _Image(NamedTuple):
+    """An image with its shapes: label, group_id, mask."""
 
-    size: tuple[int, int] | None = None
-    names: list[str] = field(default_factory=list)
-    shapes: list[tuple[str, int | None, int, Mask]] = field(default_factory=list)  # label, group_id, frame, mask
+    file: Path
+    name: str
+    size: tuple[int, int]  # height, width
+    shapes: list[tuple[str, int | None, Mask]]
 
 
 def recognises(path: Path) -> bool:
@@ -66,30 +64,32 @@ def recognises(path: Path) -> bool:
 def read(path: Path) -> LabelSet:
     """Read a folder, and its folders, each a clip. Images without a label file are left out.
 
-    Without any `group_id` there are no identities: each image becomes a clip of its own.
+    Without any `group_id` there are no identities: each image becomes a clip of its own. A `group_id` of several
+    classes in a clip is a track for each class, and counted.
 
     Raises Integrity, naming the file and the shape.
     """
     left_out = Counter[str]()
-    clips: dict[str, _Building] = {}
+    folders: dict[str, list[_Image]] = {}
     for file in _files(path):
         with told_of(str(file)):
             folder = file.parent.relative_to(path).as_posix()
-            _add(file, "" if folder == "." else folder, clips.setdefault(folder, _Building()), left_out)
-    groups = [group for clip in clips.values() for _, group, _, _ in clip.shapes]
-    tracked = any(group is not None for group in groups)
-    for folder, clip in clips.items():
-        left_out["images without a label file"] += max(len(images_in(path / folder)) - len(clip.names), 0)
-    if tracked:
-        left_out["shapes without group_id: each is a track of one frame"] += groups.count(None)
+            image = _read(file, "" if folder == "." else folder, left_out)
+            folders.setdefault(folder, []).append(image)
+    for folder, images in folders.items():
+        left_out["images without a label file"] += max(len(images_in(path / folder)) - len(images), 0)
+    shapes = [shape for images in folders.values() for image in images for shape in image.shapes]
+    alone = sum(group is None for _, group, _ in shapes)
+    tracked = alone < len(shapes)
     here = path.resolve().name or "clip"
-    labels = LabelSet(
-        tuple(_finished(here if folder == "." else folder, clip) for folder, clip in clips.items()),
-        tuple(sorted({label for clip in clips.values() for label, *_ in clip.shapes})),
-        folder=str(path),
-        left_out=count_of(left_out),
-    )
-    return labels if tracked else as_images(labels)
+    if tracked:
+        left_out["shapes without group_id: each is a track of one frame"] += alone
+        clips = [_clip(here if folder == "." else folder, images, left_out) for folder, images in folders.items()]
+    else:
+        single = [image for images in folders.values() for image in images]
+        clips = [_clip(PurePosixPath(image.name).with_suffix("").as_posix(), [image], left_out) for image in single]
+    categories = tuple(sorted({label for label, *_ in shapes}))
+    return LabelSet(tuple(clips), categories, tracked, str(path), count_of(left_out))
 
 
 def write(labels: LabelSet, out: Path) -> list[Path]:
@@ -127,20 +127,14 @@ def _files(path: Path) -> list[Path]:
     return in_order(file for file in path.rglob("*.json") if not file.name.startswith(".") and file.is_file())
 
 
-def _add(file: Path, folder: str, clip: _Building, left_out: Counter[str]) -> None:
-    """Add the shapes of an image to its clip."""
+def _read(file: Path, folder: str, left_out: Counter[str]) -> _Image:
     document = JsonStream(file)
     shapes = list(document.walk("shapes", after=set()))
     image = document.value("imagePath")
     if image is None:
         raise ValueError("no `imagePath`: not a file of labelme")
     size = fields.size({"height": document.value("imageHeight"), "width": document.value("imageWidth")})
-    if clip.size is not None and size != clip.size:
-        raise ValueError(f"an image of {size[0]} x {size[1]}, those before it in its folder are {clip.size[0]} x "
-                         f"{clip.size[1]}; give each clip a folder of its own")  # fmt: skip
-    clip.size = size
-    t = len(clip.names)
-    clip.names.append(inner_name(fields.as_text(image, "imagePath"), below=folder))
+    found = _Image(file, _name(fields.as_text(image, "imagePath"), folder), size, [])
     for row, value in enumerate(shapes):
         with told_of(f"{file}:shapes[{row}]"):
             shape = fields.entry_of(value)
@@ -151,7 +145,20 @@ def _add(file: Path, folder: str, clip: _Building, left_out: Counter[str]) -> No
             mask = _mask(shape, *size) if kind == "mask" else polygon_mask([_points(shape)], *size)
             if mask:
                 group = None if shape.get("group_id") is None else fields.integer(shape, "group_id")
-                clip.shapes.append((fields.text(shape, "label"), group, t, mask))
+                found.shapes.append((fields.text(shape, "label"), group, mask))
+    return found
+
+
+def _name(image: str, folder: str) -> str:
+    """Name of an image, relative to the folder that is read.
+
+    labelme can keep label files apart from images; `imagePath` then leads out of the folder, and only the file's own
+    name is used, for `--frames`.
+    """
+    try:
+        return inner_name(image, below=folder)
+    except ValueError:
+        return inner_name(PurePosixPath(image.replace("\\", "/")).name, below=folder)
 
 
 def _points(shape: Mapping[str, Any]) -> list[float]:
@@ -179,13 +186,22 @@ def _mask(shape: Mapping[str, Any], height: int, width: int) -> Mask | None:
     return placed(patch, round(corners[0]), round(corners[1]), height, width)
 
 
-def _finished(name: str, clip: _Building) -> LabelledClip:
-    assert clip.size is not None
+def _clip(name: str, images: Sequence[_Image], left_out: Counter[str]) -> LabelledClip:
     classes: dict[int | None, set[str]] = {}
-    for label, group, _, _ in clip.shapes:
-        classes.setdefault(group, set()).add(label)
-    parts = ClipParts(*clip.size)
-    for label, group, t, mask in clip.shapes:
-        shared = group is not None and len(classes[group]) > 1  # one number of two classes is two objects
-        parts.add((label, group) if shared else group, label, t, mask)
-    return LabelledClip(name, *clip.size, ImageFiles(tuple(clip.names)), parts.tracks())
+    for image in images:
+        for label, group, _ in image.shapes:
+            classes.setdefault(group, set()).add(label)
+    mixed = {group for group, labels in classes.items() if group is not None and len(labels) > 1}
+    left_out["group_ids of several classes: a track for each class, as a track has one"] += len(mixed)
+    size = images[0].size
+    parts = ClipParts(*size)
+    for t, image in enumerate(images):
+        if image.size != size:
+            with told_of(str(image.file)):
+                raise ValueError(
+                    f"an image of {image.size[0]} x {image.size[1]}, those before it in its folder are {size[0]} x "
+                    f"{size[1]}; give each clip a folder of its own"
+                )
+        for label, group, mask in image.shapes:
+            parts.add((label, group) if group in mixed else group, label, t, mask)
+    return LabelledClip(name, *size, ImageFiles(tuple(image.name for image in images)), parts.tracks())

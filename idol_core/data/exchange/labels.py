@@ -41,6 +41,7 @@ class VideoFrames:
 
     video: str
     numbers: Sequence[int]
+    sorted_by_tool: bool = False  # images that the tool numbered, by an order that the labels do not say
 
 
 @dataclass(frozen=True)

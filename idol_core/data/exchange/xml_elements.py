@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 from xml.parsers import expat
 
+from idol_core.data.annotations.fields import as_integer, shown
 from idol_core.data.annotations.json_stream import open_json
 from idol_core.errors import Integrity
 
@@ -81,3 +82,28 @@ def root_name(path: Path) -> str | None:
     except (OSError, expat.ExpatError, LookupError, ValueError):
         pass
     return found[0] if found else None
+
+
+def attribute(element: Element, key: str) -> str:
+    """An attribute's text. Raises ValueError if the element has none of that name."""
+    value = element.get(key)
+    if value is None:
+        raise ValueError(f"attribute '{key}' of <{element.tag}> is missing")
+    return value
+
+
+def whole_attribute(element: Element, key: str) -> int:
+    """An attribute that is an integer. Raises ValueError for anything else."""
+    value = as_integer(attribute(element, key).strip())
+    if value is None:
+        raise ValueError(f"{key} {shown(element.get(key))} of <{element.tag}> is no integer")
+    return value
+
+
+def whole_child(element: Element, key: str) -> int:
+    """The integer in a child element. Raises ValueError for anything else."""
+    text = element.findtext(key)
+    value = as_integer((text or "").strip())
+    if value is None:
+        raise ValueError(f"<{key}> {shown(text)} of <{element.tag}> is no integer")
+    return value
