@@ -57,7 +57,7 @@ def find_frames(labels: LabelSet, frames: Path | None, out: Path) -> list[list[P
 
 def _check_distinct(labels: LabelSet, found: list[list[Path]]) -> None:
     """Raise Integrity if a clip has one file as two frames, or a set of images has one twice."""
-    for files in found if labels.tracked else [[path for files in found for path in files]]:
+    for files in found if labels.tracked else [list(itertools.chain.from_iterable(found))]:
         seen = set[Path]()
         for path in files:
             if path in seen:

@@ -7,16 +7,18 @@ import shutil
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from idol_core.data.annotations.entries import told_of
 from idol_core.data.dataset import Dataset
 from idol_core.data.exchange.archives import unpack
 from idol_core.data.exchange.formats import READERS, find_format
-from idol_core.data.exchange.labels import ImageFiles, LabelSet
+from idol_core.data.exchange.labels import ImageFiles, LabelSet, check_cells
 from idol_core.data.exchange.ytvis_writer import write_annotations
-from idol_core.errors import Integrity, InvalidInput
+from idol_core.errors import IdolError, Integrity, InvalidInput
 from idol_core.system.files import write_json
 from idolctl.datasets.add import SideFiles, add_set, check_name
 from idolctl.datasets.frame_files import find_frames
@@ -48,7 +50,8 @@ def import_labels(
 
     Frames in folders of the user's stay where they are; those of a video or a zip are written to ROOT/NAME/frames.
 
-    Raises as the format's reader, `find_frames` and `add_set` do; nothing is left behind then.
+    Raises as the format's reader, `find_frames` and `add_set` do; nothing is left behind then, and a set that was to
+    be replaced stays.
     """
     check_name(name, root, force=force)
     home = root / name
@@ -56,32 +59,52 @@ def import_labels(
         raise InvalidInput(f"{home} already exists", where=str(home), fix="--name with another name, or remove it")
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix=f".{name}-") as scratch:
-        aside = Path(scratch) / "new"
+        aside, unpacked = Path(scratch) / "new", Path(scratch) / "unpacked"
         aside.mkdir()
-        given = source
-        if source.is_file() and zipfile.is_zipfile(source):
-            given = unpack(source, Path(scratch) / "unpacked")
-        format = format or find_format(given)
-        labels = READERS[format].read(given)
-        _check(labels, source)
-        files = find_frames(labels, frames, aside / FRAMES)
+        with _told_of_zip(unpacked, source):
+            given = unpack(source, unpacked) if source.is_file() and zipfile.is_zipfile(source) else source
+            format = format or find_format(given)
+            labels = READERS[format].read(given)
+            _check(labels, source)
+            files = find_frames(labels, frames, aside / FRAMES)
         folder, named = _frames_folder(labels, files, Path(scratch), aside / FRAMES)
         write_annotations(named, aside / ANNOTATIONS)
         write_json(aside / MARK, {"source": str(source.absolute()), "format": format, "left_out": labels.left_out})
-        if home.exists():
-            shutil.rmtree(home)
-        aside.rename(home)
-    kind = "vis" if labels.tracked else "coco"
-    part = SideFiles(home / FRAMES if folder is None else folder, home / ANNOTATIONS)
-    try:
-        file, opened = add_set(name, root, kind=kind, train=part, val=None, force=force)
-    except BaseException:
-        shutil.rmtree(home, ignore_errors=True)
-        raise
+        part = SideFiles(home / FRAMES if folder is None else folder, home / ANNOTATIONS)
+        with _replaced(home, aside, Path(scratch) / "old"):
+            kind = "vis" if labels.tracked else "coco"
+            file, opened = add_set(name, root, kind=kind, train=part, val=None, force=force)
     return Imported(format, labels, file, opened)
 
 
+@contextmanager
+def _told_of_zip(unpacked: Path, archive: Path) -> Iterator[None]:
+    """Name the archive in errors about its content, not the folder that it was unpacked to, which will be gone."""
+    try:
+        yield
+    except IdolError as error:
+        error.where = error.where.replace(str(unpacked), str(archive))
+        raise
+
+
+@contextmanager
+def _replaced(home: Path, new: Path, old: Path) -> Iterator[None]:
+    """Put the folder `new` in the place of `home`; if anything is raised, `home` is as it was. `old`: kept there."""
+    if home.exists():
+        home.rename(old)
+    try:
+        new.rename(home)
+        yield
+    except BaseException:
+        shutil.rmtree(home, ignore_errors=True)
+        if old.exists():
+            old.rename(home)
+        raise
+
+
 def _check(labels: LabelSet, source: Path) -> None:
+    with told_of(str(source)):
+        check_cells(sum(len(clip.tracks) * clip.length for clip in labels.clips))
     if not any(clip.tracks for clip in labels.clips):
         why = f" (left out: {'; '.join(labels.left_out)})" if labels.left_out else ""
         raise Integrity(f"no object with a mask{why}", where=str(source), fix="label objects with polygons or masks")

@@ -259,6 +259,8 @@ def _link():
 @pytest.mark.parametrize(
     ("entries", "told"),
     [
+        ([], "holds no files"),
+        ([("a" * 300 + "/annotations.xml", CVAT)], "is too long"),
         ([("../annotations.xml", CVAT)], "leads out"),
         ([("/etc/annotations.xml", CVAT)], "leads out"),
         ([("C:\\annotations.xml", CVAT)], "leads out"),
@@ -291,3 +293,27 @@ def test_what_is_no_label_format_is_told(call, tmp_path):
     assert "--format" in blocks(err)[0]["fix"]
     code, _, err = call("data", "import", "a.png", "--name", "mine", "--format", "cvta")
     assert "did you mean 'cvat'" in blocks(err)[0]["fix"]
+
+
+def test_errors_in_a_zip_name_the_zip(call, tmp_path):
+    _archive(tmp_path / "labels.zip", ("annotations.xml", CVAT[:900]))
+    code, _, err = call("data", "import", "labels.zip", "--name", "mine")
+    assert code == 4
+    assert blocks(err)[0]["where"].startswith("labels.zip/annotations.xml:")
+
+
+def test_a_set_stays_when_the_one_to_replace_it_cannot_be_registered(call, tmp_path):
+    labels = made_labels(clips=1, frames=3)
+    FORMATS["labelme"].write(labels, tmp_path / "first")
+    write_images(labels, tmp_path / "first")
+    assert call("data", "import", "first", "--name", "mine")[0] == 0
+    root = tmp_path / "root"
+    before = (root / "mine" / "instances.json").read_bytes()
+    (root / "mine.yaml").unlink()
+    (root / "mine.yaml").mkdir()  # no file can take its place
+    labelled = tmp_path / "first" / "clip0" / "00000.json"
+    labelled.write_text(labelled.read_text().replace('"car"', '"bus"'))
+    code, _, err = call("data", "import", "first", "--name", "mine", "--force")
+    assert code != 0, err
+    assert (root / "mine" / "instances.json").read_bytes() == before
+    assert sorted(path.name for path in root.iterdir()) == ["mine", "mine.yaml"]

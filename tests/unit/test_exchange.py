@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from idol_core.data.exchange.cvat_interpolation import interpolate_polygon
+from idol_core.data.exchange.cvat_interpolation import _nearest, interpolate_polygon
 from idol_core.data.exchange.formats import FORMATS, find_format
 from idol_core.data.exchange.label_studio_brush import encode_brush
 from idol_core.data.exchange.labels import VideoFrames, as_array, as_images
@@ -110,7 +111,7 @@ def test_cvat_outlines_of_different_numbers_of_corners_are_paired_by_arc_length(
         ('frame="12"', 'frame="13"', "frame 13 is not one of the task"),
         ('frame="12"', 'frame="40"', "after the last"),
         ('<track id="1"', '<track id="0"', "two tracks have the id 0"),
-        ("<width>96</width>", "<width>9600000</width>", "can't be"),
+        ("<width>96</width>", "<width>9600000</width>", "65535 a side"),
         ("<size>8</size>", "<size>99999999999</size>", "a task of"),
     ],
 )
@@ -177,7 +178,7 @@ def test_the_order_of_cvats_images_is_not_guessed(tmp_path):
     assert labels.clips[0].frames.names[0] == "images/img_2.jpg"
     assert labels.categories == ("car", "person")
     (tmp_path / "images" / "img_2.jpg").rename(tmp_path / "images" / "img_10.jpg")
-    with pytest.raises(Integrity, match="may have numbered img_10.jpg before img_9.jpg") as error:
+    with pytest.raises(Integrity, match=r"img_10\.jpg before img_9\.jpg") as error:
         FORMATS["cvat"].read(tmp_path)
     assert "COCO" in error.value.fix
     (tmp_path / "annotations.xml").write_text(CVAT)  # frames of a video are in the order of their numbers
@@ -309,9 +310,19 @@ def _escaping_coco(path):
     _coco(path, images=[CVAT_COCO["images"][0] | {"file_name": "/etc/passwd"}, *CVAT_COCO["images"][1:]])
 
 
+def _long_name(path):
+    _coco(path, images=[CVAT_COCO["images"][0] | {"file_name": "é" * 130 + ".jpg"}, *CVAT_COCO["images"][1:]])
+
+
 def _short_rle(path):
     first, second, third = CVAT_COCO["annotations"]
     _coco(path, annotations=[first, second | {"segmentation": {"counts": "071", "size": [6, 8]}}, third])
+
+
+def _huge_brush(path):
+    value = {"format": "rle", "rle": [0], "brushlabels": ["a"]}
+    region = {"id": "a", "type": "brushlabels", "original_width": 32768, "original_height": 32767, "value": value}
+    (path / "a.json").write_text(json.dumps([{"data": {"image": "a.jpg"}, "annotations": [{"result": [region]}]}]))
 
 
 def _cut_brush(path):
@@ -339,8 +350,10 @@ def _yolo(line):
         ("labelme", _escaping_labelme, "leads out"),
         ("coco", _two_classes, "track 5 is of class 'car'"),
         ("coco", _escaping_coco, "leads out"),
+        ("coco", _long_name, "is too long"),
         ("coco", _short_rle, "RLE|add up"),
         ("label-studio", _cut_brush, "cut short"),
+        ("label-studio", _huge_brush, "at most 100,000,000"),
         ("yolo", _yolo("3 0.1 0.1 0.5 0.1 0.5 0.5"), "class '3'"),
         ("yolo", _yolo("0 0.1 nan 0.5 0.1 0.5 0.5"), "no fractions"),
         ("yolo", _yolo("0 120 5 130 8 140 9"), "no fractions"),
@@ -352,3 +365,72 @@ def test_a_broken_file_is_an_error_that_names_the_entry(name, make, told, tmp_pa
         FORMATS[name].read(tmp_path)
     assert str(tmp_path) in error.value.where
     assert error.value.fix
+
+
+def test_yolos_class_names_and_lines_may_begin_with_a_byte_order_mark(tmp_path):
+    _yolo("1 .1 .1 .5 .1 .5 .5")(tmp_path)
+    (tmp_path / "data.yaml").unlink()
+    mark = b"\xef\xbb\xbf"  # as Windows editors write
+    (tmp_path / "classes.txt").write_bytes(mark + b"car\r\nCar\r\n")
+    (tmp_path / "labels" / "a.txt").write_bytes(mark + (tmp_path / "labels" / "a.txt").read_bytes())
+    Image.new("RGB", (40, 30)).save(tmp_path / "images" / "background.png")
+    labels = FORMATS["yolo"].read(tmp_path)
+    assert labels.categories == ("car", "Car")
+    assert [track.category for track in labels.clips[0].tracks] == ["car", "Car"]
+    assert labels.left_out == ("1 images without a label file",)
+    for names in ("car\n\nCar\n", "car\ncar\n"):  # is Car class 1 or 2?
+        (tmp_path / "classes.txt").write_text(names)
+        with pytest.raises(Integrity, match="numbered by their lines"):
+            FORMATS["yolo"].read(tmp_path)
+
+
+def test_pairs_of_corners_are_those_of_the_full_comparison():
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        ascending, values = (np.sort(generator.integers(0, 9, generator.integers(1, 12))) / 8 for _ in range(2))
+        assert _nearest(values, ascending).tolist() == np.abs(values[:, None] - ascending).argmin(1).tolist()
+
+
+def _masks_of(frame, number):
+    box = f'<mask frame="{frame}" outside="0" rle="0, 8" left="9" top="6" width="4" height="2"></mask>'
+    return f'<track id="{number}" label="car">{box}</track>'
+
+
+def _outline(frame, corners):
+    points = ";".join(["1,1", "9,1", "9,9"] * (corners // 3))
+    return f'<polygon frame="{frame}" outside="0" points="{points}"></polygon>'
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"<width>96</width><height>64": "<width>46000</width><height>46000"}, "46000 pixels: at most 100,000,000"),
+        ({"</meta>": "</meta>" + "".join(_masks_of(10, n + 9) for n in range(17)), ">8<": ">1048576<"}, "places for"),
+        (
+            {"</meta>": f'</meta><track id="9" label="car">{_outline(10, 60)}{_outline(2**20, 60)}</track>',
+             ">8<": ">1048576<"},
+            "corners in all",
+        ),
+    ],
+)  # fmt: skip
+def test_a_small_cvat_file_cannot_ask_for_gigabytes(changes, told, tmp_path):
+    text = CVAT
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "annotations.xml").write_text(text)
+    tracemalloc.start()
+    with pytest.raises(Integrity, match=told):
+        FORMATS["cvat"].read(tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    tracemalloc.stop()
+
+
+def test_further_labels_of_a_region_are_told(tmp_path):
+    value = {"points": [[10, 10], [50, 10], [50, 50]], "polygonlabels": ["car", "truck"]}
+    region = {"id": "a", "type": "polygonlabels", "original_width": 40, "original_height": 30, "value": value}
+    task = {"data": {"image": "/data/upload/1/0a1b2c3d-a.jpg"}, "annotations": [{"result": [region]}]}
+    (tmp_path / "a.json").write_text(json.dumps([task]))
+    labels = FORMATS["label-studio"].read(tmp_path)
+    assert labels.categories == ("car",)
+    assert labels.left_out == ("1 further labels of regions, of which the first is taken",)

@@ -204,6 +204,15 @@ def test_mots_numbers_are_class_and_object_as_png_and_as_text(form, first, place
     assert compared(read["."], read["instances_txt"]) == 1
 
 
+def test_mots_text_may_begin_with_a_byte_order_mark_and_have_windows_line_ends(tmp_path):
+    counts = rle.encode(blocks((1, 0, 2, 0, 3)) > 0)["counts"]
+    lines = [b"2 2001 2 6 8 " + counts, b"4 2001 2 6 8 " + counts]
+    (tmp_path / "0002.txt").write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(lines))
+    assert find_format(tmp_path / "0002.txt") == "mots"
+    (clip,) = FORMATS["mots"].read(tmp_path / "0002.txt").clips
+    assert shown(clip) == {2001: ("pedestrian", False, [0, 2])}
+
+
 def test_text_without_images_has_the_frames_from_the_first_to_the_last_with_an_object(tmp_path):
     """Also as MOTS20 lays it out."""
     lines = (mots(tmp_path / "made") / "instances_txt" / "0002.txt").read_text().splitlines()

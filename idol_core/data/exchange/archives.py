@@ -27,6 +27,8 @@ def unpack(archive: Path, folder: Path) -> Path:
     try:
         with zipfile.ZipFile(archive) as opened:
             members = [member for member in opened.infolist() if not member.is_dir()]
+            if not members:
+                raise _refused(archive, "it holds no files")
             if len(members) > _MOST_FILES:
                 raise _refused(archive, f"it holds {len(members)} files")
             for member in members:

@@ -21,14 +21,14 @@ import numpy as np
 from idol_core.data.annotations.entries import told_of
 from idol_core.data.annotations.fields import as_integer, as_text, shown
 from idol_core.data.annotations.rle import RLE
-from idol_core.data.exchange.cvat_interpolation import interpolate_polygon
+from idol_core.data.exchange.cvat_interpolation import Shape, corners_between, masks_of_track
 from idol_core.data.exchange.labels import (
     ImageFiles,
     LabelledClip,
     LabelledTrack,
     LabelSet,
-    Mask,
     VideoFrames,
+    check_cells,
     checked_size,
     count_of,
     distinct,
@@ -41,6 +41,7 @@ from idol_core.errors import Integrity
 
 _SHAPES = ("polygon", "mask", "box", "ellipse", "polyline", "points", "cuboid", "skeleton")
 _MOST_FRAMES = 2**20
+_MOST_CORNERS = 2**24  # of the polygons between key frames of a clip
 _MEND = "export it again as CVAT for video 1.1"
 
 
@@ -59,19 +60,12 @@ class _Task:
     of_images: bool  # the task was made from images, not from a video
 
 
-class _Shape(NamedTuple):
-    """A shape of a track in one frame."""
-
-    mask: Mask | None  # None: outside
-    points: np.ndarray | None  # [n, 2] of a polygon, for interpolation
-
-
 class _Track(NamedTuple):
     """A track as the file has it."""
 
     id: int
     label: str
-    shapes: dict[int, _Shape]  # by index of the frame in the clip
+    shapes: dict[int, Shape]  # by index of the frame in the clip
     line: int
 
 
@@ -126,6 +120,11 @@ def _read_file(file: Path, categories: dict[str, None], left_out: Counter[str]) 
 
 def _clip(task: _Task, found: list[_Track], file: Path) -> LabelledClip:
     length = task.length or 1 + max(max(track.shapes) for track in found) if found or task.length else 1
+    with told_of(str(file)):
+        check_cells(len(found) * length)
+        corners = sum(corners_between(track.shapes) for track in found)
+        if corners > _MOST_CORNERS:
+            raise ValueError(f"polygons of {corners:,} corners in all between key frames, at most {_MOST_CORNERS:,}")
     tracks, ids = [], set[int]()
     for track in found:
         with told_of(f"{file}:{track.line}, track {track.id}"):
@@ -135,7 +134,7 @@ def _clip(task: _Task, found: list[_Track], file: Path) -> LabelledClip:
             if track.id in ids:
                 raise ValueError(f"two tracks have the id {track.id}")
             ids.add(track.id)
-            masks = _interpolated(track.shapes, length, task.height, task.width)
+            masks = masks_of_track(track.shapes, length, task.height, task.width)
         tracks.append(LabelledTrack(track.id, track.label, masks))
     return LabelledClip(task.name, task.height, task.width, _frames(task, length, file), tuple(tracks))
 
@@ -209,9 +208,9 @@ def _task_of(track: Element, tasks: dict[str, _Task]) -> _Task:
     return tasks[asked]
 
 
-def _shapes(track: Element, task: _Task, left_out: Counter[str]) -> dict[int, _Shape]:
+def _shapes(track: Element, task: _Task, left_out: Counter[str]) -> dict[int, Shape]:
     """The polygons and masks of a track by index of the frame; other shapes are counted in `left_out`."""
-    found: dict[int, _Shape] = {}
+    found: dict[int, Shape] = {}
     for shape in track:
         if shape.tag in _SHAPES[2:]:
             left_out[f"shapes of the kind '{shape.tag}', which have no mask"] += shape.get("outside") != "1"
@@ -232,13 +231,13 @@ def _shapes(track: Element, task: _Task, left_out: Counter[str]) -> dict[int, _S
     return found
 
 
-def _shape(shape: Element, task: _Task) -> _Shape:
+def _shape(shape: Element, task: _Task) -> Shape:
     outside = shape.get("outside") == "1"
     if shape.tag == "mask":
-        return _Shape(None if outside else _mask(shape, task), None)
+        return Shape(None if outside else _mask(shape, task), None)
     points = _points(attribute(shape, "points"))
     mask = polygon_mask([points.ravel().tolist()], task.height, task.width)
-    return _Shape(None if outside or not mask else mask, points)
+    return Shape(None if outside or not mask else mask, points)
 
 
 def _points(text: str) -> np.ndarray:
@@ -262,29 +261,3 @@ def _mask(shape: Element, task: _Task) -> RLE | None:
         raise ValueError(f"the run lengths of a mask do not add up to its {height} x {width} pixels")
     values = np.arange(len(numbers)) % 2 == 1
     return placed(np.repeat(values, numbers).reshape(height, width), left, top, task.height, task.width)
-
-
-def _interpolated(shapes: dict[int, _Shape], length: int, height: int, width: int) -> dict[int, Mask]:
-    """A mask for every frame in which the track is visible.
-
-    A polygon is interpolated up to the next one and stays as it is after the last one; a mask is of its frame only.
-    """
-    masks: dict[int, Mask] = {}
-    ordered = sorted(shapes.items())
-    for place, (t, shape) in enumerate(ordered):
-        if shape.mask is None:
-            continue
-        masks[t] = shape.mask
-        if shape.points is None:
-            continue
-        if place + 1 == len(ordered):
-            masks |= dict.fromkeys(range(t + 1, length), shape.mask)
-            continue
-        following, after = ordered[place + 1]
-        if after.points is not None:
-            for between in range(t + 1, min(following, length)):
-                moved = interpolate_polygon(shape.points, after.points, (between - t) / (following - t))
-                mask = polygon_mask([moved.ravel().tolist()], height, width)
-                if mask:
-                    masks[between] = mask
-    return masks

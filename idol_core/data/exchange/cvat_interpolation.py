@@ -7,10 +7,58 @@ closer than half the mean distance of their segment are merged (CVAT, TrackManag
 
 from __future__ import annotations
 
+import itertools
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
+from idol_core.data.exchange.labels import Mask, polygon_mask
+
 Points = NDArray[np.float64]  # [n, 2] x, y in pixels
+
+
+class Shape(NamedTuple):
+    """A shape of a track in one frame."""
+
+    mask: Mask | None  # None: outside
+    points: np.ndarray | None  # [n, 2] of a polygon, for interpolation
+
+
+def corners_between(shapes: dict[int, Shape]) -> int:
+    """Most corners of the polygons that `masks_of_track` will make."""
+    pairs = itertools.pairwise(sorted(shapes.items()))
+    return sum(
+        (after - before - 1) * (len(one.points) + len(other.points))
+        for (before, one), (after, other) in pairs
+        if one.mask is not None and one.points is not None and other.points is not None
+    )
+
+
+def masks_of_track(shapes: dict[int, Shape], length: int, height: int, width: int) -> dict[int, Mask]:
+    """A mask for every frame in which the track is visible.
+
+    A polygon is interpolated up to the next one and stays as it is after the last one; a mask is of its frame only.
+    """
+    masks: dict[int, Mask] = {}
+    ordered = sorted(shapes.items())
+    for place, (t, shape) in enumerate(ordered):
+        if shape.mask is None:
+            continue
+        masks[t] = shape.mask
+        if shape.points is None:
+            continue
+        if place + 1 == len(ordered):
+            masks |= dict.fromkeys(range(t + 1, length), shape.mask)
+            continue
+        following, after = ordered[place + 1]
+        if after.points is not None:
+            for between in range(t + 1, min(following, length)):
+                moved = interpolate_polygon(shape.points, after.points, (between - t) / (following - t))
+                mask = polygon_mask([moved.ravel().tolist()], height, width)
+                if mask:
+                    masks[between] = mask
+    return masks
 
 
 def interpolate_polygon(left: Points, right: Points, fraction: float) -> Points:
@@ -29,11 +77,20 @@ def _fractions(points: Points) -> Points:
 
 def _pairs(left: Points, right: Points) -> list[list[int]]:
     """For each left point the right points that it is paired with, ascending, at least one."""
-    nearest = np.abs(left[:, None] - right).argmin(1)
+    nearest = _nearest(left, right)
     pairs = [[int(j)] for j in nearest]
-    for j in sorted(set(range(len(right))) - set(nearest.tolist())):
-        pairs[int(np.abs(right[j] - left).argmin())].append(j)
+    alone = np.setdiff1d(np.arange(len(right)), nearest)
+    for i, j in zip(_nearest(right[alone], left).tolist(), alone.tolist(), strict=True):
+        pairs[i].append(j)
     return [sorted(partners) for partners in pairs]
+
+
+def _nearest(values: Points, ascending: Points) -> NDArray[np.intp]:
+    """For each value [n] the index of the nearest of `ascending` [m], the first of equally near ones."""
+    above = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
+    below = np.maximum(above - 1, 0)
+    nearest = np.where(np.abs(ascending[below] - values) <= np.abs(ascending[above] - values), below, above)
+    return np.searchsorted(ascending, ascending[nearest])
 
 
 def _thinned(moved: list[Points], pairs: list[list[int]], left: Points, right: Points) -> Points:

@@ -28,6 +28,7 @@ from idol_core.data.exchange.labels import (
     LabelSet,
     Mask,
     as_array,
+    checked_size,
     count_of,
     distinct,
     image_names,
@@ -161,12 +162,14 @@ def _image(task: Mapping[str, Any], where: str, left_out: Counter[str]) -> _Imag
             left_out[f"regions of the kind '{kind}', which have no mask"] += 1
         elif kind in _SHAPES:
             with told_of(f"{where}, region {row}"):
-                own = fields.size({"height": result.get("original_height"), "width": result.get("original_width")})
+                own = checked_size(
+                    *fields.size({"height": result.get("original_height"), "width": result.get("original_width")})
+                )
                 if size not in (None, own):
                     raise ValueError(f"regions of images of {size} and {own} pixels in one task")
                 size = own
                 mask = _mask(result, kind, *size)
-                label, identity = _label(result, kind, fields_of), _identity(result, fields_of)
+                label, identity = _label(result, kind, fields_of, left_out), _identity(result, fields_of)
                 if mask:
                     regions.append(_Region(label, identity, mask))
     name, clip = _names(task)
@@ -202,9 +205,10 @@ def _region_fields(results: list[Mapping[str, Any]]) -> dict[tuple[Any, str], An
     return found
 
 
-def _label(result: Mapping[str, Any], kind: str, given: Mapping[tuple[Any, str], Any]) -> str:
+def _label(result: Mapping[str, Any], kind: str, given: Mapping[tuple[Any, str], Any], left_out: Counter[str]) -> str:
     labels = fields.entry_of(result.get("value")).get(f"{kind}labels")
     if isinstance(labels, list) and labels:
+        left_out["further labels of regions, of which the first is taken"] += len(labels) - 1
         return fields.as_text(labels[0], f"{kind}labels")
     label = given.get((result.get("id"), "labels"))
     if label is None:

@@ -26,6 +26,7 @@ from idol_core.data.exchange.labels import (
     LabelledClip,
     LabelSet,
     Mask,
+    checked_size,
     count_of,
     image_names,
     placed,
@@ -133,7 +134,7 @@ def _read(file: Path, folder: str, left_out: Counter[str]) -> _Image:
     image = document.value("imagePath")
     if image is None:
         raise ValueError("no `imagePath`: not a file of labelme")
-    size = fields.size({"height": document.value("imageHeight"), "width": document.value("imageWidth")})
+    size = checked_size(*fields.size({"height": document.value("imageHeight"), "width": document.value("imageWidth")}))
     found = _Image(file, _name(fields.as_text(image, "imagePath"), folder), size, [])
     for row, value in enumerate(shapes):
         with told_of(f"{file}:shapes[{row}]"):

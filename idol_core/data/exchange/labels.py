@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from idol_core.data.annotations import rle
-from idol_core.data.annotations.fields import MOST_PIXELS, MOST_SIDE
+from idol_core.data.annotations.fields import MOST_SIDE
 from idol_core.data.annotations.rle import RLE
 from idol_core.data.annotations.segmentation import read_segmentation
+from idol_core.data.frames import MAX_PIXELS
 
 Polygons = tuple[tuple[float, ...], ...]  # each flat x0, y0, x1, y1, ... in pixels; (0, 0) is the frame's corner
+MOST_CELLS = 2**24  # tracks times frames of a set: training's files have a place for every track in every frame
 Mask = RLE | Polygons  # of one object in one frame; several polygons are its parts
 
 
@@ -146,10 +148,16 @@ def without_empty(masks: Mapping[int, RLE]) -> dict[int, Mask]:
 
 
 def checked_size(height: int, width: int) -> tuple[int, int]:
-    """(height, width) of a frame in pixels. Raises ValueError if no frame can have it."""
-    if not (0 < height <= MOST_SIDE and 0 < width <= MOST_SIDE and height * width <= MOST_PIXELS):
-        raise ValueError(f"frames of {height} x {width} pixels can't be")
+    """(height, width) of a frame in pixels. Raises ValueError if no frame of that size can be read."""
+    if not (0 < height <= MOST_SIDE and 0 < width <= MOST_SIDE and height * width <= MAX_PIXELS):
+        raise ValueError(f"frames of {height} x {width} pixels: at most {MAX_PIXELS:,}, {MOST_SIDE} a side")
     return height, width
+
+
+def check_cells(cells: int) -> None:
+    """Raise ValueError for more than MOST_CELLS tracks times frames."""
+    if cells > MOST_CELLS:
+        raise ValueError(f"{cells:,} places for masks (tracks times frames), at most {MOST_CELLS:,}: split the set")
 
 
 def as_images(labels: LabelSet) -> LabelSet:

@@ -6,6 +6,7 @@ The rle is COCO's compressed one; ids are unique in a clip, 10000 (class 10) is 
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -37,7 +38,7 @@ def first_frame(path: Path) -> int | None:
     with open(path, "rb") as file:
         for line in iter(lambda: file.readline(_MOST_BEGINNING), b""):
             if line.strip():
-                found = _LINE.fullmatch(line)
+                found = _LINE.fullmatch(line.removeprefix(BOM_UTF8))
                 return int(found[1]) if found else None
     return None
 
@@ -52,7 +53,7 @@ def read_lines(path: Path) -> Iterator[Line]:
                 continue
             where = f"{path}:{row}"
             with told_of(where):
-                found = _LINE.fullmatch(line)
+                found = _LINE.fullmatch(line.removeprefix(BOM_UTF8) if row == 1 else line)
                 if found is None:
                     raise ValueError("not `frame id class height width rle`, with single spaces between them")
                 frame, identity, category, height, width = (int(word) for word in found.groups()[:5])

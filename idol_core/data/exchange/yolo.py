@@ -35,7 +35,7 @@ from idol_core.errors import Integrity, Missing
 from idol_core.system.files import write_aside
 
 _NAMES = ("data.yaml", "dataset.yaml", "data.yml")
-_MOST_BYTES = 1 << 26  # of a label file
+_MOST_BYTES = 1 << 26  # of a text file
 _MEND = "export it again as YOLO segmentation"
 
 
@@ -58,7 +58,7 @@ def read(path: Path) -> LabelSet:
         image = _image_of(path, path.joinpath(*inner.parts[:last], "images", *inner.parts[last + 1 :]))
         height, width = frame_size(image)
         tracks = list[LabelledTrack]()
-        for number, line in enumerate(_lines(file), 1):
+        for number, line in enumerate(_text(file).splitlines(), 1):
             with told_of(f"{file}:{number}"):
                 found = _object(line, categories, height, width)
             if found is None:
@@ -68,6 +68,8 @@ def read(path: Path) -> LabelSet:
         name = image.relative_to(path).as_posix()
         title = PurePosixPath(*inner.parts[:last], *inner.parts[last + 1 :]).with_suffix("").as_posix()
         clips.append(LabelledClip(title, height, width, ImageFiles((name,)), tuple(tracks)))
+    used = {path / image_names(clip)[0] for clip in clips}
+    left_out["images without a label file"] = sum(image not in used for image in _images(path))
     return LabelSet(tuple(clips), tuple(categories.values()), False, str(path), count_of(left_out))
 
 
@@ -102,6 +104,14 @@ def _label_files(path: Path) -> Iterator[Path]:
             yield file
 
 
+def _images(path: Path) -> Iterator[Path]:
+    """Image files below folders called `images`."""
+    for file in path.rglob("*"):
+        inner = file.relative_to(path)
+        if file.suffix.lower() in IMAGE_ENDINGS and "images" in inner.parts[:-1] and not file.name.startswith("."):
+            yield file
+
+
 def _categories(path: Path) -> dict[int, str]:
     """Class names by index."""
     file = _names_file(path)
@@ -109,10 +119,13 @@ def _categories(path: Path) -> dict[int, str]:
         raise Missing("no data.yaml with the class names", where=str(path), fix="name the folder that holds data.yaml")
     with told_of(str(file)):
         if file.suffix == ".txt":
-            return dict(enumerate(line.strip() for line in _lines(file) if line.strip()))
+            listed = [line.strip() for line in _text(file).strip().splitlines()]
+            if "" in listed or len(set(listed)) < len(listed):
+                raise ValueError("an empty line or a name twice: classes are numbered by their lines")
+            return dict(enumerate(listed))
         try:
-            content = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
-        except (YAMLError, UnicodeDecodeError, RecursionError) as error:
+            content = YAML(typ="safe", pure=True).load(_text(file))
+        except (YAMLError, RecursionError) as error:
             raise ValueError(f"not YAML: {error}") from None
         names = content.get("names") if isinstance(content, dict) else None
         pairs = enumerate(names) if isinstance(names, list) else names.items() if isinstance(names, dict) else None
@@ -133,11 +146,11 @@ def _image_of(path: Path, stem: Path) -> Path:
     raise Missing("the image of a label file is not there", where=str(where), fix="put the images beside the labels")
 
 
-def _lines(file: Path) -> list[str]:
+def _text(file: Path) -> str:
     if file.stat().st_size > _MOST_BYTES:
-        raise Integrity("a label file of over 64 MiB", where=str(file), fix=_MEND)
+        raise Integrity("a text file of over 64 MiB", where=str(file), fix=_MEND)
     try:
-        return file.read_text(encoding="utf-8").splitlines()
+        return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise Integrity("not UTF-8 text", where=str(file), fix=_MEND) from None
 
