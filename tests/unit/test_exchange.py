@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 from idol_core.data.exchange.cvat_interpolation import _nearest, interpolate_polygon
 from idol_core.data.exchange.formats import FORMATS, find_format
 from idol_core.data.exchange.label_studio_brush import encode_brush
-from idol_core.data.exchange.labels import VideoFrames, as_array, as_images
+from idol_core.data.exchange.labels import ImageFiles, VideoFrames, as_array, as_images
 from idol_core.errors import Integrity
 from tests.unit.label_sets import compared, made_labels, write_images
 
@@ -434,3 +435,29 @@ def test_further_labels_of_a_region_are_told(tmp_path):
     labels = FORMATS["label-studio"].read(tmp_path)
     assert labels.categories == ("car",)
     assert labels.left_out == ("1 further labels of regions, of which the first is taken",)
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_a_crowd_never_comes_back_as_an_object(name, tmp_path):
+    labels = made_labels(clips=1, frames=3)
+    (clip,) = labels.clips
+    crowd = replace(clip.tracks[0], id=9, crowd=True)
+    labels = replace(labels, clips=(replace(clip, tracks=(*clip.tracks[1:], crowd)),))
+    fitted = FORMATS[name].fit(labels)
+    FORMATS[name].write(fitted, tmp_path)
+    write_images(fitted, tmp_path / (FORMATS[name].images or ""))
+    (tmp_path / "JPEGImages").mkdir(exist_ok=True)
+    read = FORMATS[name].read(tmp_path)
+    objects = [track for clip in read.clips for track in clip.tracks if not track.crowd]
+    assert len(objects) == (sum(len(track.masks) for track in clip.tracks[1:]) if name == "yolo" else 2)
+    kept = any(track.crowd for clip in read.clips for track in clip.tracks)
+    assert kept != any("1 crowds" in sentence for sentence in fitted.left_out)
+
+
+def test_images_that_cvat_would_sort_otherwise_are_told(tmp_path):
+    labels = made_labels(clips=1, frames=3)
+    assert FORMATS["cvat"].fit(labels).left_out == ()
+    (clip,) = labels.clips
+    numbered = replace(clip, frames=ImageFiles(("a/9.jpg", "a/10.jpg", "a/11.jpg")))
+    (told,) = FORMATS["cvat"].fit(replace(labels, clips=(numbered,))).left_out
+    assert "CVAT sorts 10.jpg before 9.jpg" in told

@@ -26,6 +26,7 @@ from idol_core.data.exchange.clip_parts import ClipParts
 from idol_core.data.exchange.labels import (
     ImageFiles,
     LabelledClip,
+    LabelledTrack,
     LabelSet,
     Mask,
     VideoFrames,
@@ -120,16 +121,18 @@ def write(labels: LabelSet, out: Path) -> list[Path]:
                         **_shape(track.masks[t], clip.height, clip.width),
                         "iscrowd": int(track.crowd),
                     }
-                    annotations.append(entry | (_identity(number, track.id) if labels.tracked else {}))
+                    annotations.append(entry | (_identity(number, track) if labels.tracked else {}))
     categories = [{"id": i, "name": name, "supercategory": ""} for i, name in enumerate(labels.categories, 1)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     write_json(out / FILE, content | ({"videos": videos} if labels.tracked else {}), indent=None)
     return [out / FILE]
 
 
-def _identity(video: int, track: int) -> dict[str, Any]:
-    attributes = {"occluded": False, "track_id": track, "keyframe": True}
-    return {"video_id": video, "track_id": track, "instance_id": track, "attributes": attributes}
+def _identity(video: int, track: LabelledTrack) -> dict[str, Any]:
+    attributes = {"track_id": track.id, "keyframe": True}
+    if not track.crowd:
+        attributes["occluded"] = False  # which marks CVAT's masks, all of which it writes as crowds
+    return {"video_id": video, "track_id": track.id, "instance_id": track.id, "attributes": attributes}
 
 
 def _shape(mask: Mask, height: int, width: int) -> dict[str, Any]:

@@ -5,15 +5,30 @@ CVAT knows no tracks of masks, so that an object is one polygon per frame; every
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from xml.sax.saxutils import XMLGenerator
 from xml.sax.xmlreader import AttributesImpl
 
-from idol_core.data.exchange.labels import LabelledClip, LabelledTrack, LabelSet, VideoFrames
+from idol_core.data.exchange.flat_masks import with_note, without_crowds
+from idol_core.data.exchange.labels import ImageFiles, LabelledClip, LabelledTrack, LabelSet, VideoFrames
 from idol_core.data.exchange.outlines import one_polygon
 from idol_core.system.files import write_aside
+
+
+def fit(labels: LabelSet) -> LabelSet:
+    """The labels without crowds. `left_out` tells of images that CVAT sorts otherwise: its file has no names."""
+    fitted = without_crowds(labels)
+    for clip in labels.clips:
+        names = list(clip.frames.names) if isinstance(clip.frames, ImageFiles) else []
+        late = next((pair for pair in itertools.pairwise(names) if pair[0] > pair[1]), None)
+        if late is not None:
+            one, other = (PurePosixPath(name).name for name in late)
+            what = f"the order of '{clip.name}': CVAT sorts {other} before {one}, unless told otherwise"
+            fitted = with_note(fitted, what)
+    return fitted
 
 
 def write(labels: LabelSet, out: Path) -> list[Path]:

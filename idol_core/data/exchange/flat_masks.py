@@ -72,6 +72,14 @@ def one_crowd(clip: LabelledClip, identity: int, category: str) -> list[Labelled
     return [LabelledTrack(identity, category, masks, True)] if masks else []
 
 
+def without_crowds(labels: LabelSet) -> LabelSet:
+    """The labels without crowds, for formats that would show them as objects; `left_out` counts them."""
+    clips = [replace(clip, tracks=tuple(track for track in clip.tracks if not track.crowd)) for clip in labels.clips]
+    count = sum(track.crowd for clip in labels.clips for track in clip.tracks)
+    fitted = replace(labels, clips=tuple(clips))
+    return with_note(fitted, f"{count} crowds, which the format cannot mark as such") if count else fitted
+
+
 def _flat(clip: LabelledClip) -> tuple[LabelledClip, int]:
     """The clip without overlaps, and the number of masks that lost pixels to an object."""
     order = sorted(clip.tracks, key=lambda track: track.crowd)

@@ -23,6 +23,7 @@ from idol_core.data.exchange import (
     yolo,
     ytvis,
 )
+from idol_core.data.exchange.flat_masks import without_crowds
 from idol_core.data.exchange.labels import LabelSet
 from idol_core.errors import InvalidInput, Missing
 
@@ -51,8 +52,8 @@ class ReadFormat(NamedTuple):
     read: Callable[[Path], LabelSet]
 
 
-def _format(about: str, reader: ModuleType, writer: ModuleType | None = None, *, images: str | None = None) -> Format:
-    return Format(about, reader.recognises, reader.read, (writer or reader).write, images)
+def _format(about: str, module: ModuleType, *, images: str) -> Format:
+    return Format(about, module.recognises, module.read, module.write, images)
 
 
 def _masks(about: str, reader: ModuleType, writer: ModuleType) -> Format:
@@ -64,11 +65,11 @@ def _read_only(about: str, reader: ModuleType) -> ReadFormat:
 
 
 FORMATS: dict[str, Format] = {
-    "cvat": _format("CVAT for video 1.1 (XML)", cvat, cvat_writer),
-    "labelme": _format("labelme (a JSON file per image)", labelme, images=""),
+    "cvat": Format("CVAT for video 1.1 (XML)", cvat.recognises, cvat.read, cvat_writer.write, fit=cvat_writer.fit),
+    "labelme": _format("labelme (a JSON file per image)", labelme, images="")._replace(fit=without_crowds),
     "coco": _format("COCO with track ids (CVAT, Roboflow)", coco, images="images")._replace(alone=True),
-    "label-studio": _format("Label Studio (JSON)", label_studio, images="images"),
-    "yolo": _format("YOLO segmentation (no identities)", yolo, images="images"),
+    "label-studio": _format("Label Studio (JSON)", label_studio, images="images")._replace(fit=without_crowds),
+    "yolo": _format("YOLO segmentation (no identities)", yolo, images="images")._replace(fit=without_crowds),
     "ytvis": _format("YouTube-VIS, OVIS", ytvis, images="JPEGImages"),
     "davis": _masks("DAVIS, MOSE, LVOS (palette PNGs)", davis, davis),
     "mots": _masks("MOTS (PNGs of 16 bits, or text)", mots, mots_writer),
