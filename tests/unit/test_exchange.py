@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
+import signal
 import tracemalloc
 from dataclasses import replace
 
@@ -16,7 +18,7 @@ from idol_core.data.exchange.cvat_interpolation import _nearest, interpolate_pol
 from idol_core.data.exchange.formats import FORMATS, find_format
 from idol_core.data.exchange.label_studio_brush import encode_brush
 from idol_core.data.exchange.labels import ImageFiles, VideoFrames, as_array, as_images
-from idol_core.errors import Integrity
+from idol_core.errors import Integrity, InvalidInput
 from tests.unit.label_sets import compared, made_labels, write_images
 
 HOLDS_POLYGONS = {"cvat", "labelme", "yolo"}
@@ -461,3 +463,16 @@ def test_images_that_cvat_would_sort_otherwise_are_told(tmp_path):
     numbered = replace(clip, frames=ImageFiles(("a/9.jpg", "a/10.jpg", "a/11.jpg")))
     (told,) = FORMATS["cvat"].fit(replace(labels, clips=(numbered,))).left_out
     assert "CVAT sorts 10.jpg before 9.jpg" in told
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.xml", "a.png", "a.txt", "gt/gt.txt", "annotations/a.json"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_folder_or_a_pipe_in_the_place_of_a_label_file_is_no_label_file(make, name, tmp_path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    make(tmp_path / name)
+    signal.alarm(20)  # a pipe that is opened waits for its writer
+    try:
+        with pytest.raises(InvalidInput, match="no label format"):
+            find_format(tmp_path)
+    finally:
+        signal.alarm(0)

@@ -252,6 +252,8 @@ def open_json(path: Path) -> IO[bytes]:
     """Open a JSON file. Raises Missing if it does not exist, Integrity if it is empty, a web page, a Git LFS pointer or
     unreadable.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise Integrity("not a file, but a folder or a pipe", where=str(path), fix="name a file")
     try:
         refuse_stand_in(path)
         file = open(path, "rb")  # noqa: SIM115

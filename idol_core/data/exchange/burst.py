@@ -76,6 +76,8 @@ def _file(path: Path) -> Path | None:
 
 
 def _is_burst(path: Path) -> bool:
+    if not path.is_file():
+        return False
     with open(path, "rb") as file:
         start = file.read(1 << 20)
     return b'"sequences"' in start and any(key in start for key in _KEYS)

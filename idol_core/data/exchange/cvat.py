@@ -90,7 +90,7 @@ def read(path: Path) -> LabelSet:
 
 def _files(path: Path) -> list[Path]:
     files = sorted(path.glob("*.xml")) if path.is_dir() else [path] if path.suffix.lower() == ".xml" else []
-    return [file for file in files if root_name(file) == "annotations"]
+    return [file for file in files if file.is_file() and root_name(file) == "annotations"]
 
 
 def _read_file(file: Path, categories: dict[str, None], left_out: Counter[str]) -> list[LabelledClip]:

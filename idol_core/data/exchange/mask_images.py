@@ -49,7 +49,9 @@ class Header(NamedTuple):
 
 
 def read_header(path: Path) -> Header | None:
-    """Size and kind of pixels of a PNG; None for a file that does not begin as one."""
+    """Size and kind of pixels of a PNG; None for anything that does not begin as one."""
+    if not path.is_file():
+        return None
     with open(path, "rb") as file:
         start = file.read(26)
     if len(start) < 26 or not start.startswith(_SIGNATURE):

@@ -169,10 +169,10 @@ def _text_files(path: Path) -> list[tuple[str, Path]]:
         found = [(path.stem, path)] if path.suffix.lower() == ".txt" else []
     else:
         folder = path / LINES if (path / LINES).is_dir() else path
-        found = [(file.stem, file) for file in in_order(folder.glob("*.txt")) if file.name != NAMES]
+        found = [(file.stem, file) for file in in_order(folder.glob("*.txt")) if file.name != NAMES and file.is_file()]
         if not found:
             files = in_order([*path.glob(f"{_TRUTH}/{_TRUTH_FILE}"), *path.glob(f"*/{_TRUTH}/{_TRUTH_FILE}")])
-            found = [(file.parent.parent.name, file) for file in files]
+            found = [(file.parent.parent.name, file) for file in files if file.is_file()]
     return found
 
 
