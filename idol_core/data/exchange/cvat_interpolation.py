@@ -79,18 +79,19 @@ def _pairs(left: Points, right: Points) -> list[list[int]]:
     """For each left point the right points that it is paired with, ascending, at least one."""
     nearest = _nearest(left, right)
     pairs = [[int(j)] for j in nearest]
-    alone = np.setdiff1d(np.arange(len(right)), nearest)
-    for i, j in zip(_nearest(right[alone], left).tolist(), alone.tolist(), strict=True):
-        pairs[i].append(j)
+    alone = sorted(set(range(len(right))) - set(nearest.tolist()))
+    if alone:
+        for i, j in zip(_nearest(right[alone], left).tolist(), alone, strict=True):
+            pairs[i].append(j)
     return [sorted(partners) for partners in pairs]
 
 
 def _nearest(values: Points, ascending: Points) -> NDArray[np.intp]:
     """For each value [n] the index of the nearest of `ascending` [m], the first of equally near ones."""
-    above = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
+    above = np.minimum(ascending.searchsorted(values), len(ascending) - 1)
     below = np.maximum(above - 1, 0)
-    nearest = np.where(np.abs(ascending[below] - values) <= np.abs(ascending[above] - values), below, above)
-    return np.searchsorted(ascending, ascending[nearest])
+    lower, upper = ascending[below], ascending[above]
+    return ascending.searchsorted(np.where(np.abs(lower - values) <= np.abs(upper - values), lower, upper))
 
 
 def _thinned(moved: list[Points], pairs: list[list[int]], left: Points, right: Points) -> Points:
