@@ -21,6 +21,7 @@ from idolctl.datasets.add import SideFiles, add_set, example_recipe
 from idolctl.datasets.check import Line, SideReport, check_side, describe, remarks, sides_of
 from idolctl.datasets.root import data_root, make_toy_data
 from idolctl.errors import raise_all, suggestion
+from idolctl.signals import stoppable
 from idolctl.submission.servers import local_truth
 from idolctl.terminal.progress import ProgressLine
 from idolctl.terminal.text import printable
@@ -125,7 +126,8 @@ def import_(
         _check_format(form, READERS)
     from idolctl.datasets.import_labels import import_labels  # brings PyAV
 
-    found = import_labels(source, name, data_root(root), format=form, frames=frames, force=force)
+    with stoppable("run the same command again"):
+        found = import_labels(source, name, data_root(root), format=form, frames=frames, force=force)
     counts = _counts(found.labels)
     if as_json:
         content = {"file": str(found.file), "format": found.format, "tracked": found.labels.tracked, **counts}
@@ -166,10 +168,11 @@ def export(
     from idolctl.datasets.export_labels import export_data, export_results  # brings PyAV
 
     place = data_root(root)
-    if Path(target).is_file():
-        labels, files = export_results(Path(target), place, out, format=form, data=data, threshold=threshold)
-    else:
-        labels, files = export_data(target, place, out, format=form)
+    with stoppable("run the same command again"):
+        if Path(target).is_file():
+            labels, files = export_results(Path(target), place, out, format=form, data=data, threshold=threshold)
+        else:
+            labels, files = export_data(target, place, out, format=form)
     counts = _counts(labels)
     if as_json:
         print(json.dumps({"format": form, "files": list(map(str, files)), **counts, "left_out": labels.left_out}))

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import stat
+import subprocess
+import sys
+import time
 import zipfile
 
 import numpy as np
@@ -317,3 +321,30 @@ def test_a_set_stays_when_the_one_to_replace_it_cannot_be_registered(call, tmp_p
     assert code != 0, err
     assert (root / "mine" / "instances.json").read_bytes() == before
     assert sorted(path.name for path in root.iterdir()) == ["mine", "mine.yaml"]
+
+
+def test_an_import_that_is_stopped_leaves_nothing(tmp_path):
+    """Interpolating 200,000 frames takes far longer than the signal."""
+    text = CVAT.replace('frame="20"', 'frame="400010"').replace("<size>8</size>", "<size>200001</size>")
+    (tmp_path / "annotations.xml").write_text(text)
+    root = tmp_path / "root"
+    command = [
+        sys.executable,
+        "-m",
+        "idolctl",
+        "data",
+        "import",
+        "annotations.xml",
+        "--name",
+        "mine",
+        "--root",
+        str(root),
+    ]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        while not any(root.glob(".mine-*")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate()
+    assert process.returncode == 75, err
+    assert not any(root.iterdir())
