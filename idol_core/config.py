@@ -73,6 +73,9 @@ class LossConfig:
     auxiliary: float = 3.0  # the auxiliary contrastive loss; 1.5 x contrastive
     focal_alpha: float = 0.25
     deep_supervision: bool = True
+    # pairs: an instance of the key frame against the reference frame (the paper); memory: each frame of a clip against
+    # a memory of the frames before it, as the tracker works
+    association: Literal["pairs", "memory"] = "pairs"
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,8 @@ class InputConfig:
     flip: float = 0.5
     color: ColorConfig = field(default_factory=ColorConfig)
     crop: CropConfig = field(default_factory=CropConfig)
-    frame_range: int = 10  # largest distance in frames between key and reference frame
+    frame_range: int = 10  # largest distance in frames between key and reference frame, or from the middle of a clip
+    clip_frames: int = 2  # frames of a training item in steps 2 and 3; more than 2 with loss.association "memory"
     test_short_side: int = 480
     test_max_size: int = 1333
 

@@ -28,6 +28,7 @@ def findings(config: StageConfig) -> Iterator[Finding]:
     yield from _model(config.model, config.step)
     yield from _solver(config.solver)
     yield from _input(config.input)
+    yield from _clip(config)
     yield from _classes(config.data.classes_map)
     yield from _source(config.data.train, "data.train", config.step)
     yield from _source(config.data.val, "data.val", config.step)
@@ -58,6 +59,7 @@ _RANGES: list[tuple[str, str, float, float]] = [
     ("tracker.", "batch_frames", 1, 10_000),
     ("input.", "short_sides max_size crop.size crop.resize test_short_side test_max_size", 1, 16384),
     ("input.", "frame_range", 1, math.inf),
+    ("input.", "clip_frames", 2, 100),
     ("input.", "flip crop.probability color.probability", 0, 1),
     ("input.color.", "brightness contrast saturation", 0, 1),
     ("input.color.", "hue", 0, 0.5),
@@ -124,6 +126,12 @@ def _solver(solver: SolverConfig) -> Iterator[Finding]:
     if solver.optimizer == "muon" and solver.precision == "fp16":  # its two optimizers would skip overflows separately
         what = "solver.optimizer muon can't be combined with solver.precision fp16"
         yield Finding(("solver.optimizer", "solver.precision"), what, "--set solver.precision=bf16")
+
+
+def _clip(config: StageConfig) -> Iterator[Finding]:
+    if config.loss.association == "pairs" and config.input.clip_frames != 2:
+        what = f"input.clip_frames is {config.input.clip_frames}, but loss.association pairs compares two frames"
+        yield Finding(("input.clip_frames", "loss.association"), what, "--set loss.association=memory")
 
 
 def _input(values: InputConfig) -> Iterator[Finding]:

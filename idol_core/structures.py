@@ -46,20 +46,25 @@ class Batch(NamedTuple):
 
     Step 1: `frames` are the images and `ref` is None. Steps 2, 3: frames are interleaved key, ref, key, ref ...; `key`
     and `ref` have a row per pair, and entry j of both is the same object. `key` holds only instances present in the key
-    frame; `ref.valid` is False where such an instance is absent from the reference frame.
+    frame; `ref.valid` is False where such an instance is absent from the reference frame. Steps 2 and 3 with
+    `loss.association` "memory": `clip_frames` consecutive rows of `frames` and `key` are a clip, entry j of its rows is
+    the same object, and `ref` is None.
     """
 
     frames: FrameBatch
     key: Targets
     ref: Targets | None
     sample_ids: tuple[str, ...]  # where each item came from, for error messages
-    in_both: bool | None = None  # whether any instance is present in both frames of a pair; None: ask `ref.valid`
+    in_both: bool | None = None  # whether any instance is present in two frames of its item; None: ask the targets
+    clip_frames: int = 1
 
-    def pairs_share_objects(self) -> bool:
-        """Whether any instance is present in both frames of a pair."""
-        if self.ref is None:
-            return False
-        return bool(self.ref.valid.any()) if self.in_both is None else self.in_both
+    def objects_recur(self) -> bool:
+        """Whether any instance is present in both frames of a pair, or in two frames of a clip."""
+        if self.in_both is not None:
+            return self.in_both
+        if self.clip_frames > 1:
+            return bool((self.key.valid.unflatten(0, (-1, self.clip_frames)).sum(1) > 1).any())
+        return self.ref is not None and bool(self.ref.valid.any())
 
     def to(self, device: torch.device | str) -> Batch:
         ref = None if self.ref is None else self.ref.to(device)

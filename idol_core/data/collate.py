@@ -46,6 +46,20 @@ def collate_pairs(
     return Batch(frames, _targets(keys, frames), ref, tuple(sample_ids), bool(ref.valid.any()))
 
 
+def collate_clips(clips: Sequence[Sequence[Sample]], *, config: InputConfig, sample_ids: Sequence[str] = ()) -> Batch:
+    """Make a batch of steps 2 and 3 from clips of equally many samples, with instances in the same order.
+
+    Instances absent from all frames of their clip are dropped; in frames without them their row is marked invalid.
+    """
+    kept = []
+    for clip in clips:
+        anywhere = torch.stack([sample.present for sample in clip]).any(0)
+        kept += [_select(sample, anywhere) for sample in clip]
+    frames = collate_frames([sample.image for sample in kept], config=config)
+    batch = Batch(frames, _targets(kept, frames), None, tuple(sample_ids), clip_frames=len(clips[0]))
+    return batch._replace(in_both=batch.objects_recur())
+
+
 def collate_frames(images: Sequence[Tensor], *, config: InputConfig) -> FrameBatch:
     """Pad [3, h, w] frames (pixels 0..255) with zeros to the largest size, rounded up to a multiple of 32.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from idol_core.config import StageConfig
-from idol_core.data.collate import collate_images, collate_pairs
+from idol_core.data.collate import collate_clips, collate_images, collate_pairs
 from idol_core.data.dataset import Dataset
 from idol_core.data.frames import FrameReader
-from idol_core.data.pairs import draw_image, draw_pseudo_pair, draw_video_pair
+from idol_core.data.pairs import draw_image, draw_pseudo_clip, draw_pseudo_pair, draw_video_clip, draw_video_pair
 from idol_core.data.sampler import EpochOrder, MicroBatch, micro_batches, per_process, units
 from idol_core.data.samples import LabelledFrames
 from idol_core.errors import IdolError
@@ -115,22 +115,29 @@ class MicroBatches(TorchDataset[Batch]):
     def make(self, place: MicroBatch) -> Batch:
         """Load one micro-batch."""
         config = self._config
-        images, pairs, names = [], [], []
+        images, pairs, clips, names = [], [], [], []
         for j in range(place.first, place.first + place.items):
             rng = default_rng((config.solver.seed, place.iteration, j))
             video, frame = self._units[self._order[place.iteration * config.solver.batch_size + j]].tolist()
             arguments = (rng, self._frames, config.input, video)
+            frames: Sequence[int] = (frame,)
             if config.step == 1:
                 images.append(draw_image(*arguments, frame))
+            elif config.loss.association == "memory" and config.step == 2:
+                clips.append(draw_pseudo_clip(*arguments, frame))
+            elif config.loss.association == "memory":
+                clip, frames = draw_video_clip(*arguments)
+                clips.append(clip)
             elif config.step == 2:
                 pairs.append(draw_pseudo_pair(*arguments, frame))
             else:
                 key, ref, frames = draw_video_pair(*arguments)
                 pairs.append((key, ref))
-            shown = (frame,) if config.step < 3 else frames
-            names.append(" ".join(self._dataset.frame_name(video, t) for t in shown))
+            names.append(" ".join(self._dataset.frame_name(video, t) for t in frames))
         if config.step == 1:
             return collate_images(images, config=config.input, sample_ids=names)
+        if clips:
+            return collate_clips(clips, config=config.input, sample_ids=names)
         return collate_pairs(pairs, config=config.input, sample_ids=names)
 
 

@@ -81,5 +81,5 @@ def optional_parts(model: IDOL) -> list[list[nn.Parameter]]:
 
 
 def uses(batch: Batch) -> tuple[bool, bool]:
-    """Which of `optional_parts` a batch uses: masks of objects, and embeddings of objects in both frames of a pair."""
-    return batch.key.labels.shape[1] > 0, batch.pairs_share_objects()
+    """Which of `optional_parts` a batch uses: masks of objects, and embeddings of objects in several frames."""
+    return batch.key.labels.shape[1] > 0, batch.objects_recur()

@@ -12,6 +12,7 @@ from idol_core.config import LossConfig
 from idol_core.losses.contrastive import Samples, auxiliary_loss, contrastive_loss, draw_order, sample_rounds
 from idol_core.losses.detection import focal_loss, giou_loss, l1_loss
 from idol_core.losses.mask import mask_losses
+from idol_core.losses.memory import draw_memory, memory_losses, recurring, remember
 from idol_core.losses.simota import Assignment, match_rounds, settle
 from idol_core.ops.boxes import cxcywh_to_xyxy
 from idol_core.structures import Batch, Decoded, Targets
@@ -67,24 +68,26 @@ class Criterion:
         of matched queries of every layer and, for pairs, also the number of contrastive instances: float [L] or
         [L + 1]. The losses are divided by what it returns (by 1 where that is 0).
         """
-        # Assign the queries of the key frames to instances, in every decoder layer, and those of the reference frames.
+        # Assign the queries of labelled frames to instances, in every decoder layer, and those of frames to compare.
         keys = decoded if batch.ref is None else decoded.frames(slice(0, None, 2))
-        refs = decoded.frames(slice(1, None, 2)) if batch.pairs_share_objects() else None
-        assignment, samples = _assign(keys, batch.key, refs, batch.ref)
+        compared = _compared(decoded, batch)
+        assignment, samples = _assign(keys, batch.key, compared)
 
-        # Count the matches that divide the losses: per layer, then the instances in both frames (contrastive losses).
+        # Count what divides the losses: the matches of each layer, then the instances that are compared.
         counts = (assignment.gt >= 0).sum((1, 2))
         if batch.ref is not None:
             counts = torch.cat((counts, batch.ref.valid.sum()[None]))
+        elif batch.clip_frames > 1:
+            counts = torch.cat((counts, recurring(_by_clip(batch.key.valid, batch)).sum()[None]))
         total = total_matches(counts.float())
         normalizer = torch.where(total > 0, total, 1.0)
 
-        # Detection losses of the key frames, then the contrastive losses between key and reference frames.
+        # Detection losses of the labelled frames, then the contrastive losses between frames.
         layers = len(assignment.gt)
         losses = self._named(self._detection(model, keys, batch.key, assignment), normalizer[:layers])
-        if batch.ref is not None:
-            anchor = assignment.anchor[-1]
-            contrastive = self._contrastive(model, keys.queries[-1], anchor, refs, samples, generator)
+        if batch.ref is not None or batch.clip_frames > 1:
+            between = self._contrastive if batch.ref is not None else self._memory
+            contrastive = between(model, keys.queries[-1], assignment.anchor[-1], compared, samples, batch, generator)
             losses |= {name: value / normalizer[-1] for name, value in contrastive.items()}
         return losses
 
@@ -125,23 +128,50 @@ class Criterion:
         model: Heads,
         queries: Tensor,
         anchor: Tensor,
-        refs: Decoded | None,
+        compared: Compared | None,
         samples: Samples | None,
+        batch: Batch,
         generator: Draws,
     ) -> dict[str, Tensor]:
         """Weighted sums over the instances present in both frames. queries [B, Q, C] of the key frames, anchor [B, N].
 
         Without such an instance (`samples` is None) the embedding head gets no gradient."""
-        if refs is None or samples is None:
+        if compared is None or samples is None:
             zero = 0.0 * queries.sum()
             return {"loss_reid": zero, "loss_reid_aux": zero}
-        chosen = queries.gather(1, anchor[..., None].expand(-1, -1, queries.shape[-1]))
-        anchors, embeddings = model.embed(chosen).float(), model.embed(refs.queries[-1]).float()
+        anchors, embeddings = model.embed(_rows(queries, anchor)).float(), model.embed(compared.queries).float()
         order = draw_order(samples.negative.shape, generator, queries.device)
         return {
             "loss_reid": self.config.contrastive * contrastive_loss(anchors, embeddings, samples).sum(),
             "loss_reid_aux": self.config.auxiliary * auxiliary_loss(anchors, embeddings, samples, order=order).sum(),
         }
+
+    def _memory(
+        self,
+        model: Heads,
+        queries: Tensor,
+        anchor: Tensor,
+        compared: Compared | None,
+        samples: Samples | None,
+        batch: Batch,
+        generator: Draws,
+    ) -> dict[str, Tensor]:
+        """Weighted sums over the instances of clips that were in an earlier frame. queries [B * T, Q, C], anchor
+        [B * T, N]. Without such an instance the embedding head gets no gradient."""
+        if compared is None or samples is None:
+            zero = 0.0 * queries.sum()
+            return {"loss_reid": zero, "loss_reid_aux": zero, "loss_reid_memory": zero}
+        embeddings = _by_clip(model.embed(_rows(queries, anchor)).float(), batch)
+        present = _by_clip(batch.key.valid, batch)
+        shape = torch.Size((present.shape[0], present.shape[2], present.shape[1]))
+        each = [generator] * shape[0] if isinstance(generator, torch.Generator) else generator
+        remembered = remember(embeddings, present, draw_memory(each, shape, queries.device))
+        later = each if each is None else [g for g in each for _ in range(batch.clip_frames - 1)]
+        order = draw_order(samples.negative.shape, later, queries.device)
+        others = model.embed(compared.queries).float().unflatten(0, (-1, batch.clip_frames - 1))
+        sums = memory_losses(remembered, embeddings, present, others, samples, order)
+        weight = {"loss_reid_aux": self.config.auxiliary}
+        return {name: weight.get(name, self.config.contrastive) * value for name, value in sums.items()}
 
     def _named(self, losses: dict[str, Tensor], normalizer: Tensor) -> dict[str, Tensor]:
         """One entry per loss and layer, divided by the layer's normalizer [L]."""
@@ -154,12 +184,40 @@ class Criterion:
         }
 
 
-def _assign(
-    keys: Decoded, key: Targets, refs: Decoded | None, ref: Targets | None
-) -> tuple[Assignment, Samples | None]:
-    """Assign the queries of key frames, and choose the samples of reference frames (if given), in the same rounds."""
+class Compared(NamedTuple):
+    """Frames whose queries are compared with instances of earlier frames: last layer [n, Q, ...], and targets."""
+
+    queries: Tensor
+    logits: Tensor
+    boxes: Tensor
+    targets: Targets
+
+
+def _compared(decoded: Decoded, batch: Batch) -> Compared | None:
+    """The reference frames of pairs, the frames but the first of clips; None if no object is in several frames."""
+    if not batch.objects_recur():
+        return None
+    layers = decoded.queries[-1], decoded.logits[-1], decoded.boxes[-1]
+    if batch.ref is not None:
+        return Compared(*(values[1::2] for values in layers), batch.ref)
+    later = [_by_clip(values, batch)[:, 1:].flatten(0, 1) for values in (*layers, *batch.key)]
+    return Compared(*later[:3], Targets(*later[3:]))
+
+
+def _by_clip(values: Tensor, batch: Batch) -> Tensor:
+    """[B * T, ...] -> [B, T, ...]."""
+    return values.unflatten(0, (-1, batch.clip_frames))
+
+
+def _rows(queries: Tensor, anchor: Tensor) -> Tensor:
+    """The queries [B, N, C] at the places `anchor` [B, N] of [B, Q, C]."""
+    return queries.gather(1, anchor[..., None].expand(-1, -1, queries.shape[-1]))
+
+
+def _assign(keys: Decoded, key: Targets, compared: Compared | None) -> tuple[Assignment, Samples | None]:
+    """Assign the queries of labelled frames, and choose the samples of frames to compare, in the same rounds."""
     rounds: list[Any] = [match_rounds(keys.logits, keys.boxes, key)]
-    if refs is not None and ref is not None:
-        rounds.append(sample_rounds(refs.logits[-1].float().sigmoid(), refs.boxes[-1], ref))
+    if compared is not None:
+        rounds.append(sample_rounds(compared.logits.float().sigmoid(), compared.boxes, compared.targets))
     assignment, *samples = settle(*rounds)
     return assignment, samples[0] if samples else None
