@@ -30,14 +30,16 @@ _NOT_LEARNT = {
     ("solver", "evaluation_precision"),
     ("model", "checkpoint"),
 }
+_LATER: dict[str, Any] = {"data.classes_map": (), "loss.association": "pairs", "input.clip_frames": 2}
 _NAMES = {"start": "the weights it starts from", "train": "data.train's annotations", "val": "data.val's annotations"}
 
 
 def stage_fingerprint(config: StageConfig, *, start: str | None, train: str | None, val: str | None) -> dict[str, Any]:
     """Settings and content hashes. `start` is SCRATCH or the hash of the initial weights; None: not known yet."""
     settings = flat_settings(stage_to_dict(config))
-    if not config.data.classes_map:  # older runs, without this setting, keep their fingerprint
-        del settings["data.classes_map"]
+    for name, unset in _LATER.items():  # older runs, without these settings, keep their fingerprint
+        if settings[name] == unset:
+            del settings[name]
     return {"settings": settings, "start": start, "train": train, "val": val}
 
 

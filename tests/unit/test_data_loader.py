@@ -7,6 +7,7 @@ import multiprocessing
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from idol_core.config import CropConfig, DataConfig, InputConfig, SolverConfig, 
 from idol_core.data.collate import Sample, collate_images, pad_batch
 from idol_core.data.frames import read_frame
 from idol_core.data.loader import make_loader
-from idol_core.data.pairs import draw_frames
+from idol_core.data.pairs import draw_clip_frames, draw_frames
 from idol_core.data.sampler import EpochOrder, units
 from idol_core.errors import Integrity, InvalidInput, Missing
 from idol_core.ops.pixels import normalized
@@ -51,9 +52,16 @@ def same(first: list[Batch], second: list[Batch]) -> bool:
     )
 
 
-@pytest.mark.parametrize("step", [1, 2, 3])
-def test_workers_and_resume_give_identical_batches(tmp_path, step):
+def clips(config: StageConfig, frames: int) -> StageConfig:
+    """The same stage on clips of several frames."""
+    loss = dataclasses.replace(config.loss, association="memory")
+    return dataclasses.replace(config, loss=loss, input=dataclasses.replace(config.input, clip_frames=frames))
+
+
+@pytest.mark.parametrize(("step", "frames"), [(1, 2), (2, 2), (3, 2), (2, 3), (3, 5)])
+def test_workers_and_resume_give_identical_batches(tmp_path, step, frames):
     config, dataset = stage(step), small_videos(tmp_path)
+    config = config if frames == 2 else clips(config, frames)
     whole = list(make_loader(config, dataset, workers=0))
     assert len(whole) == 6
     assert all(same(a, b) for a, b in zip(whole, make_loader(config, dataset, workers=2), strict=True))
@@ -284,3 +292,31 @@ def test_kinds_of_images(tmp_path):
     (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(Integrity, match="cannot be decoded"):
         read_frame(tmp_path / "text.jpg")
+
+
+@pytest.mark.parametrize("step", [2, 3])
+def test_clips_hold_the_same_objects_in_every_frame_and_supervise_all(tmp_path, step):
+    config, dataset = clips(stage(step), 3), small_videos(tmp_path)
+    (batch,) = next(iter(make_loader(config, dataset, workers=0)))
+    assert batch.ref is None
+    assert batch.clip_frames == 3
+    assert len(batch.frames.images) == len(batch.key.valid) == 3 * len(batch.sample_ids)
+    valid = batch.key.valid.unflatten(0, (-1, 3))
+    labels = batch.key.labels.unflatten(0, (-1, 3))
+    for clip, present in zip(labels, valid, strict=True):
+        for row in range(present.shape[1]):
+            assert len(set(clip[present[:, row], row].tolist())) <= 1
+    assert batch.objects_recur() == bool((valid.sum(1) > 1).any())
+    numbers = [[int(Path(name).stem) for name in sample.split()] for sample in batch.sample_ids]
+    assert all(found == sorted(found) for found in numbers)
+    if step == 3:
+        assert all(len(found) == 3 for found in numbers)
+
+
+def test_frames_of_a_clip_come_twice_only_where_the_video_is_too_short():
+    for length in (1, 2, 3, 9, 40):
+        for seed in range(30):
+            found = draw_clip_frames(default_rng(seed), length, 4, 3)
+            assert found == sorted(found)
+            assert len(set(found)) == min(3, length)
+            assert found[-1] - found[0] <= 8
