@@ -74,7 +74,7 @@ class LossConfig:
     focal_alpha: float = 0.25
     deep_supervision: bool = True
     # pairs: an instance of the key frame against the reference frame (the paper); memory: each frame of a clip against
-    # a memory of the frames before it, as the tracker works
+    # a memory of the frames before it, as the tracker works (an experiment: no gain was measured yet)
     association: Literal["pairs", "memory"] = "pairs"
 
 
