@@ -197,11 +197,14 @@ def _compared(decoded: Decoded, batch: Batch) -> Compared | None:
     """The reference frames of pairs, the frames but the first of clips; None if no object is in several frames."""
     if not batch.objects_recur():
         return None
-    layers = decoded.queries[-1], decoded.logits[-1], decoded.boxes[-1]
+    queries, logits, boxes = decoded.queries[-1], decoded.logits[-1], decoded.boxes[-1]
     if batch.ref is not None:
-        return Compared(*(values[1::2] for values in layers), batch.ref)
-    later = [_by_clip(values, batch)[:, 1:].flatten(0, 1) for values in (*layers, *batch.key)]
-    return Compared(*later[:3], Targets(*later[3:]))
+        return Compared(queries[1::2], logits[1::2], boxes[1::2], batch.ref)
+
+    def later(values: Tensor) -> Tensor:
+        return _by_clip(values, batch)[:, 1:].flatten(0, 1)
+
+    return Compared(later(queries), later(logits), later(boxes), Targets(*map(later, batch.key)))
 
 
 def _by_clip(values: Tensor, batch: Batch) -> Tensor:
