@@ -24,7 +24,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
     cls=options.Overridable,
     context_settings={"allow_extra_args": True},
     epilog=options.examples(
-        "idolctl plan toy", "idolctl plan ovis --backbone swinl --steps 3", "idolctl plan toy --steps 3 --estimate"
+        "idolctl plan toy", "idolctl plan ovis --backbone swinl --steps 3", "idolctl plan toy --steps 1 --estimate"
     ),
 )
 @options.spread
