@@ -53,6 +53,20 @@ def sample_rounds(probs: Tensor, boxes: Tensor, targets: Targets) -> Rounds[Samp
     return Samples(positive, ~around & valid[..., None])
 
 
+def pair_losses(
+    anchors: Tensor,
+    embeddings: Tensor,
+    samples: Samples,
+    generator: torch.Generator | Sequence[torch.Generator] | None,
+) -> dict[str, Tensor]:
+    """Sums of both losses over all instances, by their published names; shapes as for `contrastive_loss`."""
+    order = draw_order(samples.negative.shape, generator, anchors.device)
+    return {
+        "loss_reid": contrastive_loss(anchors, embeddings, samples).sum(),
+        "loss_reid_aux": auxiliary_loss(anchors, embeddings, samples, order=order).sum(),
+    }
+
+
 def contrastive_loss(anchors: Tensor, embeddings: Tensor, samples: Samples) -> Tensor:
     """log(1 + sum over positives k+ and negatives k- of exp(v.k- - v.k+)): anchors v [B, N, C], embeddings k [B, Q, C]
     -> [B, N], >= 0; 0 for an instance without positives or without negatives.

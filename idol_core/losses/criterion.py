@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from idol_core.config import LossConfig
-from idol_core.losses.contrastive import Samples, auxiliary_loss, contrastive_loss, draw_order, sample_rounds
+from idol_core.losses.contrastive import Samples, pair_losses, sample_rounds
 from idol_core.losses.detection import focal_loss, giou_loss, l1_loss
 from idol_core.losses.mask import mask_losses
-from idol_core.losses.memory import draw_memory, memory_losses, recurring, remember
+from idol_core.losses.memory import memory_losses, recurring
 from idol_core.losses.simota import Assignment, match_rounds, settle
 from idol_core.ops.boxes import cxcywh_to_xyxy
 from idol_core.structures import Batch, Decoded, Targets
@@ -86,8 +86,8 @@ class Criterion:
         layers = len(assignment.gt)
         losses = self._named(self._detection(model, keys, batch.key, assignment), normalizer[:layers])
         if batch.ref is not None or batch.clip_frames > 1:
-            between = self._contrastive if batch.ref is not None else self._memory
-            contrastive = between(model, keys.queries[-1], assignment.anchor[-1], compared, samples, batch, generator)
+            anchor = assignment.anchor[-1]
+            contrastive = self._contrastive(model, keys.queries[-1], anchor, compared, samples, batch, generator)
             losses |= {name: value / normalizer[-1] for name, value in contrastive.items()}
         return losses
 
@@ -133,45 +133,21 @@ class Criterion:
         batch: Batch,
         generator: Draws,
     ) -> dict[str, Tensor]:
-        """Weighted sums over the instances present in both frames. queries [B, Q, C] of the key frames, anchor [B, N].
+        """Weighted sums over the instances in both frames of a pair, or in a frame of a clip and an earlier one.
 
-        Without such an instance (`samples` is None) the embedding head gets no gradient."""
+        queries [B, Q, C] of the labelled frames, anchor [B, N]. Without such an instance (`samples` is None) the
+        embedding head gets no gradient."""
         if compared is None or samples is None:
-            zero = 0.0 * queries.sum()
-            return {"loss_reid": zero, "loss_reid_aux": zero}
+            names = ("loss_reid", "loss_reid_aux", *(("loss_reid_memory",) if batch.ref is None else ()))
+            return dict.fromkeys(names, 0.0 * queries.sum())
         anchors, embeddings = model.embed(_rows(queries, anchor)).float(), model.embed(compared.queries).float()
-        order = draw_order(samples.negative.shape, generator, queries.device)
-        return {
-            "loss_reid": self.config.contrastive * contrastive_loss(anchors, embeddings, samples).sum(),
-            "loss_reid_aux": self.config.auxiliary * auxiliary_loss(anchors, embeddings, samples, order=order).sum(),
-        }
-
-    def _memory(
-        self,
-        model: Heads,
-        queries: Tensor,
-        anchor: Tensor,
-        compared: Compared | None,
-        samples: Samples | None,
-        batch: Batch,
-        generator: Draws,
-    ) -> dict[str, Tensor]:
-        """Weighted sums over the instances of clips that were in an earlier frame. queries [B * T, Q, C], anchor
-        [B * T, N]. Without such an instance the embedding head gets no gradient."""
-        if compared is None or samples is None:
-            zero = 0.0 * queries.sum()
-            return {"loss_reid": zero, "loss_reid_aux": zero, "loss_reid_memory": zero}
-        embeddings = _by_clip(model.embed(_rows(queries, anchor)).float(), batch)
-        present = _by_clip(batch.key.valid, batch)
-        shape = torch.Size((present.shape[0], present.shape[2], present.shape[1]))
-        each = [generator] * shape[0] if isinstance(generator, torch.Generator) else generator
-        remembered = remember(embeddings, present, draw_memory(each, shape, queries.device))
-        later = each if each is None else [g for g in each for _ in range(batch.clip_frames - 1)]
-        order = draw_order(samples.negative.shape, later, queries.device)
-        others = model.embed(compared.queries).float().unflatten(0, (-1, batch.clip_frames - 1))
-        sums = memory_losses(remembered, embeddings, present, others, samples, order)
-        weight = {"loss_reid_aux": self.config.auxiliary}
-        return {name: weight.get(name, self.config.contrastive) * value for name, value in sums.items()}
+        if batch.ref is None:
+            clips, present = _by_clip(anchors, batch), _by_clip(batch.key.valid, batch)
+            sums = memory_losses(clips, present, embeddings, samples, generator)
+        else:
+            sums = pair_losses(anchors, embeddings, samples, generator)
+        weights = {"loss_reid_aux": self.config.auxiliary}
+        return {name: weights.get(name, self.config.contrastive) * value for name, value in sums.items()}
 
     def _named(self, losses: dict[str, Tensor], normalizer: Tensor) -> dict[str, Tensor]:
         """One entry per loss and layer, divided by the layer's normalizer [L]."""

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from idol_core.losses.contrastive import Samples, auxiliary_loss, contrastive_loss
+from idol_core.losses.contrastive import Samples, auxiliary_loss, contrastive_loss, draw_order
 
 AVERAGED = 0.5  # probability that an instance is remembered by its average, otherwise by its last embedding
 SWITCHED = 0.05  # probability that another instance's embedding enters an instance's memory, as after a wrong match
@@ -90,7 +90,11 @@ def recurring(present: Tensor) -> Tensor:
 
 
 def memory_losses(
-    remembered: Remembered, embeddings: Tensor, present: Tensor, queries: Tensor, samples: Samples, order: Tensor
+    embeddings: Tensor,
+    present: Tensor,
+    queries: Tensor,
+    samples: Samples,
+    generator: torch.Generator | Sequence[torch.Generator] | None,
 ) -> dict[str, Tensor]:
     """Sums over the instances of frames 2..T that are known from an earlier frame:
 
@@ -99,15 +103,23 @@ def memory_losses(
 
     Args:
         embeddings, present: [B, T, N, C], [B, T, N], as for `remember`.
-        queries: embeddings of all queries of frames 2..T, [B, T - 1, Q, C].
-        samples, order: of these frames, [B * (T - 1), N, Q] each (`contrastive.sample_rounds`, `draw_order`).
+        queries: embeddings of all queries of frames 2..T, [B * (T - 1), Q, C].
+        samples: of these frames, [B * (T - 1), N, Q] (`contrastive.sample_rounds`).
+        generator: one, or one per clip; None: no averages, no switches, negatives by query index.
     """
+    b, t, n, _ = embeddings.shape
+    each = [generator] * b if isinstance(generator, torch.Generator) else generator
+    remembered = remember(embeddings, present, draw_memory(each, torch.Size((b, n, t)), embeddings.device))
+    of_frames = None if each is None else [one for one in each for _ in range(t - 1)]
+    order = draw_order(samples.negative.shape, of_frames, embeddings.device)
+
     anchors, known = remembered.embeddings.flatten(0, 1), remembered.known.flatten(0, 1)
-    chosen = recurring(present).flatten(0, 1)
-    own = torch.eye(anchors.shape[1], dtype=torch.bool, device=anchors.device)
+    own = torch.eye(n, dtype=torch.bool, device=anchors.device)
     among = Samples(own & known[:, None], ~own & known[:, None])
-    reid = contrastive_loss(anchors, queries.flatten(0, 1), samples)
-    auxiliary = auxiliary_loss(anchors, queries.flatten(0, 1), samples, order=order)
-    back = contrastive_loss(embeddings[:, 1:].flatten(0, 1), anchors, among)
-    named = {"loss_reid": reid, "loss_reid_aux": auxiliary, "loss_reid_memory": back}
-    return {name: values.masked_fill(~chosen, 0.0).sum() for name, values in named.items()}
+    losses = {
+        "loss_reid": contrastive_loss(anchors, queries, samples),
+        "loss_reid_aux": auxiliary_loss(anchors, queries, samples, order=order),
+        "loss_reid_memory": contrastive_loss(embeddings[:, 1:].flatten(0, 1), anchors, among),
+    }
+    chosen = recurring(present).flatten(0, 1)
+    return {name: values.masked_fill(~chosen, 0.0).sum() for name, values in losses.items()}

@@ -31,17 +31,17 @@ class Standing:
     stage: str
     # as in state.json; "killed" if its processes vanished; before it starts, the Slurm job's state; "unreadable"
     status: str
-    phase: str
-    iteration: int
-    iterations: int
-    loss: float | None
-    it_per_s: float | None
-    data_wait: float | None
-    left: str | None
-    AP: float | None
-    seconds: float
-    job: str | None
-    error: str | None
+    phase: str = ""
+    iteration: int = 0
+    iterations: int = 0
+    loss: float | None = None
+    it_per_s: float | None = None
+    data_wait: float | None = None
+    left: str | None = None
+    AP: float | None = None
+    seconds: float = 0.0
+    job: str | None = None
+    error: str | None = None
 
 
 def standings(runs: Path, names: Sequence[Path] = ()) -> list[Standing]:
@@ -74,12 +74,11 @@ def _of_run(run: Path) -> Iterator[Standing]:
     started = [_of_stage(stage, jobs.pop(stage.state.folder.name, None), alive) for stage in stages_of(run)]
     for folder in unreadable_stages(run):
         what = f"{folder / ORDER} can't be read; idolctl run says what to do"
-        empty = (None, None, None, None, None)
-        started.append(Standing(run.name, folder.name, "unreadable", "", 0, 0, *empty, 0.0, None, what))
+        started.append(Standing(run.name, folder.name, "unreadable", error=what))
     yield from sorted(started, key=lambda s: (len(s.stage), s.stage))
     for chain, entry in jobs.items():
         status = queue_state(entry) or "submitted"
-        yield Standing(run.name, chain, status, "", 0, 0, None, None, None, None, None, 0.0, entry["job"], None)
+        yield Standing(run.name, chain, status, job=entry["job"])
 
 
 def _of_stage(stage: FoundStage, job: dict[str, str] | None, alive: bool) -> Standing:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from idolctl.app import main
 from tests.processes import run_idolctl
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -21,6 +22,21 @@ def idolctl(tmp_path):
         paths = os.pathsep.join(p for p in (str(CHECKOUT), os.environ.get("PYTHONPATH", "")) if p)
         own = {"PYTHONPATH": paths, "IDOLCTL_CACHE": str(tmp_path / "cache")}
         return run_idolctl(*args, cwd=cwd, environment=os.environ | own | environment)
+
+    return run
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Run `idolctl ARGS` in this process and an empty folder, its data root `root`; exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IDOLCTL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "root"))
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
 
     return run
 

@@ -13,7 +13,6 @@ from idol_core.build import build_model
 from idol_core.config import DataConfig, DataSource, InputConfig, StageConfig, TrackerConfig, stage_to_dict
 from idol_core.metadata import to_metadata
 from idol_core.weights import ours_to_published, save_weights
-from idolctl.app import main
 from tests.cli.conftest import blocks
 from tests.cli.mini import make_mini
 from tests.unit.tiny import tiny_config
@@ -24,21 +23,6 @@ LOW = TrackerConfig(select_threshold=0.01, init_threshold=0.01, new_threshold=0.
 DATA = DataConfig(train=DataSource("usual_train"), val=DataSource("usual_val"))
 CONFIG = StageConfig("mine", "tiny", 3, model=MODEL, tracker=LOW, input=InputConfig(test_short_side=64), data=DATA)
 IDS = {"usual": {2: "red", 7: "green"}, "turned": {2: "green", 7: "red"}}
-
-
-@pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    """Run a command in this process; exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("IDOLCTL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "root"))
-
-    def run(*arguments):
-        code = main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.fixture

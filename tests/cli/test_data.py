@@ -11,24 +11,15 @@ from idol_core.data.annotations.index_store import LARGE_BYTES
 from idol_core.data.catalog import find_layout, known_names, resolve_source
 from idol_core.data.dataset import open_dataset
 from idol_core.errors import InvalidInput
-from idolctl.app import main
 from tests.cli.conftest import blocks
 from tests.unit.data_sets import CATEGORIES, small_images, small_videos, write_frame
 
 
 @pytest.fixture
-def call(capsys, monkeypatch, tmp_path):
-    """Run the command in this process: exit code, stdout, stderr. The data root is `tmp_path`/root."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "root"))
+def call(call, tmp_path):
+    """`call` with a data root that exists."""
     (tmp_path / "root").mkdir()
-
-    def run(*arguments):
-        code = main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
+    return call
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from idol_core.config import stage_to_dict
 from idol_core.data.dataset import open_dataset
 from idol_core.errors import Integrity, InvalidInput
 from idol_core.evaluation import IDENTITY_METRICS, METRICS
-from idolctl.app import main
 from idolctl.config.library import load_recipe
 from idolctl.config.resolve import resolve
 from idolctl.evaluation import infer
@@ -57,18 +56,10 @@ def files(tmp_path):
 
 
 @pytest.fixture
-def call(capsys, monkeypatch, tmp_path):
-    """Run the command in this process: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("IDOLCTL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("DETECTRON2_DATASETS", raising=False)
-
-    def run(*arguments):
-        code = main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
+def call(call, monkeypatch):
+    """`call` without a data root."""
+    monkeypatch.delenv("DETECTRON2_DATASETS")
+    return call
 
 
 def last_json(out):

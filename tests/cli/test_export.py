@@ -68,21 +68,6 @@ def made(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    """Run a command in this process; exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("IDOLCTL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "root"))
-
-    def run(*arguments):
-        code = main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
 def clip(count=6, height=72, width=100):
     """A red corner at the top left, a green square that moves over a pattern."""
     y, x = np.mgrid[:height, :width]

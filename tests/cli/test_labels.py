@@ -23,24 +23,9 @@ from idol_core.data.dataset import open_dataset
 from idol_core.data.exchange.formats import FORMATS
 from idol_core.data.frames import read_frame
 from idol_core.video.writer import video_file
-from idolctl.app import main
 from tests.cli.conftest import blocks
 from tests.unit.label_sets import compared, made_labels, write_images
 from tests.unit.test_exchange import CVAT
-
-
-@pytest.fixture
-def call(capsys, monkeypatch, tmp_path):
-    """Run the command in this process: exit code, stdout, stderr. The data root is `tmp_path`/root."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "root"))
-
-    def run(*arguments):
-        code = main([str(a) for a in arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def opened(tmp_path, name):

@@ -133,7 +133,7 @@ def _categories(path: Path) -> dict[int, str]:
             raise ValueError("`names`, the class names, is neither a list nor a mapping")
         found = {as_integer(number): as_text(name, "names") for number, name in pairs}
         if None in found or len(set(found.values())) < len(found):
-            raise ValueError("`names` has a key that is no number, or one name twice")
+            raise ValueError("`names` has a key that is not a number, or the same name twice")
         return {number: name for number, name in found.items() if number is not None}
 
 
