@@ -206,16 +206,16 @@ def obstacles(run: Run, actions: Sequence[Action]) -> list[IdolError]:
 
 def _data_errors(config: StageConfig, root: Path) -> list[IdolError]:
     """Errors of the data sets. Large annotation files are parsed here, with progress; the stage finds them cached."""
-    absent: list[IdolError] = []
+    absent, to_be_made = list[IdolError](), False
     for source in (config.data.train, config.data.val):
         try:
             resolve_source(source, root)
         except Missing as error:
-            if not is_toy(source):
+            if is_toy(source):  # made when the run starts
+                to_be_made = True
+            else:
                 absent.append(error)
-            elif not absent:
-                return []  # made on first use
-    if absent:
+    if absent or to_be_made:
         return absent
     try:
         with transfer("reading annotations") as reading:

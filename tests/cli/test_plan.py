@@ -265,3 +265,8 @@ def test_classes_and_annotations_of_a_later_step_are_checked_before_the_first_on
     (tmp_path / "other.json").write_text("{")
     assert idolctl("run", recipe, "--runs-dir", tmp_path / "runs").returncode == 4
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_set_is_named_although_the_toy_set_beside_it_is_still_to_be_made(tmp_path):
+    run = make_run(RunRequest("toy", steps="3", root=tmp_path, assignments=("data.val.name=ovis_val",)))
+    assert any("ovis" in error.where for error in obstacles(run, run.plan()))
