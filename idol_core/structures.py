@@ -94,7 +94,7 @@ class Decoded:
 def _sent(tensor: Tensor, device: torch.device | str) -> Tensor:
     """Send a tensor to a device without waiting for it: CUDA copies only from pinned memory beside other work."""
     if tensor.device.type == "cpu" and torch.device(device).type == "cuda":
-        tensor = tensor.pin_memory()
+        tensor = tensor.contiguous().pin_memory()  # an expanded tensor can't be pinned
     return tensor.to(device, non_blocking=True)
 
 

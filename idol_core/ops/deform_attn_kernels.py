@@ -1,7 +1,9 @@
 """Triton kernels of multi-scale deformable attention, and the functions that launch them.
 
-A program works on `BLOCK_Q` queries of one head of one sample, a tile of [BLOCK_Q, BLOCK_D] numbers, and walks over
-levels and points. Everything is computed and accumulated in float32. Arrays are contiguous:
+A program works on `BLOCK_Q` queries of one head of one sample and walks over levels, sampling all points of a level at
+once: a tile of [BLOCK_P, BLOCK_Q, BLOCK_D] numbers. It is a single warp, for several would wait for each other whenever
+threads exchange offsets and shares (forward on an H200: 741 us with four warps, 249 us with one). Everything is
+computed and accumulated in float32. Arrays are contiguous:
 
     value [N, S, M, D]   locations [N, Q, M, L, P, 2] float32   weights [N, Q, M, L, P]   output [N, Q, M, D]
 
@@ -60,12 +62,19 @@ def _corners(x, y, height, width):
 
 
 @triton.jit
-def _channels(offset, in_map, d, D: tl.constexpr, BLOCK_D: tl.constexpr):
-    """Offsets and mask [rows, BLOCK_D] of the channels that start at `offset`; the mask is False outside of the map."""
-    mask = in_map[:, None]
+def _channels(cell, in_map, d, M: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Offsets and mask [BLOCK_P, BLOCK_Q, BLOCK_D] of the channels of cells; the mask is False outside of the map."""
+    mask = in_map[:, :, None]
     if D != BLOCK_D:
-        mask = mask & (d < D)[None, :]
-    return offset[:, None] + d[None, :], mask
+        mask = mask & (d < D)[None, None, :]
+    return (cell * (M * D))[:, :, None] + d[None, None, :], mask
+
+
+@triton.jit
+def _sample(value, cell, share, d, M: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Channels of one corner's cells times the corner's share of the output; a cell without a share is not read."""
+    at, mask = _channels(cell, share != 0.0, d, M, D, BLOCK_D)
+    return tl.load(value + at, mask=mask, other=0.0).to(tl.float32) * share[:, :, None]
 
 
 @triton.jit(do_not_specialize=VARYING)
@@ -73,41 +82,55 @@ def forward_kernel(
     value, locations, weights, output,
     cells, queries, size0, size1, size2, size3, size4, size5, size6, size7,
     M: tl.constexpr, D: tl.constexpr, L: tl.constexpr, P: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_D: tl.constexpr,
+    BLOCK_P: tl.constexpr,
 ):  # fmt: skip
     """output[n, q, m] = sum over l, p of weight * bilinear sample."""
-    q = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
-    m = tl.program_id(1)
+    m = tl.program_id(0)
+    q = tl.program_id(1) * BLOCK_Q + tl.arange(0, BLOCK_Q)
     n = tl.program_id(2).to(tl.int64)
     d = tl.arange(0, BLOCK_D)
-    there = q < queries
+    p = tl.arange(0, BLOCK_P)
+    there = (q < queries)[None, :] & (p < P)[:, None]
     value += n * cells * (M * D) + m * D
-    point = (q * M + m) * (L * P)
+    point = ((q * M + m) * (L * P))[None, :] + p[:, None]
     locations += n * queries * (M * L * P * 2)
     weights += n * queries * (M * L * P)
-    total = tl.zeros([BLOCK_Q, BLOCK_D], tl.float32)
+    total = tl.zeros([BLOCK_P, BLOCK_Q, BLOCK_D], tl.float32)
     start = 0
     for level in range(L):
         height, width = _level_size(level, size0, size1, size2, size3, size4, size5, size6, size7)
-        for _ in range(P):
-            x = tl.load(locations + 2 * point, mask=there, other=-1.0)
-            y = tl.load(locations + 2 * point + 1, mask=there, other=-1.0)
-            weight = tl.load(weights + point, mask=there, other=0.0).to(tl.float32)
-            column, row, fx, fy, left, right, upper, lower = _corners(x, y, height, width)
-            first = (start + row * width + column) * (M * D)
-            at, mask = _channels(first, upper & left, d, D, BLOCK_D)
-            sample = tl.load(value + at, mask=mask, other=0.0).to(tl.float32) * ((1 - fy) * (1 - fx) * weight)[:, None]
-            at, mask = _channels(first + M * D, upper & right, d, D, BLOCK_D)
-            sample += tl.load(value + at, mask=mask, other=0.0).to(tl.float32) * ((1 - fy) * fx * weight)[:, None]
-            at, mask = _channels(first + width * (M * D), lower & left, d, D, BLOCK_D)
-            sample += tl.load(value + at, mask=mask, other=0.0).to(tl.float32) * (fy * (1 - fx) * weight)[:, None]
-            at, mask = _channels(first + (width + 1) * (M * D), lower & right, d, D, BLOCK_D)
-            sample += tl.load(value + at, mask=mask, other=0.0).to(tl.float32) * (fy * fx * weight)[:, None]
-            total += sample
-            point += 1
+        x = tl.load(locations + 2 * point, mask=there, other=-1.0)
+        y = tl.load(locations + 2 * point + 1, mask=there, other=-1.0)
+        weight = tl.load(weights + point, mask=there, other=0.0).to(tl.float32)
+        column, row, fx, fy, left, right, upper, lower = _corners(x, y, height, width)
+        by_left = tl.where(left, 1 - fx, 0.0)
+        by_right = tl.where(right, fx, 0.0)
+        by_upper = tl.where(upper, 1 - fy, 0.0) * weight
+        by_lower = tl.where(lower, fy, 0.0) * weight
+        cell = start + row * width + column
+        total += _sample(value, cell, by_upper * by_left, d, M, D, BLOCK_D)
+        total += _sample(value, cell + 1, by_upper * by_right, d, M, D, BLOCK_D)
+        total += _sample(value, cell + width, by_lower * by_left, d, M, D, BLOCK_D)
+        total += _sample(value, cell + width + 1, by_lower * by_right, d, M, D, BLOCK_D)
+        point += P
         start += height * width
-    at, mask = _channels((q * M + m) * D, there, d, D, BLOCK_D)
+    at = ((q * M + m) * D)[:, None] + d[None, :]
+    mask = (q < queries)[:, None] & (d < D)[None, :]
     output += n * queries * (M * D)
-    tl.store(output + at, total.to(output.dtype.element_ty), mask=mask)
+    tl.store(output + at, tl.sum(total, axis=0).to(output.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def _corner_gradients(
+    value, grad_value, cell, in_map, share, grad, d,
+    M: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr, ATOMIC: tl.constexpr,
+):  # fmt: skip
+    """Dot products of one corner's channels and the incoming gradient; with ATOMIC, add to the gradient of value."""
+    at, mask = _channels(cell, in_map, d, M, D, BLOCK_D)
+    dot = tl.sum(tl.load(value + at, mask=mask, other=0.0).to(tl.float32) * grad[None, :, :], axis=2)
+    if ATOMIC:
+        tl.atomic_add(grad_value + at, grad[None, :, :] * share[:, :, None], mask, sem="relaxed")
+    return dot
 
 
 @triton.jit(do_not_specialize=VARYING)
@@ -115,58 +138,52 @@ def backward_kernel(
     value, locations, weights, grad_output, grad_value, grad_locations, grad_weights,
     cells, queries, size0, size1, size2, size3, size4, size5, size6, size7,
     M: tl.constexpr, D: tl.constexpr, L: tl.constexpr, P: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_D: tl.constexpr,
-    ATOMIC: tl.constexpr,
+    BLOCK_P: tl.constexpr, ATOMIC: tl.constexpr,
 ):  # fmt: skip
     """Gradients of locations and weights; with ATOMIC also of value, added to `grad_value` (float32, zero on entry)."""
-    q = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
-    m = tl.program_id(1)
+    m = tl.program_id(0)
+    q = tl.program_id(1) * BLOCK_Q + tl.arange(0, BLOCK_Q)
     n = tl.program_id(2).to(tl.int64)
     d = tl.arange(0, BLOCK_D)
-    there = q < queries
+    p = tl.arange(0, BLOCK_P)
+    there = (q < queries)[None, :] & (p < P)[:, None]
     value += n * cells * (M * D) + m * D
     grad_value += n * cells * (M * D) + m * D
-    point = (q * M + m) * (L * P)
+    point = ((q * M + m) * (L * P))[None, :] + p[:, None]
     locations += n * queries * (M * L * P * 2)
     grad_locations += n * queries * (M * L * P * 2)
     weights += n * queries * (M * L * P)
     grad_weights += n * queries * (M * L * P)
-    at, mask = _channels((q * M + m) * D, there, d, D, BLOCK_D)
+    at = ((q * M + m) * D)[:, None] + d[None, :]
+    mask = (q < queries)[:, None] & (d < D)[None, :]
     grad = tl.load(grad_output + n * queries * (M * D) + at, mask=mask, other=0.0).to(tl.float32)
     start = 0
     for level in range(L):
         height, width = _level_size(level, size0, size1, size2, size3, size4, size5, size6, size7)
-        for _ in range(P):
-            x = tl.load(locations + 2 * point, mask=there, other=-1.0)
-            y = tl.load(locations + 2 * point + 1, mask=there, other=-1.0)
-            weight = tl.load(weights + point, mask=there, other=0.0).to(tl.float32)
-            column, row, fx, fy, left, right, upper, lower = _corners(x, y, height, width)
-            first = (start + row * width + column) * (M * D)
-
-            # For each corner: dot product of value and incoming gradient; ATOMIC: add to the corner's gradient.
-            at, mask = _channels(first, upper & left, d, D, BLOCK_D)
-            dot0 = tl.sum(tl.load(value + at, mask=mask, other=0.0).to(tl.float32) * grad, axis=1)
-            if ATOMIC:
-                tl.atomic_add(grad_value + at, grad * ((1 - fy) * (1 - fx) * weight)[:, None], mask, sem="relaxed")
-            at, mask = _channels(first + M * D, upper & right, d, D, BLOCK_D)
-            dot1 = tl.sum(tl.load(value + at, mask=mask, other=0.0).to(tl.float32) * grad, axis=1)
-            if ATOMIC:
-                tl.atomic_add(grad_value + at, grad * ((1 - fy) * fx * weight)[:, None], mask, sem="relaxed")
-            at, mask = _channels(first + width * (M * D), lower & left, d, D, BLOCK_D)
-            dot2 = tl.sum(tl.load(value + at, mask=mask, other=0.0).to(tl.float32) * grad, axis=1)
-            if ATOMIC:
-                tl.atomic_add(grad_value + at, grad * (fy * (1 - fx) * weight)[:, None], mask, sem="relaxed")
-            at, mask = _channels(first + (width + 1) * (M * D), lower & right, d, D, BLOCK_D)
-            dot3 = tl.sum(tl.load(value + at, mask=mask, other=0.0).to(tl.float32) * grad, axis=1)
-            if ATOMIC:
-                tl.atomic_add(grad_value + at, grad * (fy * fx * weight)[:, None], mask, sem="relaxed")
-
-            by_weight = (1 - fy) * ((1 - fx) * dot0 + fx * dot1) + fy * ((1 - fx) * dot2 + fx * dot3)
-            by_x = ((1 - fy) * (dot1 - dot0) + fy * (dot3 - dot2)) * width.to(tl.float32) * weight
-            by_y = ((1 - fx) * (dot2 - dot0) + fx * (dot3 - dot1)) * height.to(tl.float32) * weight
-            tl.store(grad_weights + point, by_weight.to(grad_weights.dtype.element_ty), mask=there)
-            tl.store(grad_locations + 2 * point, by_x, mask=there)
-            tl.store(grad_locations + 2 * point + 1, by_y, mask=there)
-            point += 1
+        x = tl.load(locations + 2 * point, mask=there, other=-1.0)
+        y = tl.load(locations + 2 * point + 1, mask=there, other=-1.0)
+        weight = tl.load(weights + point, mask=there, other=0.0).to(tl.float32)
+        column, row, fx, fy, left, right, upper, lower = _corners(x, y, height, width)
+        cell = start + row * width + column
+        dot0 = _corner_gradients(
+            value, grad_value, cell, upper & left, (1 - fy) * (1 - fx) * weight, grad, d, M, D, BLOCK_D, ATOMIC
+        )
+        dot1 = _corner_gradients(
+            value, grad_value, cell + 1, upper & right, (1 - fy) * fx * weight, grad, d, M, D, BLOCK_D, ATOMIC
+        )
+        dot2 = _corner_gradients(
+            value, grad_value, cell + width, lower & left, fy * (1 - fx) * weight, grad, d, M, D, BLOCK_D, ATOMIC
+        )
+        dot3 = _corner_gradients(
+            value, grad_value, cell + width + 1, lower & right, fy * fx * weight, grad, d, M, D, BLOCK_D, ATOMIC
+        )
+        by_weight = (1 - fy) * ((1 - fx) * dot0 + fx * dot1) + fy * ((1 - fx) * dot2 + fx * dot3)
+        by_x = ((1 - fy) * (dot1 - dot0) + fy * (dot3 - dot2)) * width.to(tl.float32) * weight
+        by_y = ((1 - fx) * (dot2 - dot0) + fx * (dot3 - dot1)) * height.to(tl.float32) * weight
+        tl.store(grad_weights + point, by_weight.to(grad_weights.dtype.element_ty), mask=there)
+        tl.store(grad_locations + 2 * point, by_x, mask=there)
+        tl.store(grad_locations + 2 * point + 1, by_y, mask=there)
+        point += P
         start += height * width
 
 
@@ -224,14 +241,17 @@ def gather_kernel(
         there = j < end
         corner = tl.load(order + j, mask=there, other=0).to(tl.int32)
         share = tl.load(shares + corner, mask=there, other=0.0)
-        at, mask = _channels((corner // (M * L * P * 4) * M + m) * D, there, d, D, BLOCK_D)
+        at = ((corner // (M * L * P * 4) * M + m) * D)[:, None] + d[None, :]
+        mask = there[:, None] & (d < D)[None, :]
         total += tl.load(grad_output + at, mask=mask, other=0.0).to(tl.float32) * share[:, None]
     result = tl.sum(total, axis=0)
     tl.store(grad_value + (cell * M + m) * D + d, result.to(grad_value.dtype.element_ty), mask=d < D)
 
 
 # FP fusion (fused multiply-add) is Triton's default, which is about to change, so it is set explicitly.
-OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}
+ONE_WARP = {"num_warps": 1, "enable_fp_fusion": True}
+FOUR_WARPS = {"num_warps": 4, "enable_fp_fusion": True}
+SORTED = 32  # queries, then corners, that the kernels of the deterministic gradient work on at once
 
 
 def launch_forward(value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:
@@ -241,10 +261,10 @@ def launch_forward(value: Tensor, shapes: Sequence[int], locations: Tensor, weig
     queries, levels, points = locations.shape[1], locations.shape[3], locations.shape[4]
     output = value.new_empty(n, queries, heads * dim)
     if output.numel():
-        block_q, block_d = tile(dim)
-        forward_kernel[(triton.cdiv(queries, block_q), heads, n)](
+        blocks = tile(dim, points)
+        forward_kernel[(heads, triton.cdiv(queries, blocks["BLOCK_Q"]), n)](
             value, locations, weights, output, cells, queries, *_sizes(shapes),
-            M=heads, D=dim, L=levels, P=points, BLOCK_Q=block_q, BLOCK_D=block_d, **OPTIONS,
+            M=heads, D=dim, L=levels, P=points, **blocks, **ONE_WARP,
         )  # fmt: skip
     return output
 
@@ -266,30 +286,32 @@ def launch_backward(
     grad_locations, grad_weights = torch.empty_like(locations), torch.empty_like(weights)
     if grad.numel() and grad_weights.numel():
         sizes = _sizes(shapes)
-        block_q, block_d = tile(dim)
-        fixed = {"M": heads, "L": levels, "P": points, "BLOCK_Q": block_q, **OPTIONS}
-        grid = (triton.cdiv(queries, block_q), heads, n)
-        backward_kernel[grid](
+        fixed = {"M": heads, "L": levels, "P": points}
+        blocks = tile(dim, points)
+        backward_kernel[(heads, triton.cdiv(queries, blocks["BLOCK_Q"]), n)](
             value, locations, weights, grad, grad_value, grad_locations, grad_weights, cells, queries, *sizes,
-            D=dim, BLOCK_D=block_d, ATOMIC=not deterministic, **fixed,
+            D=dim, ATOMIC=not deterministic, **fixed, **blocks, **ONE_WARP,
         )  # fmt: skip
         for i in range(n if deterministic else 0):
             keys = torch.empty(queries, heads, levels, points, 4, dtype=torch.int32, device=value.device)
             shares = torch.empty_like(keys, dtype=torch.float32)
-            corners_kernel[grid[:2]](locations[i], weights[i], keys, shares, cells, queries, *sizes, **fixed)
+            corners_kernel[(triton.cdiv(queries, SORTED), heads)](
+                locations[i], weights[i], keys, shares, cells, queries, *sizes, BLOCK_Q=SORTED, **fixed, **FOUR_WARPS
+            )
             keys, order = keys.view(-1).sort(stable=True)
             wanted = torch.arange(heads * cells + 1, dtype=torch.int32, device=value.device)
             starts = torch.searchsorted(keys, wanted, out_int32=True)
             gather_kernel[(cells, heads)](
-                order, starts, shares, grad[i], grad_value[i], cells, D=dim, BLOCK_D=block_d, **fixed
-            )
+                order, starts, shares, grad[i], grad_value[i], cells,
+                D=dim, BLOCK_Q=SORTED, BLOCK_D=blocks["BLOCK_D"], **fixed, **FOUR_WARPS,
+            )  # fmt: skip
     return grad_value.to(value.dtype), grad_locations, grad_weights
 
 
-def tile(dim: int) -> tuple[int, int]:
-    """(BLOCK_Q, BLOCK_D) for heads of `dim` channels: about a thousand numbers, 8 per thread with 4 warps."""
-    block_d: int = triton.next_power_of_2(dim)
-    return max(1, min(128, 1024 // block_d)), block_d
+def tile(dim: int, points: int) -> dict[str, int]:
+    """Block sizes for heads of `dim` channels and `points` a level: at most 512 numbers, 16 a thread."""
+    block_d, block_p = triton.next_power_of_2(dim), triton.next_power_of_2(points)
+    return {"BLOCK_Q": max(1, min(32, 512 // (block_d * block_p))), "BLOCK_D": block_d, "BLOCK_P": block_p}
 
 
 def _sizes(shapes: Sequence[int]) -> list[int]:

@@ -21,14 +21,14 @@ triton = pytest.importorskip("triton", reason="Triton is not installed here")
 from idol_core.ops import deform_attn_kernels  # noqa: E402
 
 VARIABLES = {"cells": "i32", "queries": "i32", **{f"size{i}": "i64" for i in range(MAX_LEVELS)}}
-# Registers a thread: 64 let 8 programs of 128 threads share a multiprocessor's 65536, 80 let 6.
+# Registers a thread, of a multiprocessor's 65536. Backward waits for its atomic additions, one number each before sm_90.
 KERNELS = {
-    "forward": ("forward_kernel", {"value": "V", "locations": "fp32", "weights": "fp32", "output": "V"}, 64),
+    "forward": ("forward_kernel", {"value": "V", "locations": "fp32", "weights": "fp32", "output": "V"}, 80),
     "backward": (
         "backward_kernel",
         {"value": "V", "locations": "fp32", "weights": "fp32", "grad_output": "V"}
         | {"grad_value": "fp32", "grad_locations": "fp32", "grad_weights": "fp32"},
-        80,
+        255,
     ),
     "corners": ("corners_kernel", {"locations": "fp32", "weights": "fp32", "keys": "i32", "shares": "fp32"}, 64),
     "gather": (
@@ -47,8 +47,10 @@ def compile_for(capability: int, kernel: str, dtype: str, folder: Path) -> tuple
 
     name, pointers, _ = KERNELS[kernel]
     function = getattr(deform_attn_kernels, name)
-    block_q, block_d = deform_attn_kernels.tile(32)
-    fixed = {"M": 8, "D": 32, "L": 4, "P": 4, "BLOCK_Q": block_q, "BLOCK_D": block_d, "ATOMIC": True}
+    sampling = kernel in ("forward", "backward")
+    blocks = deform_attn_kernels.tile(32, 4) if sampling else {"BLOCK_Q": deform_attn_kernels.SORTED, "BLOCK_D": 32}
+    options = deform_attn_kernels.ONE_WARP if sampling else deform_attn_kernels.FOUR_WARPS
+    fixed = {"M": 8, "D": 32, "L": 4, "P": 4, "ATOMIC": True, **blocks}
     types = VARIABLES | {pointer: "*" + kind.replace("V", dtype) for pointer, kind in pointers.items()}
     source = ASTSource(
         fn=function,
@@ -57,7 +59,7 @@ def compile_for(capability: int, kernel: str, dtype: str, folder: Path) -> tuple
         attrs={(i,): [["tt.divisibility", 16]] for i, name in enumerate(function.arg_names) if name in pointers},
     )
     target = GPUTarget("cuda", capability, 32)
-    ptx = triton.compile(source, target=target, options=deform_attn_kernels.OPTIONS).asm["ptx"]
+    ptx = triton.compile(source, target=target, options=options).asm["ptx"]
     (folder / "kernel.ptx").write_text(ptx)
     gpu = re.search(r"^\.target (\w+)", ptx, re.MULTILINE)
     assert gpu is not None
