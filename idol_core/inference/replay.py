@@ -18,7 +18,7 @@ from idol_core.ops.constants import kept_alive
 from idol_core.structures import Decoded, FrameBatch
 
 Forward = Callable[[FrameBatch], Decoded]
-MOST = 8  # graphs of one network, each with memory of its own; batches of further forms are computed as usual
+MOST = 8  # graphs of one network; batches of further forms are computed as usual
 TOLERANCE = 2e-2  # largest error, by a tensor's largest number, of a replay: cuBLAS may choose another product
 
 
@@ -39,7 +39,7 @@ class Replayed:
     """
 
     def __init__(self, forward: Forward, record: Callable[[Forward, FrameBatch], Forward] | None = None) -> None:
-        self._forward, self._record = forward, record or record_graph
+        self._forward, self._record = forward, record or GraphRecorder().record
         self._seen: set[_Form] = set()
         self._replays: dict[_Form, Forward] = {}
 
@@ -75,8 +75,20 @@ class Replayed:
         print(text, file=sys.stderr, flush=True)
 
 
-def record_graph(forward: Forward, frames: FrameBatch) -> Forward:
-    """Record `forward` as a CUDA graph on frames of zeros like the given ones, after it has run as usual."""
+class GraphRecorder:
+    """Records CUDA graphs that share memory: none runs beside another, and outputs are copied after each replay."""
+
+    def __init__(self) -> None:
+        self._pool: Any = None  # made at the first graph: a network on a CPU has none
+
+    def record(self, forward: Forward, frames: FrameBatch) -> Forward:
+        """Record `forward` on frames of zeros like the given ones, after it has run as usual."""
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
+        return _record_graph(forward, frames, self._pool)
+
+
+def _record_graph(forward: Forward, frames: FrameBatch, pool: Any) -> Forward:
     still = frames._replace(images=torch.zeros_like(frames.images), padding=frames.padding.clone(), sizes=frames.sizes)
     graph = torch.cuda.CUDAGraph()
     side = torch.cuda.Stream(frames.images.device)
@@ -85,7 +97,7 @@ def record_graph(forward: Forward, frames: FrameBatch) -> Forward:
         forward(still)  # libraries allocate what they need in a stream
     torch.cuda.current_stream().wait_stream(side)
     # Only this thread is watched for calls that a graph can't hold: another one may be tracking.
-    with kept_alive() as constants, torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+    with kept_alive() as constants, torch.cuda.graph(graph, pool=pool, stream=side, capture_error_mode="thread_local"):
         made = forward(still)
 
     def replay(given: FrameBatch) -> Decoded:

@@ -36,9 +36,14 @@ def seconds(work: Callable[[], object], device: torch.device, budget: float, *, 
     return statistics.median(spent)
 
 
-def once(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one run of `work`; on a GPU by its own clock, without what the host takes before and after."""
+def once(work: Callable[[], object], device: torch.device, *, before: Callable[[], object] | None = None) -> float:
+    """Seconds of one run of `work`; on a GPU by its own clock.
+
+    `before` is not counted. If it keeps a GPU busy until the host has launched `work`, the time is the GPU's alone.
+    """
     wait(device)
+    if before is not None:
+        before()
     if device.type != "cuda":
         began = time.perf_counter()
         work()

@@ -55,8 +55,13 @@ def predict(
         typer.Option(help="Numeric precision of the network; default: bf16 on a GPU that supports it, else float32."),
     ] = None,
     cuda_graphs: Annotated[
-        bool, typer.Option("--cuda-graphs", help="On a GPU: record the network once per frame size, then replay it.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--cuda-graphs/--no-cuda-graphs",
+            help="Record the network once per frame size, then replay it; default: on a GPU.",
+            show_default=False,
+        ),
+    ] = None,
     root: options.ROOT = None,
     classes_map: options.CLASSES_MAP = None,
     as_json: options.JSON = False,

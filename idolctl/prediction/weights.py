@@ -44,9 +44,11 @@ def check_weights(name: str) -> Path:
 
 
 def open_segmenter(
-    path: Path, device: str | None, precision: Precision | None = None, *, cuda_graphs: bool = False
+    path: Path, device: str | None, precision: Precision | None = None, *, cuda_graphs: bool | None = None
 ) -> VideoSegmenter:
     """Build the network on `device` (default: a GPU if there is one) in `precision` (default: the device's best).
+
+    `cuda_graphs`: see VideoSegmenter; by default on a GPU.
 
     An exported model is run by onnxruntime, on the CPU unless a device is given.
 
@@ -61,7 +63,8 @@ def open_segmenter(
         raise InvalidInput("an exported model has no CUDA graphs", where="--cuda-graphs", fix="leave the option out")
     if cuda_graphs and not chosen.startswith("cuda"):
         raise InvalidInput(f"CUDA graphs need a GPU, not {chosen}", where="--cuda-graphs", fix="leave the option out")
-    return VideoSegmenter.from_pretrained(str(path), device=chosen, precision=precision, cuda_graphs=cuda_graphs)
+    replay = chosen.startswith("cuda") if cuda_graphs is None else cuda_graphs
+    return VideoSegmenter.from_pretrained(str(path), device=chosen, precision=precision, cuda_graphs=replay)
 
 
 def usable_device(device: str | None) -> str:

@@ -21,7 +21,7 @@ triton = pytest.importorskip("triton", reason="Triton is not installed here")
 from idol_core.ops import deform_attn_kernels  # noqa: E402
 
 VARIABLES = {"cells": "i32", "queries": "i32", **{f"size{i}": "i64" for i in range(MAX_LEVELS)}}
-# Registers a thread, of a multiprocessor's 65536. Backward waits for its atomic additions, one number each before sm_90.
+# Registers a thread, of a multiprocessor's 65536. Backward waits for atomic additions, one number each before sm_90.
 KERNELS = {
     "forward": ("forward_kernel", {"value": "V", "locations": "fp32", "weights": "fp32", "output": "V"}, 80),
     "backward": (
