@@ -9,6 +9,7 @@ import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from idol_core.errors import InvalidInput
 
@@ -88,6 +89,40 @@ def match_classes(
             what = f"several classes of {side} have the same name, so they can't be told apart: {_listed(twice)}"
             raise InvalidInput(what, where=where, fix="give each class a name of its own in the annotation file")
     return tuple(places[text] for text in ours)
+
+
+class Kept(NamedTuple):
+    """Which rows of class heads are kept for other classes: `rows[i]` is the row of class i, None where it is new."""
+
+    rows: tuple[int | None, ...]
+    note: str  # one line: the classes that are kept and those that are new
+
+
+def kept_classes(known: Sequence[str], wanted: Sequence[str], *, same: Mapping[str, str] | None = None) -> Kept:
+    """Find each class of `wanted` among `known` (names by index) by name, as `match_classes` compares names.
+
+    A name that several classes of one side share finds nothing, unless both sides are equal throughout. `same`: names
+    in `known` -> names of the same classes in `wanted`.
+    """
+    if tuple(known) == tuple(wanted) and not same:
+        return Kept(tuple(range(len(wanted))), "")
+    there = set(map(_text, wanted))
+    renamed = {_text(name): _text(other) for name, other in (same or {}).items() if _text(other) in there}
+    ours, theirs = [renamed.get(name, name) for name in map(_text, known)], list(map(_text, wanted))
+    often, places = Counter(ours) + Counter(set(theirs)), {name: row for row, name in enumerate(ours)}
+    single = Counter(theirs)
+    rows = tuple(places.get(name) if often[name] == 2 and single[name] == 1 else None for name in theirs)
+    kept = [name for name, row in zip(wanted, rows, strict=True) if row is not None]
+    new = [name for name, row in zip(wanted, rows, strict=True) if row is None]
+    if not new:
+        order = "class heads put in the training set's order of classes" if rows != tuple(range(len(rows))) else ""
+        fewer = f"class heads kept by name for all {len(rows)} classes, of {len(known)} in the weights"
+        return Kept(rows, order if len(known) == len(rows) else fewer)
+    note = f"class heads kept by name: {_listed(kept)}; new: " if kept else "class heads start new for all classes: "
+    unused = {name.casefold(): name for place, name in enumerate(known) if place not in rows}
+    alike = [f"{unused[_text(n).casefold()]}={n}" for n in new if _text(n).casefold() in unused]
+    hint = f" (--set {shlex.quote('data.classes_map=[' + ','.join(alike) + ']')} keeps those)" if alike else ""
+    return Kept(rows, f"{note}{_listed(new)}{hint}")
 
 
 def check_same_classes(first: Sequence[str], second: Sequence[str], *, sides: tuple[str, str], where: str) -> None:

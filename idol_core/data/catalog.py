@@ -66,6 +66,11 @@ def find_layout(name: str, root: Path) -> Layout | None:
     return own_layout(base, side, root)
 
 
+def is_built_in(name: str) -> bool:
+    """Whether a set (`ovis_train`) or the set that it is a split of (`ovis@mine_train`) is a built-in one."""
+    return f"{name.partition('@')[0].removesuffix('_train').removesuffix('_val')}_train" in LAYOUTS
+
+
 def known_names(root: Path) -> list[str]:
     """List all names that `find_layout` knows: the built-in ones, then those of `root`."""
     return [*LAYOUTS, *own_names(root), *(f"{split}_{side}" for split in split_names(root) for side in SIDES)]

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from idol_core.build import build_model
 from idol_core.classes import parse_same
 from idol_core.config import StageConfig
+from idol_core.data.catalog import is_built_in
 from idol_core.data.contents import training_remarks
 from idol_core.data.dataset import Dataset
 from idol_core.data.loader import item_names, make_loader
@@ -141,7 +142,9 @@ def _initialise(model: IDOL, order: StageOrder, config: StageConfig, names: Sequ
     if source is None:
         return "from scratch"
     path = find_weights(source)
-    classes = Classes(tuple(names), config.step, parse_same(config.data.classes_map))
+    by_name = order.parent is None and not is_built_in(config.data.train.name)
+    of_file = order.init_classes or None
+    classes = Classes(tuple(names), config.step, parse_same(config.data.classes_map), by_name, of_file)
     return f"from {path}: {start_from(model, path, classes)}"
 
 

@@ -114,6 +114,7 @@ class StageOrder:
     settings: dict[str, Any]
     parent: str | None  # weights of the previous step
     root: Path | None  # of the data sets
+    init_classes: tuple[str, ...] = ()  # names of the initial weights' classes, where the file doesn't hold them
 
     @property
     def step(self) -> int:
@@ -144,6 +145,7 @@ def read_order(folder: Path) -> StageOrder:
     """Read the stage.json of a stage folder; an empty order if there is none that can be read."""
     found = read_object(folder / ORDER)
     fingerprint, root = _inner(found, "identity"), text(found.get("root"))
+    classes = found.get("init_classes")
     return StageOrder(
         folder=folder,
         key=text(found.get("key")),
@@ -151,6 +153,7 @@ def read_order(folder: Path) -> StageOrder:
         settings=_inner(found, "config"),
         parent=text(found.get("parent")) or None,
         root=Path(root) if root and "\0" not in root else None,
+        init_classes=tuple(map(text, classes)) if isinstance(classes, list) else (),
     )
 
 

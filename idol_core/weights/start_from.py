@@ -9,9 +9,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from idol_core.classes import match_classes, numbered
+from idol_core.classes import Kept, kept_classes, numbered
 from idol_core.config import ModelConfig
-from idol_core.errors import Integrity, InvalidInput
+from idol_core.errors import Integrity
 from idol_core.metadata import Carried, read_metadata
 from idol_core.model.idol import IDOL
 from idol_core.weights.files import open_weights
@@ -58,15 +58,18 @@ class Classes:
     names: tuple[str, ...]  # by class index
     step: int  # training step
     same: Mapping[str, str] = field(default_factory=dict)  # class name in the file -> class name here
+    by_name: bool = False  # keep what is common with weights of another step, too
+    of_file: tuple[str, ...] | None = None  # names of the file's classes, for a file without names
 
 
 def start_from(model: IDOL, path: Path, classes: Classes | None = None) -> Transfer:
     """Initialise a new `model` from a file: IDOL weights (ours or published) or an ImageNet backbone.
 
-    If the file names its classes and `classes` is given, rows of the class heads are matched by name. If the classes
-    differ, weights of another step get new class heads; of the same step, an equal number of other classes is refused.
+    If the names of the file's classes are known and `classes` is given, rows of the class heads are matched by name;
+    those of other classes are initialised anew. Weights of another step that have other classes get new class heads
+    throughout, as in the published training, unless `by_name` is set.
 
-    Raises as `open_weights`, `read_metadata`, `match_classes`, `transfer` and `load_backbone` do.
+    Raises as `open_weights`, `read_metadata`, `transfer` and `load_backbone` do.
     """
     weights, where = open_weights(path), str(path)
     state = weights.state
@@ -76,32 +79,47 @@ def start_from(model: IDOL, path: Path, classes: Classes | None = None) -> Trans
     if published:
         renamed, unexpected = rename_published(state, where=where)
         state = renamed | {name: state[name] for name in unexpected}
-    heads = {name: tensor for name, tensor in state.items() if name.startswith(_CLASS_HEADS)}
-    if classes is None or any(tensor.shape[:1] != (len(classes.names),) for tensor in heads.values()):
+    heads = {name: tensor for name, tensor in state.items() if name.startswith(_CLASS_HEADS) and tensor.dim() > 0}
+    count = min((len(tensor) for tensor in heads.values()), default=0)
+    if classes is None or any(len(tensor) != count for tensor in heads.values()):
         return transfer(model, state, where=where)
-    rows, said = _rows(read_metadata(weights.metadata, where=where), classes, where)
-    if rows is not None:
-        state = state | {name: tensor[list(rows)] for name, tensor in heads.items()}
-    found = transfer(model, state, where=where, fresh_classes=rows is None)
-    return dataclasses.replace(found, classes=said)
+    kept = _kept(read_metadata(weights.metadata, where=where), classes, count)
+    fresh = all(row is None for row in kept.rows)
+    if not fresh:
+        own = model.state_dict()
+        state = state | {name: _rows(tensor, own[name], kept.rows) for name, tensor in heads.items() if name in own}
+    found = transfer(model, state, where=where, fresh_classes=fresh)
+    return dataclasses.replace(found, classes=kept.note)
 
 
-def _rows(carried: Carried, classes: Classes, where: str) -> tuple[Sequence[int] | None, str]:
-    """Row in the file of each class, and a note for the report; None instead of rows if the heads start fresh."""
-    count = len(classes.names)
-    if carried.classes is None and not classes.same:
-        return range(count), "the file does not name its classes: they are taken to be in the training set's order"
-    try:
-        matched = match_classes(
-            carried.classes or numbered(count), classes.names, where=where, same=classes.same,
-            sides=("the weights that it starts from", "the training set"), fix="--set data.classes_map=[{pairs}]",
-        )  # fmt: skip
-    except InvalidInput:
-        if carried.recipe is not None and carried.recipe.step != classes.step:
-            return None, "the file has other classes"
-        raise
-    rows = [matched.index(place) for place in range(count)]
-    return rows, "" if rows == list(range(count)) else "class heads put in the training set's order of classes"
+def _kept(carried: Carried, classes: Classes, count: int) -> Kept:
+    """Row of each class among the file's `count` classes, and a note for the report."""
+    here, nothing = classes.names, (None,) * len(classes.names)
+    known = carried.classes or classes.of_file
+    if known is not None and len(known) != count:
+        known = None
+    if known is None and not classes.same:
+        if count != len(here):
+            return Kept(nothing, "class heads start new: the file has another number of classes and does not name them")
+        note = "the file does not name its classes: they are taken to be in the training set's order"
+        return Kept(tuple(range(count)), note)
+    found = kept_classes(known or numbered(count), here, same=classes.same)
+    if None not in found.rows and len(here) == count:
+        return found
+    if carried.recipe is None or carried.recipe.step == classes.step or classes.by_name:
+        return found
+    return Kept(nothing, "the file has other classes" if len(here) == count else "")
+
+
+def _rows(stored: Tensor, fresh: Tensor, rows: Sequence[int | None]) -> Tensor:
+    """A class head of the model: rows of the file where there is one, else the new rows."""
+    if stored.shape[1:] != fresh.shape[1:]:
+        return stored  # `transfer` refuses it
+    mixed = fresh.clone()
+    for place, row in enumerate(rows):
+        if row is not None:
+            mixed[place] = stored[row]
+    return mixed
 
 
 def transfer(model: IDOL, state: Mapping[str, Tensor], *, where: str = "", fresh_classes: bool = False) -> Transfer:

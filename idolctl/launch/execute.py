@@ -39,6 +39,7 @@ from idolctl.runs.state import (
 from idolctl.signals import stoppable
 from idolctl.terminal.progress import clock
 from idolctl.terminal.stage_display import make_display
+from idolctl.zoo.metadata import zoo_classes
 
 # of a stage folder
 _FILES = ("stage.json", "recipe.yaml", "state.json", "metrics.jsonl", WEIGHTS, "results.json", "evaluation.json")
@@ -142,6 +143,7 @@ def _write_order(run: Run, action: Action) -> None:
         "parent": str((run.stage_folder(stage.parent) / WEIGHTS).resolve()) if stage.parent else None,
         "root": str(run.root.resolve()),
         "outputs": stage is run.stages[-1],
+        "init_classes": zoo_classes(stage.config.init),
     }
     write_json(folder / "stage.json", order)
     with write_aside(folder / "recipe.yaml") as aside:

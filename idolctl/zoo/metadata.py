@@ -11,7 +11,7 @@ from idol_core.metadata import to_metadata
 from idolctl.config.library import backbone_names, load_recipe, recipes_folder
 from idolctl.config.load_yaml import read_yaml
 from idolctl.config.resolve import resolve
-from idolctl.zoo.entries import ZooEntry
+from idolctl.zoo.entries import ZooEntry, load_zoo
 
 PUBLISHED = ("ytvis19", "ovis")  # not ytvis21: its class count equals ytvis19's, so only --recipe can select it
 _ALIKE = {"ytvis19": "ytvis21"}
@@ -86,3 +86,9 @@ def class_names(dataset: str) -> list[str]:
     """Class names by class index for ytvis19, ytvis21, ovis or coco; empty for other data sets."""
     entry = read_yaml(recipes_folder() / "classes.yaml").get(dataset)
     return [str(name) for name in entry.value] if entry else []
+
+
+def zoo_classes(name: str | None) -> list[str]:
+    """Class names of the published weights `name`, by the data set of their row; empty if it names none."""
+    entry = next((entry for entry in load_zoo().weights if entry.name == name), None) if name else None
+    return class_names(entry.dataset) if entry is not None and entry.dataset else []

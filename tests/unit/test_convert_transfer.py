@@ -152,20 +152,41 @@ def test_class_heads_of_the_same_names_in_another_order_are_put_in_order(tmp_pat
     assert "order" not in str(start_from(child, path, Classes(tuple("abcde"), 3)))
 
 
-def test_other_classes_are_refused_in_the_same_step_and_start_fresh_in_another(tmp_path: Path) -> None:
+def test_classes_of_a_common_name_keep_their_rows_in_the_same_step_and_start_fresh_in_another(tmp_path: Path) -> None:
     path = tmp_path / "2.safetensors"
     parent = named(path, STEP3, 2, list("abcde"))
+    heads = [name for name in parent.state_dict() if name.startswith("decoder.class_heads.")]
+    for step, by_name in ((2, False), (3, True)):
+        child, start = fresh(STEP3)
+        report = start_from(child, path, Classes(tuple("cfbda"), step, by_name=by_name))
+        for name in heads:
+            rows, old = child.state_dict()[name], parent.state_dict()[name]
+            assert torch.equal(rows[[0, 2, 3, 4]], old[[2, 1, 3, 0]]), name
+            assert torch.equal(rows[1], start[name][1]), name
+        assert "class heads kept by name: 'c', 'b', 'd', 'a'; new: 'f'" in str(report)
     child, start = fresh(STEP3)
-    with pytest.raises(InvalidInput, match=r"only in the weights that it starts from: 'a'; .*: 'f'") as caught:
-        start_from(child, path, Classes(tuple("bcdef"), 2))
-    assert "data.classes_map" in caught.value.fix
-    assert all(torch.equal(tensor, start[name]) for name, tensor in child.state_dict().items())
     report = start_from(child, path, Classes(tuple("bcdef"), 3))
-    heads = {name for name in start if name.startswith("decoder.class_heads.")}
-    check_flow(parent, child, start, report, heads)
+    check_flow(parent, child, start, report, set(heads))
     start_from(child, path, Classes(tuple("bcdef"), 2, {"a": "f"}))
     head = "decoder.class_heads.0.bias"
     assert torch.equal(child.state_dict()[head], parent.state_dict()[head][[1, 2, 3, 4, 0]])
+
+
+def test_fewer_and_more_classes_keep_what_is_common(tmp_path: Path) -> None:
+    path = tmp_path / "3.safetensors"
+    parent, head = named(path, STEP3, 3, list("abcde")), "decoder.class_heads.1.weight"
+    for names, kept, said in (
+        ("ca", {0: 2, 1: 0}, "class heads kept by name for all 2 classes, of 5 in the weights"),
+        ("xAbyzwv", {2: 1}, "kept by name: 'b'; new: 'x', 'A', 'y', 'z', 'w', 'v' (--set 'data.classes_map=[a=A]'"),
+        ("xyz", {}, "class heads start new for all classes: 'x', 'y', 'z'"),
+    ):
+        child, start = fresh(dataclasses.replace(STEP3, num_classes=len(names)))
+        report = start_from(child, path, Classes(tuple(names), 3))
+        rows = child.state_dict()[head]
+        for place in range(len(names)):
+            old = parent.state_dict()[head][kept[place]] if place in kept else start[head][place]
+            assert torch.equal(rows[place], old), (names, place)
+        assert said in str(report)
 
 
 def test_classes_without_names_are_taken_in_order_and_that_is_said(tmp_path: Path) -> None:
@@ -174,6 +195,8 @@ def test_classes_without_names_are_taken_in_order_and_that_is_said(tmp_path: Pat
     report = start_from(child, tmp_path / "theirs.pth", Classes(tuple("abcde"), 3))
     assert "does not name its classes" in str(report)
     assert all(torch.equal(tensor, parent.state_dict()[name]) for name, tensor in child.state_dict().items())
+    report = start_from(child, tmp_path / "theirs.pth", Classes(tuple("xbcda"), 3, of_file=tuple("abcde")))
+    assert "class heads kept by name: 'b', 'c', 'd', 'a'; new: 'x'" in str(report)
     turned = dict(zip("01234", "edcba", strict=True))
     start_from(child, tmp_path / "theirs.pth", Classes(tuple("abcde"), 3, turned))
     head = "decoder.class_heads.0.bias"
