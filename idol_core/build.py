@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
 from idol_core.backbones.resnet import NormedConv, ResNet
 from idol_core.backbones.swin import Swin, WindowAttention
-from idol_core.config import ModelConfig, ResNetConfig, SwinConfig
+from idol_core.config import ModelConfig, Part, ResNetConfig, SwinConfig
 from idol_core.model.attention import DeformableAttention, SelfAttention
 from idol_core.model.decoder import Decoder, DecoderLayer
 from idol_core.model.encoder import Encoder, EncoderLayer
@@ -24,8 +25,9 @@ from idol_core.model.pyramid import PyramidProjection
 def build_model(config: ModelConfig, *, backbone: nn.Module | None = None) -> IDOL:
     """Build the network of a configuration: float32, on the CPU, freshly initialised from torch's global generator.
 
-    The ResNet stages frozen by `freeze_at` do not require gradients. A given `backbone` replaces the configured one and
-    is not initialised: it maps images to feature maps of stride 8, 16 and 32 and lists their channels in `channels`.
+    Parts frozen by `freeze` and ResNet's `freeze_at` do not require gradients. A given `backbone` replaces the
+    configured one and is not initialised: it maps images to feature maps of stride 8, 16 and 32 and lists their
+    channels in `channels`.
     """
     if backbone is not None:
         model = _around(backbone, config)
@@ -43,8 +45,22 @@ def assemble(config: ModelConfig) -> IDOL:
     return _around(backbone, config)
 
 
+def frozen_parts(model: IDOL, names: Sequence[str]) -> dict[str, list[nn.Module]]:
+    """The modules of a model's named parts (`ModelConfig.freeze`). The norms of Swin's outputs are in no part."""
+    body = model.backbone
+    if isinstance(body, Swin):
+        stages = [body.patch_embed, *body.layers]
+    elif isinstance(body, ResNet):
+        stages = [body.stem, body.res2, body.res3, body.res4, body.res5]
+    else:
+        stages = []
+    parts = {name: [module] for name, module in zip(get_args(Part), stages, strict=False)}
+    parts["encoder"] = [model.pyramid, model.encoder]
+    return {name: parts[name] for name in names}
+
+
 def _around(backbone: Any, config: ModelConfig) -> IDOL:
-    return IDOL(
+    model = IDOL(
         backbone=backbone,
         pyramid=PyramidProjection(channels=backbone.channels, dim=config.hidden_dim, levels=config.levels),
         encoder=Encoder([_encoder_layer(config) for _ in range(config.encoder_layers)], checkpoint=config.checkpoint),
@@ -52,6 +68,10 @@ def _around(backbone: Any, config: ModelConfig) -> IDOL:
         mask_head=MaskHead(dim=config.hidden_dim, channels=config.mask_channels),
         embed_head=EmbedHead(config.hidden_dim) if config.embedding else None,
     )
+    for modules in frozen_parts(model, config.freeze).values():
+        for module in modules:
+            module.requires_grad_(False)
+    return model
 
 
 def _resnet(config: ResNetConfig, checkpoint: bool) -> ResNet:

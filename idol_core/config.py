@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from idol_core.typed import TypeMistake, read_dataclass
 
+Part = Literal["stem", "stage1", "stage2", "stage3", "stage4", "encoder"]  # of the network, in order
 Precision = Literal["float32", "tf32", "bf16", "fp16"]  # of matrix products and convolutions
 
 
@@ -58,6 +59,9 @@ class ModelConfig:
     mask_channels: int = 8  # of the mask feature map and of the dynamic convolutions
     embedding: bool = True  # False in step 1: no embedding head
     checkpoint: bool = False  # gradient checkpointing in backbone and encoder: less memory, more time
+    # Parts that are not trained, besides the backbone's freeze_at: stem and stages of the backbone (stage1 is res2, or
+    # Swin's first), encoder with the projections before it.
+    freeze: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,7 @@ class SolverConfig:
     optimizer: Literal["adamw", "muon"] = "adamw"  # muon learns faster from scratch, with adamw's learning rates
     lr: float = 1e-4
     backbone_lr_factor: float = 0.1
+    pretrained_lr_factor: float = 1.0  # of everything but the class heads, the backbone's included
     weight_decay: float = 1e-4
     schedule: Literal["step", "cosine"] = "step"
     milestones: tuple[int, ...] = (8000,)
@@ -189,6 +194,8 @@ class SolverConfig:
     keep_checkpoints: int = 2
     log_every: int = 20
     evaluate_every: int = 0  # 0: only at the end
+    ema: float = 0.0  # decay of an average of the weights, such as .999, which is scored and saved; 0: the weights
+    patience: int = 0  # evaluations without a higher AP after which training stops, the best is kept; 0: never
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,9 @@ _RANGES: list[tuple[str, str, float, float]] = [
     ("data.", "workers", 0, math.inf),
     ("solver.", "iterations batch_size micro_batches milestones", 1, math.inf),
     ("solver.", "checkpoint_every keep_checkpoints log_every", 1, math.inf),
-    ("solver.", "backbone_lr_factor weight_decay warmup_iterations warmup_factor seed evaluate_every", 0, math.inf),
+    ("solver.", "backbone_lr_factor pretrained_lr_factor weight_decay warmup_iterations warmup_factor", 0, math.inf),
+    ("solver.", "seed evaluate_every patience", 0, math.inf),
+    ("solver.", "ema", 0, 0.999999),
     ("solver.", "lr gamma clip_norm", 1e-12, math.inf),
 ]
 
@@ -123,6 +125,10 @@ def _solver(solver: SolverConfig) -> Iterator[Finding]:
         about = ("solver.batch_size", "solver.micro_batches", "solver.normalize")
         yield Finding(about, what, "make batch a multiple of micro_batches, or --set solver.normalize=global")
 
+    if solver.patience and not solver.evaluate_every:
+        what = f"solver.patience is {solver.patience}, but solver.evaluate_every 0 scores at the end only"
+        fix = f"--set solver.evaluate_every={max(1, solver.iterations // 10)}"
+        yield Finding(("solver.patience", "solver.evaluate_every"), what, fix)
     if solver.optimizer == "muon" and solver.precision == "fp16":  # its two optimizers would skip overflows separately
         what = "solver.optimizer muon can't be combined with solver.precision fp16"
         yield Finding(("solver.optimizer", "solver.precision"), what, "--set solver.precision=bf16")

@@ -1,6 +1,7 @@
 """Save and load a stage's training checkpoints, `checkpoints/<iteration>.pt`; only the newest few are kept.
 
-A checkpoint holds the iteration to run next, model, optimiser and gradient-scaler state. No generator state is needed:
+A checkpoint holds the iteration to run next, model, optimiser and gradient-scaler state, and the averaged model
+(`solver.ema`) if there is one. No generator state is needed:
 every random draw of an iteration is seeded by (seed, iteration, item). Loading skips unusable checkpoints.
 """
 
@@ -13,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from idol_core.engine.stage_files import list_checkpoints, number, numbers, whole
-from idol_core.system.files import read_object, write_aside, write_json
-from idol_core.weights import save_weights
+from idol_core.engine.stage_files import list_checkpoints, number, whole
+from idol_core.system.files import write_aside
 
 _MESSAGE = 300  # characters of an error in a warning; torch lists every key of a network
 
@@ -49,8 +49,9 @@ def load_newest(
 ) -> tuple[dict[str, Any] | None, list[Path]]:
     """Load the newest usable checkpoint to the CPU (None if there is none); also returns newer, unusable ones.
 
-    `like` is the content expected of a checkpoint ("model", "optimizers", "scaler"). A checkpoint with other names,
-    shapes or types is unusable, as is one that is truncated, altered or not a file. `warn` is called for each.
+    `like` is the content expected of a checkpoint ("model", "optimizers", "scaler", perhaps "average"). A checkpoint
+    with other names, shapes or types is unusable, as is one that is truncated, altered or not a file. `warn` is called
+    for each.
     """
     found, unusable = list_checkpoints(folder), list[Path]()
     for path in reversed(found):
@@ -85,7 +86,9 @@ def _load(path: Path) -> Any:
 def _check(state: Any, like: Mapping[str, Any]) -> None:
     if not isinstance(state, dict) or whole(state.get("iteration"), -1) < 0:
         raise Unusable("it has no iteration number")
-    _check_tensors(state.get("model"), like["model"])
+    for name in ("model", "average"):
+        if name in like:
+            _check_tensors(state.get(name), like[name])
     if not isinstance(state.get("optimizers"), list) or len(state["optimizers"]) != len(like["optimizers"]):
         raise Unusable("it was written with other optimisers")
     for moments, wanted in zip(state["optimizers"], like["optimizers"], strict=True):
@@ -124,18 +127,3 @@ def _check_optimizer(found: Any, wanted: Mapping[str, Any]) -> None:
 
 def _alike(found: Any, wanted: Tensor) -> bool:
     return isinstance(found, Tensor) and found.shape == wanted.shape and found.dtype == wanted.dtype
-
-
-def keep_best(
-    folder: Path, iteration: int, metrics: dict[str, float] | None, model: nn.Module, metadata: dict[str, str]
-) -> None:
-    """Save `model` if its AP exceeds the best so far; does nothing without ground truth (`metrics` is None)."""
-    if metrics is None or metrics["AP"] <= _best_ap(folder):
-        return
-    save_weights(folder / "best.safetensors", model.state_dict(), metadata)
-    write_json(folder / "best.json", {"iteration": iteration, "metrics": metrics})
-
-
-def _best_ap(folder: Path) -> float:
-    found = numbers(read_object(folder / "best.json").get("metrics")) or {}
-    return found.get("AP", float("-inf"))

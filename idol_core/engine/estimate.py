@@ -28,6 +28,7 @@ from idol_core.data.dataset import Dataset
 from idol_core.data.loader import MicroBatches
 from idol_core.data.sampler import MicroBatch, per_process
 from idol_core.data.transforms import short_side_size
+from idol_core.engine.average import Average
 from idol_core.engine.fake_cuda import CUDA, Operations, fake_cuda, saved_storages, shapes_of
 from idol_core.engine.objective import Objective
 from idol_core.engine.optim import clip_gradients, full_state, make_optimizers, set_lr
@@ -109,7 +110,8 @@ def count_memory(config: StageConfig, content: Content) -> Memory:
     weights = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
     gradients = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
     states = [state for optimizer in make_optimizers(model, config.solver) for state in _states(optimizer)]
-    return Memory(weights + gradients + sum(tensor.nbytes for tensor in states) + saved[0] - each, each)
+    averaged = weights if config.solver.ema else 0
+    return Memory(weights + averaged + gradients + sum(tensor.nbytes for tensor in states) + saved[0] - each, each)
 
 
 def measure(
@@ -201,6 +203,7 @@ class _Steps:
     def __init__(self, config: StageConfig, device: torch.device) -> None:
         self._model = build_model(config.model).to(device).train()
         self._optimizers = make_optimizers(self._model, config.solver)
+        self._average = Average(self._model, config.solver.ema) if config.solver.ema else None
         self._objective: nn.Module = Objective(self._model, Criterion(config.loss), lambda total: total)
         self._solver, self._device = config.solver, device
         set_lr(self._optimizers, 0, config.solver)
@@ -227,6 +230,8 @@ class _Steps:
         clip_gradients(self._model, self._solver.clip_norm)
         for optimizer in self._optimizers:
             optimizer.step()
+        if self._average is not None:
+            self._average.update(1)
         self._model.zero_grad(set_to_none=True)
         return self._now() - started
 

@@ -60,6 +60,19 @@ class Journal:
         told = (line.values or {} for line in read_lines(self.folder / METRICS_LINES))
         return any(v.get("event") == "evaluated" and v["iteration"] == iteration for v in told)
 
+    def scores(self, until: int) -> list[tuple[int, float]]:
+        """Iteration and AP of every evaluation up to an iteration that had ground truth, in order."""
+        found = {}
+        for line in read_lines(self.folder / METRICS_LINES):
+            values = line.values or {}
+            if (
+                values.get("event") == "evaluated"
+                and values["iteration"] <= until
+                and "AP" in (values["metrics"] or {})
+            ):
+                found[values["iteration"]] = values["metrics"]["AP"]
+        return sorted(found.items())
+
     def warn(self, text: str) -> None:
         """Print `text` on stderr and add it to `metrics.jsonl`, for anyone watching the run.
 

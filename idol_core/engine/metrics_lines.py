@@ -1,7 +1,7 @@
 """Read metrics.jsonl: one line of JSON for each report of a stage.
 
     training lines   iteration, loss, losses {name: value}, it_per_s, data_wait, memory_mib, lr, grad_norm
-    events           {"event": "start" | "warning", "text"}, {"event": "read" | "evaluate", "done", "total"},
+    events           {"event": "start" | "kept" | "warning", "text"}, {"event": "read" | "evaluate", "done", "total"},
                      {"event": "evaluated", "iteration", "metrics"}, {"event": "resumed", "iteration"}
 
 Any other line (cut short by a kill, not UTF-8, wrong types) is skipped by every reader.
@@ -18,7 +18,7 @@ from idol_core.system.files import parse_object
 
 RESUMED = "resumed"  # event that marks the start of a resumed session
 LONGEST = 1 << 20  # bytes; longer lines are skipped
-_TEXTS, _COUNTS, _ITERATIONS = ("start", "warning"), ("read", "evaluate"), ("evaluated", RESUMED)
+_TEXTS, _COUNTS, _ITERATIONS = ("start", "kept", "warning"), ("read", "evaluate"), ("evaluated", RESUMED)
 
 
 class Line(NamedTuple):

@@ -14,25 +14,29 @@ from idol_core.config import SolverConfig
 from idol_core.engine.muon import Muon
 
 # Parts of the names of output layers, whose outputs have a scale with a meaning: AdamW trains them even with Muon.
-OUTPUTS = ("class_heads.", "reference_head.", "layers.2.")
+CLASS_HEADS = "class_heads."
+OUTPUTS = (CLASS_HEADS, "reference_head.", "layers.2.")
 
 
 def make_optimizers(model: nn.Module, solver: SolverConfig) -> list[torch.optim.Optimizer]:
     """AdamW over the trainable parameters: group 1 is the backbone at `backbone_lr_factor` x lr, group 0 the rest.
 
-    With solver.optimizer "muon" a second optimizer, with the same groups, trains the weights of hidden layers instead.
+    With a `pretrained_lr_factor` other than 1 both learn at that factor less, and group 2, the class heads, at lr. With
+    solver.optimizer "muon" a second optimizer, with the same groups, trains the weights of hidden layers instead.
     Weight decay is the same everywhere, norms and biases included, as in the published runs.
     """
     hidden = {name for name in _weights(model) if not any(part in name for part in OUTPUTS)}
-    parts: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    slower = solver.pretrained_lr_factor
+    factors = [slower, slower * solver.backbone_lr_factor] + [1.0] * (slower != 1.0)
+    parts: dict[tuple[bool, int], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             by_muon = solver.optimizer == "muon" and name in hidden
-            parts.setdefault((by_muon, name.startswith("backbone.")), []).append(parameter)
+            group = 1 if name.startswith("backbone.") else 2 if slower != 1.0 and CLASS_HEADS in name else 0
+            parts.setdefault((by_muon, group), []).append(parameter)
 
     def groups(by_muon: bool) -> list[dict[str, Any]]:
-        factors = {False: 1.0, True: solver.backbone_lr_factor}
-        return [{"params": parts.get((by_muon, backbone), []), "factor": f} for backbone, f in factors.items()]
+        return [{"params": parts.get((by_muon, i), []), "factor": factor} for i, factor in enumerate(factors)]
 
     made: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(groups(False), lr=solver.lr, weight_decay=solver.weight_decay, fused=True)

@@ -9,28 +9,29 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from idol_core.build import build_model
+from idol_core.build import build_model, frozen_parts
 from idol_core.classes import parse_same
-from idol_core.config import StageConfig
+from idol_core.config import SolverConfig, StageConfig
 from idol_core.data.catalog import is_built_in
 from idol_core.data.contents import training_remarks
 from idol_core.data.dataset import Dataset
 from idol_core.data.loader import item_names, make_loader
 from idol_core.data.stage_sets import training_set, validation_set
-from idol_core.engine.checkpoint import keep_best, sweep
+from idol_core.engine.best import describe_kept, keep_best, load_best, read_best, without_rise
+from idol_core.engine.checkpoint import sweep
 from idol_core.engine.distributed import Group, join_group, leave_group, place_in_group
 from idol_core.engine.evaluate import evaluate_stage
 from idol_core.engine.journal import Journal
 from idol_core.engine.stage_files import StageOrder, newest_iteration, read_order
-from idol_core.engine.train import train
-from idol_core.errors import IdolError, Integrity
+from idol_core.engine.train import Trained, train
+from idol_core.errors import IdolError, Integrity, InvalidInput
 from idol_core.metadata import to_metadata
 from idol_core.model.idol import IDOL
 from idol_core.structures import Batch
 from idol_core.system.cache import find_weights
 from idol_core.system.cpu import keep_freed_memory
 from idol_core.system.files import write_json
-from idol_core.weights import Classes, save_weights, start_from
+from idol_core.weights import Classes, Transfer, save_weights, start_from
 
 CLASSES = "classes.json"  # class names by index, for users of the stage's checkpoints
 LOCK_SECONDS = 60.0  # time for a previous process that is stopping to write its checkpoint
@@ -71,7 +72,7 @@ def _run(
     journal: Journal,
     should_stop: Callable[[], bool],
 ) -> None:
-    root, last = order.root or Path(), config.solver.iterations
+    root = order.root or Path()
     train_set = training_set(config, root, on_read=journal.reading)
     if group.rank == 0:
         for remark in training_remarks(train_set):
@@ -83,23 +84,28 @@ def _run(
         write_json(folder / CLASSES, train_set.category_names)
     metadata = to_metadata(config, train_set.category_names)
 
-    def evaluate(into: Path, *, pictures: bool = False) -> dict[str, float] | None:
+    patience = config.solver.patience if val_set.has_ground_truth else 0
+    if patience < config.solver.patience and group.rank == 0:
+        journal.warn("solver.patience has no effect: the validation set has no ground truth")
+
+    def evaluate(scored: IDOL, into: Path, *, pictures: bool = False) -> dict[str, float] | None:
         return evaluate_stage(
-            config, model, val_set, into, pictures=pictures, group=group, journal=journal, should_stop=should_stop
+            config, scored, val_set, into, pictures=pictures, group=group, journal=journal, should_stop=should_stop
         )
 
-    def evaluate_between(iteration: int) -> None:
-        if group.any(group.rank == 0 and journal.has_evaluated(iteration)):  # in an earlier session
-            return
-        metrics = evaluate(folder / "evaluations" / f"{iteration:08d}", pictures=True)
-        if group.rank == 0:
-            keep_best(folder, iteration, metrics, model, metadata)
-            journal.line(event="evaluated", iteration=iteration, metrics=metrics)
+    def evaluate_between(iteration: int, scored: IDOL) -> bool:
+        if not group.any(group.rank == 0 and journal.has_evaluated(iteration)):  # in an earlier session
+            metrics = evaluate(scored, folder / "evaluations" / f"{iteration:08d}", pictures=True)
+            if group.rank == 0:
+                keep_best(folder, iteration, metrics, scored, metadata)
+                journal.line(event="evaluated", iteration=iteration, metrics=metrics)
+        stops = group.rank == 0 and patience > 0 and without_rise(journal.scores(iteration)) >= patience
+        return group.any(stops)
 
     def initialise() -> None:
         journal.start_from(_initialise(model, order, config, train_set.category_names))
 
-    train(
+    trained = train(
         config,
         model,
         _Batches(config, train_set, group),
@@ -111,13 +117,43 @@ def _run(
         initialise=initialise,
         evaluate=evaluate_between,
     )
-    if group.rank == 0:
-        save_weights(folder / "weights.safetensors", model.state_dict(), metadata)
-    journal.state("running", phase="evaluate", iteration=last)
-    metrics = evaluate(folder)
-    if group.rank == 0 and config.solver.evaluate_every:
-        keep_best(folder, last, metrics, model, metadata)
-    journal.state("done", phase="evaluate", iteration=last, metrics=metrics)
+    _conclude(
+        folder, config.solver, trained, metadata, group=group, journal=journal, evaluate=evaluate, choose=patience > 0
+    )
+
+
+def _conclude(
+    folder: Path,
+    solver: SolverConfig,
+    trained: Trained,
+    metadata: dict[str, str],
+    *,
+    group: Group,
+    journal: Journal,
+    evaluate: Callable[[IDOL, Path], dict[str, float] | None],
+    choose: bool,
+) -> None:
+    """Save the final weights and score them; with `choose` the best that were scored, if those of the end are not."""
+    model, reached = trained.model, trained.iteration
+
+    def save_and_score() -> dict[str, float] | None:
+        if group.rank == 0:
+            save_weights(folder / "weights.safetensors", model.state_dict(), metadata)
+        journal.state("running", phase="evaluate", iteration=reached)
+        return evaluate(model, folder)
+
+    metrics = None
+    best = group.gather(read_best(folder))[0] if choose else None
+    if reached == solver.iterations or best is None:
+        metrics = save_and_score()
+        if group.rank == 0 and solver.evaluate_every:
+            keep_best(folder, reached, metrics, model, metadata)
+        best = group.gather(read_best(folder))[0] if choose else None
+    if best is not None and best.iteration != reached:
+        load_best(folder, model)
+        journal.line(event="kept", text=describe_kept(best, reached, solver))
+        metrics = save_and_score()
+    journal.state("done", phase="evaluate", iteration=reached, metrics=metrics)
 
 
 class _Batches:
@@ -145,7 +181,19 @@ def _initialise(model: IDOL, order: StageOrder, config: StageConfig, names: Sequ
     by_name = order.parent is None and not is_built_in(config.data.train.name)
     of_file = order.init_classes or None
     classes = Classes(tuple(names), config.step, parse_same(config.data.classes_map), by_name, of_file)
-    return f"from {path}: {start_from(model, path, classes)}"
+    found = start_from(model, path, classes)
+    _check_frozen(model, config, found, path)
+    return f"from {path}: {found}"
+
+
+def _check_frozen(model: IDOL, config: StageConfig, found: Transfer, path: Path) -> None:
+    """Raise InvalidInput if a part that is to be frozen was not in the weights."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for part, modules in frozen_parts(model, config.model.freeze).items():
+        if any(names[id(p)] in found.reinitialised for module in modules for p in module.parameters()):
+            what = f"model.freeze names {part}, which the initial weights don't have: it would stay random"
+            kept = ",".join(name for name in config.model.freeze if name != part)
+            raise InvalidInput(what, where=str(path), fix=f"--set model.freeze=[{kept}], or other initial weights")
 
 
 def _lock(folder: Path) -> FileLock:

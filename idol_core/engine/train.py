@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from idol_core.config import SolverConfig, StageConfig
 from idol_core.data.collate import pad_batch
 from idol_core.data.sampler import per_process
+from idol_core.engine.average import Average
 from idol_core.engine.checkpoint import load_newest, save_checkpoint, set_aside
 from idol_core.engine.distributed import Group
 from idol_core.engine.feed import next_batches
@@ -38,6 +39,13 @@ class Batches(Protocol):
         """Names of the items of an iteration, for messages."""
 
 
+class Trained(NamedTuple):
+    """What training ends with."""
+
+    model: IDOL  # to be scored and saved: with `solver.ema` the averaged one
+    iteration: int  # iterations done; fewer than `solver.iterations` if `evaluate` ended training
+
+
 def seed_of(*parts: int) -> int:
     """Hash `parts` to a 63-bit seed."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
@@ -55,13 +63,14 @@ def train(
     should_stop: Callable[[], bool],
     warn: Callable[[str], None],
     initialise: Callable[[], None],
-    evaluate: Callable[[int], None],
+    evaluate: Callable[[int, IDOL], bool],
     read_at_once: bool | None = None,
-) -> None:
+) -> Trained:
     """Train `model` in place for the remaining iterations, resuming from `folder/checkpoints`.
 
-    `initialise()` loads the start weights; it is called if there is no usable checkpoint. `evaluate(i)` is called every
-    `solver.evaluate_every` iterations, and again on resuming if the session ended during an evaluation.
+    `initialise()` loads the start weights; it is called if there is no usable checkpoint. `evaluate(i, model)` is
+    called every `solver.evaluate_every` iterations, and again on resuming after that iteration; if it returns True, in
+    all processes, training ends there. With `solver.ema` it gets the averaged model.
     Raises Preempted, after writing a checkpoint, when `should_stop` says so, and IdolError on a loss that is not finite
     (the last good checkpoint stays). Unless `read_at_once` (default: on a CPU), losses are read only every
     `solver.log_every` steps and before anything is written; a step that is not finite changes no weight before that.
@@ -70,14 +79,18 @@ def train(
     model.to(group.device).train()
     optimizers = make_optimizers(model, solver)
     scaler = torch.amp.GradScaler(group.device.type, enabled=solver.precision == "fp16")
-    start = _restore(folder, model, optimizers, scaler, group=group, warn=warn)
+    average = Average(model, solver.ema) if solver.ema else None
+    start = _restore(folder, model, optimizers, scaler, average, group=group, warn=warn)
     if start is None:
         initialise()
         start = 0
+        if average is not None:
+            average.start(model)
+    kept = model if average is None else average.model
     journal.resume_at(start)
     journal.state("running", phase="train", iteration=start)
     if start >= solver.iterations:
-        return
+        return Trained(kept, start)
     normalizer = group.mean if solver.normalize == "global" else _identity
     backwards = per_process(solver, group.world)
     objective = in_group(model, config.loss, normalizer, group, backwards=backwards)
@@ -86,6 +99,8 @@ def train(
         if group.rank == 0:
             moments = [optimizer.state_dict() for optimizer in optimizers]
             state = {"model": model.state_dict(), "optimizers": moments, "scaler": scaler.state_dict()}
+            if average is not None:
+                state["average"] = average.model.state_dict()
             save_checkpoint(folder / "checkpoints", iteration, state, keep=solver.keep_checkpoints)
         journal.state("running", phase="train", iteration=iteration)
 
@@ -96,7 +111,9 @@ def train(
     for iteration in range(start, solver.iterations):
         if iteration and solver.evaluate_every and iteration % solver.evaluate_every == 0:
             outcomes.read()
-            evaluate(iteration)
+            if evaluate(iteration, kept):
+                save(iteration)
+                return Trained(kept, iteration)
             model.train()
         with meter.waiting_for_data():
             micro_batches = next_batches(incoming, iteration, names=batches.names, warn=warn)
@@ -115,6 +132,8 @@ def train(
         for optimizer in optimizers:
             scaler.step(optimizer)
         scaler.update()
+        if average is not None:
+            average.update(iteration + 1)
         model.zero_grad(set_to_none=True)
 
         done, last = iteration + 1, iteration + 1 == solver.iterations
@@ -128,6 +147,7 @@ def train(
             save(done)
         if stop and not last:
             raise Preempted(f"stopped after iteration {done} of {solver.iterations}", where=str(folder))
+    return Trained(kept, solver.iterations)
 
 
 def _mean_losses(parts: list[dict[str, Tensor]], group: Group) -> dict[str, float]:
@@ -171,6 +191,7 @@ def _restore(
     model: nn.Module,
     optimizers: list[torch.optim.Optimizer],
     scaler: torch.amp.GradScaler,
+    average: Average | None,
     *,
     group: Group,
     warn: Callable[[str], None],
@@ -184,6 +205,8 @@ def _restore(
         "optimizers": [full_state(optimizer) for optimizer in optimizers],
         "scaler": scaler.state_dict(),
     }
+    if average is not None:
+        like["average"] = average.model.state_dict()
     saved, unusable = load_newest(folder / "checkpoints", like=like, warn=warn if group.rank == 0 else _unheard)
     start = None if saved is None else int(saved["iteration"])
     if len(set(group.gather(start))) > 1:
@@ -198,6 +221,8 @@ def _restore(
         groups = optimizer.state_dict()["param_groups"]  # from the recipe, not from the checkpoint
         optimizer.load_state_dict({"state": found["state"], "param_groups": groups})
     scaler.load_state_dict(saved["scaler"])
+    if average is not None:
+        average.model.load_state_dict(saved["average"])
     return start
 
 

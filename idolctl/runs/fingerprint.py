@@ -30,7 +30,15 @@ _NOT_LEARNT = {
     ("solver", "evaluation_precision"),
     ("model", "checkpoint"),
 }
-_LATER: dict[str, Any] = {"data.classes_map": (), "loss.association": "pairs", "input.clip_frames": 2}
+_LATER: dict[str, Any] = {
+    "data.classes_map": (),
+    "loss.association": "pairs",
+    "input.clip_frames": 2,
+    "model.freeze": [],
+    "solver.pretrained_lr_factor": 1.0,
+    "solver.ema": 0.0,
+    "solver.patience": 0,
+}
 _NAMES = {"start": "the weights it starts from", "train": "data.train's annotations", "val": "data.val's annotations"}
 
 
@@ -40,6 +48,8 @@ def stage_fingerprint(config: StageConfig, *, start: str | None, train: str | No
     for name, unset in _LATER.items():  # older runs, without these settings, keep their fingerprint
         if settings[name] == unset:
             del settings[name]
+    if config.solver.patience:  # decides which weights are kept
+        settings["solver.evaluate_every"] = config.solver.evaluate_every
     return {"settings": settings, "start": start, "train": train, "val": val}
 
 

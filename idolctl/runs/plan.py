@@ -80,7 +80,8 @@ def _decide(
     if waits:
         return action("wait", after)
     if found.done:
-        return action("skip", f"done, {stage.config.solver.iterations} iterations")
+        early = f", stopped after {found.reached}" if 0 < found.reached < found.iterations else ""
+        return action("skip", f"done, {stage.config.solver.iterations} iterations{early}")
     total = stage.config.solver.iterations
     if found.iteration >= total or found.has_weights:
         return action("resume", "trained, not evaluated yet")

@@ -83,3 +83,9 @@ def _check_frozen(first: Stage) -> None:
             where="model.backbone.freeze_at",
             fix="--set model.backbone.freeze_at=0, or --init NAME",
         )
+    if first.config.init is None and first.config.model.freeze:
+        raise InvalidInput(
+            f"step {first.step} starts from scratch, so model.freeze would freeze random weights",
+            where="model.freeze",
+            fix="--set model.freeze=[], or --init NAME",
+        )

@@ -43,6 +43,7 @@ class StageState:
     phase: str = ""
     iteration: int = 0  # of the newest checkpoint
     iterations: int = 0
+    reached: int = 0  # iteration in state.json: below `iterations` after the end where training stopped early
     seconds: float = 0.0
     metrics: dict[str, float] | None = None
     error: StageError | None = None
@@ -69,6 +70,7 @@ def read_stage(folder: Path) -> StageState:
         phase=status.phase,
         iteration=newest_iteration(folder / CHECKPOINTS),
         iterations=status.iterations,
+        reached=status.iteration,
         seconds=status.seconds,
         metrics=status.metrics,
         error=status.error,

@@ -90,7 +90,7 @@ def _of_stage(stage: FoundStage, job: dict[str, str] | None, alive: bool) -> Sta
         status = (queue_state(job) if job else None) or ("stopped" if status == "stopped" else "killed")
     running = status == "running"
     speed = line.get("it_per_s") if running and line.get("it_per_s", 0.0) > 0 else None
-    iteration = total if state.done else max(state.iteration, line.get("iteration", 0))
+    iteration = (state.reached or total) if state.done else max(state.iteration, line.get("iteration", 0))
     left = clock(max(total - iteration, 0) / speed) if speed and state.phase == "train" else None
     return Standing(
         run=stage.run.name,

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from idolctl.terminal.progress import LINE_SECONDS, clock
 from idolctl.terminal.text import printable, unescaped
 
-TOLD_AT_ONCE = ("start", "evaluated", "warning")
+TOLD_AT_ONCE = ("start", "evaluated", "kept", "warning")
 
 
 class Display(Protocol):
@@ -31,7 +31,7 @@ def make_display(step: int, *, start: int, iterations: int) -> Display:
 def describe(line: dict[str, Any], iterations: int) -> str:
     """One report as text: progress of the phase; for training also the speed and the values of `cells`."""
     phase = _phase(line)
-    if phase == "start":
+    if phase in ("start", "kept"):
         return str(line["text"])
     if phase == "warning":
         return f"warning: {line['text']}"
@@ -63,7 +63,7 @@ def cells(line: dict[str, Any]) -> dict[str, str]:
 
 
 def _phase(line: dict[str, Any]) -> str:
-    """Phase of a report: start, read, train, evaluate, evaluated or warning; '' for lines that are not shown."""
+    """Phase of a report: start, read, train, evaluate, evaluated, kept or warning; '' for lines that are not shown."""
     event = str(line.get("event", ""))
     if event in (*TOLD_AT_ONCE, "read", "evaluate"):
         return event

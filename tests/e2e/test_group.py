@@ -141,7 +141,7 @@ class Given:
 
 
 def train_in(folder, *, broken=None, **settings):
-    """The weights after the iterations of FRAMES, as one process of the group of the environment.
+    """The weights and their average after the iterations of FRAMES, as one process of the group of the environment.
 
     broken: an iteration with a loss that is not finite.
     """
@@ -150,16 +150,16 @@ def train_in(folder, *, broken=None, **settings):
     group, model = join_group(), build_model(SMALL)
     solver = SolverConfig(
         iterations=len(FRAMES), batch_size=2, micro_batches=2, lr=1e-2, weight_decay=0.1, clip_norm=1.0,
-        checkpoint_every=3, log_every=100,
+        checkpoint_every=3, log_every=100, ema=0.9,
     )  # fmt: skip
     config = StageConfig("test", "tiny", 3, model=SMALL, solver=solver)
     silent = Journal(folder, iterations=len(FRAMES), silent=True)
-    train(
+    trained = train(
         config, model, Given(group, broken), group=group, folder=folder, journal=silent, should_stop=lambda: False,
-        warn=print, initialise=lambda: None, evaluate=lambda iteration: None, **settings,
+        warn=print, initialise=lambda: None, evaluate=lambda iteration, scored: False, **settings,
     )  # fmt: skip
     leave_group()
-    return model.state_dict()
+    return model.state_dict() | {f"average of {name}": value for name, value in trained.model.state_dict().items()}
 
 
 def _train_as_rank(folder):

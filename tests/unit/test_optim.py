@@ -45,6 +45,19 @@ def test_backbone_group_learns_slower_and_frozen_parameters_stay_out():
     assert {group["weight_decay"] for group in optimizer.param_groups} == {solver.weight_decay}
 
 
+def test_what_was_pretrained_learns_slower_than_the_class_heads():
+    model = build_model(ModelConfig(ResNetConfig(blocks=(1, 1, 1, 1)), hidden_dim=32, heads=2, queries=10))
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    solver = SolverConfig(optimizer="muon", lr=1e-3, backbone_lr_factor=0.1, pretrained_lr_factor=0.2)
+    optimizers = make_optimizers(model, solver)
+    assert set_lr(optimizers, 0, solver) == 1e-3
+    rates = {names[p]: group["lr"] for o in optimizers for group in o.param_groups for p in group["params"]}
+    assert len(rates) == sum(p.requires_grad for p in model.parameters())
+    for name, rate in rates.items():
+        factor = 1.0 if "class_heads" in name else 0.02 if name.startswith("backbone.") else 0.2
+        assert rate == pytest.approx(1e-3 * factor), name
+
+
 def test_muon_moves_the_hidden_weights_and_adamw_the_rest():
     model = build_model(ModelConfig(ResNetConfig(blocks=(1, 1, 1, 1), freeze_at=1), hidden_dim=32, heads=2, queries=10))
     solver = SolverConfig(optimizer="muon", lr=1e-3, backbone_lr_factor=0.1)
