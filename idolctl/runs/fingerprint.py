@@ -30,8 +30,9 @@ _NOT_LEARNT = {
     ("solver", "evaluation_precision"),
     ("model", "checkpoint"),
 }
+# Settings that older runs lack, with the value that changes nothing: left out of fingerprints.
 _LATER: dict[str, Any] = {
-    "data.classes_map": (),
+    "data.classes_map": [],
     "loss.association": "pairs",
     "input.clip_frames": 2,
     "model.freeze": [],
@@ -44,13 +45,14 @@ _NAMES = {"start": "the weights it starts from", "train": "data.train's annotati
 
 def stage_fingerprint(config: StageConfig, *, start: str | None, train: str | None, val: str | None) -> dict[str, Any]:
     """Settings and content hashes. `start` is SCRATCH or the hash of the initial weights; None: not known yet."""
-    settings = flat_settings(stage_to_dict(config))
-    for name, unset in _LATER.items():  # older runs, without these settings, keep their fingerprint
-        if settings[name] == unset:
-            del settings[name]
+    settings = _without_unset(flat_settings(stage_to_dict(config)))
     if config.solver.patience:  # decides which weights are kept
         settings["solver.evaluate_every"] = config.solver.evaluate_every
     return {"settings": settings, "start": start, "train": train, "val": val}
+
+
+def _without_unset(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in _LATER or value != _LATER[name]}
 
 
 def stage_key(fingerprint: dict[str, Any]) -> str:
@@ -61,7 +63,7 @@ def stage_key(fingerprint: dict[str, Any]) -> str:
 
 def differences(recorded: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """List the changes, one line each; unknown (None) parts of `wanted` count as unchanged."""
-    old, new = recorded.get("settings", {}), wanted["settings"]
+    old, new = _without_unset(recorded.get("settings", {})), wanted["settings"]
     lines = [
         f"{k}: {_text(old, k)} -> {_text(new, k)}" for k in sorted(old.keys() | new.keys()) if _differ(old, new, k)
     ]

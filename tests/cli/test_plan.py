@@ -152,6 +152,24 @@ def test_stage_keys_depend_on_content_not_on_paths(request_of, tmp_path):
     assert stage_key(other.fingerprint(other.stages[0])) != stage_key(identity)
 
 
+def test_a_run_from_before_a_setting_existed_or_with_its_default_recorded_stays_done(request_of):
+    run = request_of(steps="1")
+    leave(run, "1", done=True)
+    order = run.stage_folder("1") / "stage.json"
+    recorded = json.loads(order.read_text())
+    settings = recorded["identity"]["settings"]
+    later = {"data.classes_map", "loss.association", "input.clip_frames", "model.freeze", "solver.ema"}
+    assert not later & settings.keys()
+    assert kinds(run) == ["skip"]
+    settings["data.classes_map"] = []
+    order.write_text(json.dumps(recorded))
+    assert kinds(run) == ["skip"]
+    assert kinds(request_of("solver.ema=.99", "model.freeze=[stem]", "init=x", steps="1")) == ["changed"]
+    assert kinds(request_of("solver.evaluate_every=7", steps="1")) == ["skip"]
+    scored = [request_of("solver.patience=2", f"solver.evaluate_every={n}", steps="1") for n in (7, 8)]
+    assert len({stage_key(each.fingerprint(each.stages[0])) for each in scored}) == 2
+
+
 def test_a_first_step_starts_from_named_weights(request_of, tmp_path):
     run = make_run(RunRequest("ytvis19", steps="3", root=tmp_path))
     missing = obstacles(run, run.plan())
