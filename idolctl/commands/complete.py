@@ -14,6 +14,16 @@ def recipes(incomplete: str) -> list[str]:
     return _beginning(incomplete, [*recipe_names(), *_files(incomplete, (".yaml", ".yml"))])
 
 
+def runnable(ctx: Any, incomplete: str) -> list[str]:
+    """Recipes, and the user's own sets and splits below --root."""
+    from idol_core.data.own_sets import own_names, split_names
+    from idolctl.datasets.root import data_root
+
+    root = data_root(ctx.params.get("root"))
+    own = sorted({name.rpartition("_")[0] for name in own_names(root)}) + split_names(root)
+    return [*recipes(incomplete), *_beginning(incomplete, own)]
+
+
 def backbones(incomplete: str) -> list[str]:
     """Shipped backbones."""
     from idolctl.config.library import backbone_names

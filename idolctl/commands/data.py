@@ -206,10 +206,10 @@ def _registered(name: str, opened: Mapping[str, Dataset], *, has_val: bool) -> N
         for remark in remarks(dataset):
             print(f"    ! {printable(remark)}")
     first = opened[f"{name}_train"]
-    print("\nA recipe that trains on it (save it as a .yaml file):\n")
+    print("\nA recipe that trains on it, for changes of your own (save it as a .yaml file):\n")
     print(example_recipe(name, first.kind, has_val=has_val, classes=len(first.category_ids)))
-    split = "" if has_val else f"idolctl split make {name}, then "
-    print(f"\nNext: idolctl data check {name} --deep; {split}idolctl run RECIPE.yaml")
+    split, whole = ("", name) if has_val else (f"idolctl split make {name}, then ", f"{name}@val20-seed0")
+    print(f"\nNext: idolctl data check {name} --deep; {split}idolctl run {whole} --init ovis-r50, or RECIPE.yaml")
 
 
 def _with_way_to_score(report: SideReport) -> SideReport:

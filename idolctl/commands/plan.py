@@ -13,7 +13,7 @@ from idolctl.errors import Mistakes
 from idolctl.runs.estimate import GIB, estimate_text, estimates
 from idolctl.runs.plan import Action
 from idolctl.runs.processes import LaunchConfig
-from idolctl.runs.report import plan_table
+from idolctl.runs.report import derived_settings, plan_table
 from idolctl.runs.run import Run, make_run, obstacles, refuse_changes
 from idolctl.terminal.text import printable
 
@@ -83,4 +83,5 @@ def _as_dict(action: Action) -> dict[str, Any]:
         "reason": action.reason,
         "changes": list(action.changes),
         "inferred": stage.resolved.inferred,
+        "derived": {name: {"value": v, "from": source} for name, (v, source) in derived_settings(stage).items()},
     }

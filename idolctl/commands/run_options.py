@@ -18,9 +18,10 @@ RECIPE = Annotated[
     str | None,
     typer.Argument(
         metavar="RECIPE",
-        help="A shipped recipe's name (idolctl ls recipes) or a YAML file; with --config-file: KEY VALUE overrides.",
+        help="A shipped recipe's name (idolctl ls recipes), a YAML file, or a data set of your own (with --init); "
+        "with --config-file: KEY VALUE overrides.",
         show_default=False,
-        autocompletion=complete.recipes,
+        autocompletion=complete.runnable,
     ),
 ]
 CONFIG = Annotated[

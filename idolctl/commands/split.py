@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from idol_core.data.catalog import LAYOUTS
+from idol_core.data.catalog import LAYOUTS, is_built_in
 from idol_core.errors import InvalidInput
 from idol_core.system.files import write_aside
 from idolctl.commands import complete, options
@@ -70,7 +70,8 @@ def make(
     made = make_split(base, name, place, val_fraction=val_fraction, seed=seed, group=group)
     _tell(made, as_json)
     if not as_json:
-        print(f"\nNext: idolctl eval RUN --data {made.name}, or in a recipe: "
+        own = "" if is_built_in(base) else f"idolctl run {made.name} --init ovis-r50; "
+        print(f"\nNext: {own}idolctl eval RUN --data {made.name}, or in a recipe: "
               f"data: {{train: {{name: {made.name}_train}}, val: {{name: {made.name}_val}}}}")  # fmt: skip
 
 

@@ -22,6 +22,7 @@ class Recipe:
     name: str
     path: Path
     documents: tuple[RecipeFile, ...]
+    based_on: str = ""  # for a recipe that was made for a data set: where its other settings come from
 
     @property
     def about(self) -> str:

@@ -47,6 +47,10 @@ class Origin:
         return f"{self}:{name}"
 
 
+class Derived(Origin):
+    """What a value was derived from instead of being written; `file` says it in words ("120 frames of mine_train")."""
+
+
 COMMAND_LINE = Origin("--set")
 
 

@@ -9,8 +9,10 @@ from typing import Any
 
 from idol_core.data.catalog import resolve_source
 from idol_core.evaluation import METRICS
+from idolctl.config.load_yaml import Derived
 from idolctl.runs.plan import Action
 from idolctl.runs.run import Run
+from idolctl.runs.stages import Stage
 from idolctl.submission.servers import local_truth
 from idolctl.terminal.progress import clock
 from idolctl.terminal.table import table
@@ -31,7 +33,23 @@ def plan_table(actions: Sequence[Action]) -> str:
         f"step {a.stage.step} is inferred: {a.stage.resolved.inferred}" for a in actions if a.stage.resolved.inferred
     ]
     changes = [f"step {a.stage.step} changed: {change}" for a in actions for change in a.changes]
-    return "\n".join([text, *notes, *changes])
+    return "\n".join([text, *notes, *(note for a in actions for note in _derived(a.stage)), *changes])
+
+
+def derived_settings(stage: Stage) -> dict[str, tuple[Any, str]]:
+    """The settings of a stage that follow from its data set: value, and what it was derived from."""
+    found = stage.resolved.settings.values()
+    return {v.name: (v.value, v.origin.file) for v in found if isinstance(v.origin, Derived)}
+
+
+def _derived(stage: Stage) -> list[str]:
+    """Notes on a stage that was made for a data set: a line for every setting that follows from it, with its source."""
+    lines = []
+    for name, (value, source) in derived_settings(stage).items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        lines.append(f"step {stage.step}: {name} {shown}, from {source}")
+    rest = [f"step {stage.step}: all other settings are {stage.based_on}"] if stage.based_on else []
+    return lines + rest
 
 
 def score_table(run: Run) -> str:
@@ -57,6 +75,8 @@ def file_list(outputs: dict[str, Path]) -> str:
 def next_steps(run: Run, outputs: dict[str, Path]) -> list[str]:
     """Suggested next commands, and files to look at."""
     last, recipe = run.stages[-1], shlex.join(run.request.subject)
+    made = last.based_on  # for a data set: it has this step only, and depends on the initial weights
+    recipe += f" --init {shlex.quote(run.request.init)}" if made and run.request.init else ""
     steps = []
     if "report" in outputs:
         steps.append(f"open {outputs['report']} in a browser")
@@ -68,7 +88,7 @@ def next_steps(run: Run, outputs: dict[str, Path]) -> list[str]:
         val = resolve_source(last.config.data.val, run.root)
         truth = local_truth(data.removesuffix("_val"), Path(str(val.annotations)))
         steps += [f"idolctl eval {run.folder} (its score; {truth.told})"] if truth else []
-    following = [s for s in (1, 2, 3) if s > last.step and run.request.config_file is None]
+    following = [s for s in (1, 2, 3) if s > last.step and run.request.config_file is None and not made]
     if following:
         steps.append(f"idolctl run {recipe} --steps {_joined([s.step for s in run.stages] + following[:1])}")
     else:

@@ -20,6 +20,7 @@ from idolctl.datasets.root import DATASETS, TOY, data_root, is_toy
 from idolctl.errors import raise_all, suggestion
 from idolctl.runs.find import RUNS
 from idolctl.runs.fingerprint import SCRATCH, FileHashes, annotations_hash, stage_fingerprint
+from idolctl.runs.own_set import is_own_set, recipe_for
 from idolctl.runs.plan import Action, make_plan
 from idolctl.runs.processes import LaunchConfig, check_launch
 from idolctl.runs.stages import Stage, make_stages, parse_steps
@@ -129,7 +130,12 @@ class Run:
 
 def make_run(request: RunRequest) -> Run:
     """Resolve a request to a run. Raises IdolError (exit 2) for any error in the recipe or the options."""
-    if request.config_file is None:
+    own_root = data_root(request.root)
+    if request.config_file is None and is_own_set(request.recipe, own_root):
+        recipe = recipe_for(
+            request.recipe, own_root, init=request.init, backbone=request.backbone, assignments=request.assignments
+        )
+    elif request.config_file is None:
         recipe = load_recipe(request.recipe)
     else:
         recipe = import_config(request.config_file, request.overrides).recipe

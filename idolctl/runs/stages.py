@@ -23,6 +23,7 @@ class Stage:
     config: StageConfig  # init is None if there is a parent
     parent: str | None  # the chain of the stage it starts from
     resolved: Resolved  # has the file and line of every setting
+    based_on: str = ""  # where settings come from that neither the set nor the command line says
 
     @property
     def step(self) -> int:
@@ -62,7 +63,7 @@ def make_stages(
         chain = f"{parent}-{resolved.config.step}" if parent else str(resolved.config.step)
         start = None if parent else _start(init, resolved.config.init)
         config = dataclasses.replace(resolved.config, init=start)
-        stages.append(Stage(chain, config, parent, resolved))
+        stages.append(Stage(chain, config, parent, resolved, recipe.based_on))
     _check_frozen(stages[0])
     return stages
 
