@@ -111,16 +111,17 @@ def _open(name: str, root: Path) -> OwnSet:
 def _base(init: str | None, backbone: str | None) -> _Base:
     published = load_recipe(str(recipes_folder() / PUBLISHED)).documents
     entry: ZooEntry | None = next((entry for entry in load_zoo().weights if entry.name == init), None)
-    if entry is not None:
-        recipe = load_recipe(entry.dataset) if entry.dataset else None
-        called = f"those of recipe {entry.dataset}" if recipe else "those of the published recipes"
-        return _Base(recipe.documents if recipe else published, entry.backbone, called, entry.kind != "imagenet")
+    whole = init != SCRATCH and (entry is None or entry.kind != "imagenet")
+    told = init is not None and init != SCRATCH and (entry is None or entry.dataset is not None)
     try:
-        carried = file_metadata(find_weights(init)).recipe if init and init != SCRATCH else None
+        carried = file_metadata(find_weights(str(init))).recipe if told else None
     except Missing:  # reported with all other problems of the plan
         carried = None
+    if carried is None and entry is not None and entry.dataset:
+        documents = load_recipe(entry.dataset).documents
+        return _Base(documents, entry.backbone, f"those of recipe {entry.dataset}", whole)
     if carried is None:
-        return _Base(published, None, "those of the published recipes", init != SCRATCH)
+        return _Base(published, entry.backbone if entry else None, "those of the published recipes", whole)
     if backbone is None and carried.backbone not in backbone_names():
         what = f"the weights were trained with backbone '{carried.backbone}', which is not a shipped one"
         raise InvalidInput(what, where=str(init), fix="--backbone FILE.yaml, which describes it")

@@ -46,7 +46,7 @@ def _derived(stage: Stage) -> list[str]:
     """Notes on a stage that was made for a data set: a line for every setting that follows from it, with its source."""
     lines = []
     for name, (value, source) in derived_settings(stage).items():
-        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        shown = (", ".join(map(str, value)) or "none") if isinstance(value, list) else value
         lines.append(f"step {stage.step}: {name} {shown}, from {source}")
     rest = [f"step {stage.step}: all other settings are {stage.based_on}"] if stage.based_on else []
     return lines + rest

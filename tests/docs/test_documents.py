@@ -35,6 +35,8 @@ from tests.unit.tiny import tiny_config
 
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
 FEW = ("--set", "solver.iterations=1", "--set", "solver.batch_size=2", "--set", "data.workers=0", "--gpus", "1")
+SHORT = ("--set", "solver.iterations=1", "--set", "data.workers=0", "--gpus", "1")
+SMALL = ("--set", "input.short_sides=[64]", "--set", "input.test_short_side=64", "--set", "input.crop.probability=0")
 NOT_RUN = {
     "make": "sets up an environment; .ci/run calls make test",
     "pip": "installs; tests/cli/test_wheel.py does so from a wheel",
@@ -46,6 +48,8 @@ STAND_INS = {
     r"idolctl run toy\b": (["--dry-run"], DRY),
     r"idolctl run (ytvis19|ytvis21|ovis)\b": (["--dry-run"], DRY),
     r"idolctl run --config-file": (["--dry-run"], DRY),
+    r"idolctl run street@held .* --name longer": (["--dry-run"], DRY),
+    r"idolctl run street": ([*SHORT, *SMALL], "trains for minutes; here for an iteration, on small frames"),
     r"idolctl split (fetch oracle|verify ovis@oracle)": (["--help"], "needs OVIS"),
     r"idolctl predict camera:0": (["--help"], "needs a camera"),
     r"idolctl export ovis-r50": (["--help"], "a large network; the toy model's is exported"),
