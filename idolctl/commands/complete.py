@@ -16,12 +16,10 @@ def recipes(incomplete: str) -> list[str]:
 
 def runnable(ctx: Any, incomplete: str) -> list[str]:
     """Recipes, and the user's own sets and splits below --root."""
-    from idol_core.data.own_sets import own_names, split_names
     from idolctl.datasets.root import data_root
+    from idolctl.runs.own_set import own_set_names
 
-    root = data_root(ctx.params.get("root"))
-    own = sorted({name.rpartition("_")[0] for name in own_names(root)}) + split_names(root)
-    return [*recipes(incomplete), *_beginning(incomplete, own)]
+    return [*recipes(incomplete), *_beginning(incomplete, own_set_names(data_root(ctx.params.get("root"))))]
 
 
 def backbones(incomplete: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,32 +59,32 @@ def backbone_names() -> list[str]:
     return sorted(p.stem for p in (recipes_folder() / "backbones").glob("*.yaml"))
 
 
-def load_recipe(name: str) -> Recipe:
+def load_recipe(name: str, *, others: Sequence[str] = ()) -> Recipe:
     """Load a shipped recipe by name, or any YAML file by path, with the recipes it extends.
 
     Raises InvalidInput if there is no such recipe or it is not valid YAML. Unknown keys are kept in the documents'
-    `mistakes` until the recipe is resolved, so that all mistakes are reported together.
+    `mistakes` until the recipe is resolved, so that all mistakes are reported together. `others` are further names that
+    an unknown one may be a misspelling of.
     """
-    path = find_recipe(name)
+    path = find_recipe(name, others=others)
     return Recipe(path.stem, path, tuple(_documents(path, seen=())))
 
 
 def load_backbone(name: str) -> RecipeFile:
     """Load a shipped backbone by name, or a YAML file by path."""
-    path = Path(name) if _is_path(name) else recipes_folder() / "backbones" / f"{name}.yaml"
+    path = Path(name) if is_path(name) else recipes_folder() / "backbones" / f"{name}.yaml"
     if not path.is_file():
         fix = suggestion(name, backbone_names())
         raise InvalidInput(f"no backbone '{name}'", where=shown_path(path), fix=fix)
     return parse_document(read_yaml(path))
 
 
-def find_recipe(name: str) -> Path:
+def find_recipe(name: str, *, others: Sequence[str] = ()) -> Path:
     """Find a recipe's file. Raises InvalidInput, with the nearest name, if there is none."""
-    path = Path(name).expanduser() if _is_path(name) else recipes_folder() / f"{name}.yaml"
-    if not _is_path(name) and name not in recipe_names():
-        raise InvalidInput(
-            f"no recipe '{name}'", where=shown_path(recipes_folder()), fix=suggestion(name, recipe_names())
-        )
+    path = Path(name).expanduser() if is_path(name) else recipes_folder() / f"{name}.yaml"
+    if not is_path(name) and name not in recipe_names():
+        fix = suggestion(name, [*recipe_names(), *others])
+        raise InvalidInput(f"no recipe '{name}'", where=shown_path(recipes_folder()), fix=fix)
     if not path.is_file():
         raise InvalidInput(f"recipe file {name} not found", where=str(path), fix="idolctl ls recipes")
     return path
@@ -113,5 +114,6 @@ def _extended(entry: Entry, path: Path) -> Path | None:
     return None
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
+    """Whether a recipe or backbone is named by its file."""
     return name.endswith((".yaml", ".yml")) or "/" in name

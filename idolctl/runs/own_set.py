@@ -13,11 +13,11 @@ from typing import Any, Literal, NamedTuple
 
 from idol_core.config import DataSource, StageConfig, stage_to_dict
 from idol_core.data.catalog import find_layout, is_built_in, resolve_source
-from idol_core.data.own_sets import split_names
+from idol_core.data.own_sets import own_names, split_names
 from idol_core.errors import InvalidInput, Missing
 from idol_core.metadata import file_metadata
 from idol_core.system.cache import find_weights
-from idolctl.config.library import Recipe, backbone_names, load_recipe, recipe_names, recipes_folder
+from idolctl.config.library import Recipe, backbone_names, is_path, load_recipe, recipe_names, recipes_folder
 from idolctl.config.load_yaml import Derived, Entry, Origin
 from idolctl.config.overrides import settings_document
 from idolctl.config.recipe_file import RecipeFile, Scope, Section
@@ -67,9 +67,15 @@ class _Base(NamedTuple):
 
 def is_own_set(name: str, root: Path) -> bool:
     """Whether `run NAME` means a set of the data root, not a recipe."""
-    if name in recipe_names() or name.endswith((".yaml", ".yml")) or "/" in name or is_built_in(name):
+    if name in recipe_names() or is_path(name) or is_built_in(name):
         return False
     return find_layout(f"{name}_train", root) is not None
+
+
+def own_set_names(root: Path) -> list[str]:
+    """Sets and splits of the data root that `run NAME` takes."""
+    names = [name.rpartition("_")[0] for name in own_names(root) if name.endswith("_train")] + split_names(root)
+    return [name for name in names if is_own_set(name, root)]
 
 
 def recipe_for(

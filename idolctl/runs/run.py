@@ -15,12 +15,12 @@ from idol_core.data.stage_sets import training_set, validation_set
 from idol_core.errors import IdolError, InvalidInput, Missing
 from idol_core.system.cache import find_weights
 from idolctl.config.detectron2_recipe import import_config
-from idolctl.config.library import load_recipe
+from idolctl.config.library import Recipe, is_path, load_recipe, recipe_names
 from idolctl.datasets.root import DATASETS, TOY, data_root, is_toy
 from idolctl.errors import raise_all, suggestion
 from idolctl.runs.find import RUNS
 from idolctl.runs.fingerprint import SCRATCH, FileHashes, annotations_hash, stage_fingerprint
-from idolctl.runs.own_set import is_own_set, recipe_for
+from idolctl.runs.own_set import is_own_set, own_set_names, recipe_for
 from idolctl.runs.plan import Action, make_plan
 from idolctl.runs.processes import LaunchConfig, check_launch
 from idolctl.runs.stages import Stage, make_stages, parse_steps
@@ -130,18 +130,7 @@ class Run:
 
 def make_run(request: RunRequest) -> Run:
     """Resolve a request to a run. Raises IdolError (exit 2) for any error in the recipe or the options."""
-    own_root = data_root(request.root)
-    if request.config_file is None and is_own_set(request.recipe, own_root):
-        recipe = recipe_for(
-            request.recipe, own_root, init=request.init, backbone=request.backbone, assignments=request.assignments
-        )
-    elif request.config_file is None:
-        recipe = load_recipe(request.recipe)
-    else:
-        recipe = import_config(request.config_file, request.overrides).recipe
-        if request.backbone is not None:
-            what = "the configuration file says which backbone; --backbone can't change it"
-            raise InvalidInput(what, where="--backbone", fix="change MODEL.BACKBONE and what belongs to it")
+    recipe = _recipe(request)
     steps = parse_steps(request.steps, recipe)
     stages = make_stages(
         recipe, steps=steps, backbone=request.backbone, assignments=request.assignments, init=request.init
@@ -156,6 +145,19 @@ def make_run(request: RunRequest) -> Run:
     root = _data_root(request, stages)
     raise_all([*_unknown_sets(stages, root)])
     return Run(request, tuple(stages), (request.runs or RUNS) / name, root)
+
+
+def _recipe(request: RunRequest) -> Recipe:
+    if request.config_file is not None:
+        if request.backbone is not None:
+            what = "the configuration file says which backbone; --backbone can't change it"
+            raise InvalidInput(what, where="--backbone", fix="change MODEL.BACKBONE and what belongs to it")
+        return import_config(request.config_file, request.overrides).recipe
+    name, root = request.recipe, data_root(request.root)
+    if is_own_set(name, root):
+        return recipe_for(name, root, init=request.init, backbone=request.backbone, assignments=request.assignments)
+    known = name in recipe_names() or is_path(name)
+    return load_recipe(name, others=() if known else own_set_names(root))
 
 
 def _data_root(request: RunRequest, stages: Sequence[Stage]) -> Path:

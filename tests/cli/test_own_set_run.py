@@ -80,6 +80,9 @@ def test_published_weights_bring_their_recipe_and_a_set_must_have_two_parts(own,
     code, _, err = own("plan", "mine", "--init", "ovis-r50")
     assert code == 2
     assert "fix: idolctl run mine@val20-seed0" in err
+    code, _, err = own("plan", "mnie@val20-seed0")
+    assert code == 2
+    assert "did you mean 'mine@val20-seed0'?" in err
     small_images(tmp_path / "pictures", height=40, width=50)
     both = [tmp_path / "pictures/instances.json"] * 2
     files = ("--annotations", both[0], "--val-annotations", both[1])

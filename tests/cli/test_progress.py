@@ -21,6 +21,7 @@ LINES = [
     {"event": "warning", "text": "data loading is stalled: 60 s without iteration 41, that is v1/0.jpg"},
     {"event": "evaluated", "iteration": 40, "metrics": {"AP": 12.34, "AP50": 30.0}},
     {"event": "resumed", "iteration": 40},
+    {"event": "kept", "text": "stopped after iteration 40 of 100; the weights of iteration 20 are kept, AP 13.0"},
 ]
 LIVE = """
 import json, sys
@@ -42,6 +43,7 @@ def test_plain_lines_say_everything(capsys):
         "step 2  train 40/100  loss 3.500  grad 1.25  lr 2.0e-04  wait 3.1%  memory 812 MiB  2.50 it/s  ETA 0:24",
         "step 2  warning: data loading is stalled: 60 s without iteration 41, that is v1/0.jpg",
         "step 2  iteration 40 scored  AP 12.3  AP50 30.0",
+        "step 2  stopped after iteration 40 of 100; the weights of iteration 20 are kept, AP 13.0",
     ]
 
 
