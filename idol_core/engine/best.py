@@ -57,6 +57,6 @@ def describe_kept(best: Best, reached: int, solver: SolverConfig) -> str:
     """Say why training ended, and which weights are kept."""
     kept = f"the weights of iteration {best.iteration} are kept, AP {best.ap:.1f}"
     if reached == solver.iterations:
-        return f"{kept}: those of the last iteration score lower"
+        return f"{kept}: those of the last iteration score no higher"
     since = f"{solver.patience} evaluation{'s' * (solver.patience > 1)}"
     return f"stopped after iteration {reached} of {solver.iterations}, as AP has not risen for {since}; {kept}"

@@ -39,7 +39,7 @@ def small_set_settings(base: StageConfig, frames: int, given: Settings, *, sourc
 
 def _changes(base: StageConfig, frames: int, given: Settings) -> Iterator[tuple[Path, Any]]:
     solver = base.solver
-    iterations = min(solver.iterations, max(FEWEST, 10 * round(PER_ROOT * math.sqrt(frames) / 10)))
+    iterations = max(FEWEST, 10 * round(PER_ROOT * math.sqrt(frames) / 10))
     yield ("solver", "iterations"), iterations
     asked = given.get(("solver", "iterations"))
     if asked is not None and isinstance(asked.value, int) and asked.value > 0:
@@ -48,7 +48,7 @@ def _changes(base: StageConfig, frames: int, given: Settings) -> Iterator[tuple[
         scaled = [iterations * m // solver.iterations for m in solver.milestones]
         yield ("solver", "milestones"), sorted({m for m in scaled if 0 < m < iterations})
     yield ("solver", "warmup_iterations"), min(solver.warmup_iterations, iterations // 10)
-    yield ("solver", "checkpoint_every"), min(solver.checkpoint_every, max(iterations // 4, 1))
+    yield ("solver", "checkpoint_every"), max(iterations // 4, 1)
     if solver.batch_size > BATCH and (solver.normalize == "global" or BATCH % solver.micro_batches == 0):
         yield ("solver", "batch_size"), BATCH
     yield ("solver", "pretrained_lr_factor"), PRETRAINED

@@ -94,8 +94,8 @@ def test_published_weights_bring_their_recipe_and_a_set_must_have_two_parts(own,
 def test_a_large_set_keeps_the_settings_of_the_weights():
     assert small_set_settings(WEIGHTS, 5000, {}, source="5000 frames") == {}
     changed = small_set_settings(WEIGHTS, 4000, {}, source="4000 frames")
-    assert ("solver", "iterations") in changed
-    assert changed["solver", "iterations"].value == WEIGHTS.solver.iterations
+    values = [changed["solver", name].value for name in ("iterations", "milestones", "checkpoint_every")]
+    assert values == [2530, [843, 1686], 632]
 
 
 def test_a_run_keeps_the_classes_that_the_weights_have_and_names_them(own, tmp_path, monkeypatch):
