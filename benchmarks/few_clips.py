@@ -27,6 +27,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     SCRATCH: (),
     "from the weights, defaults": (),
     "... nothing frozen": ("model.freeze=[]",),
+    "... whole backbone frozen": ("model.freeze=[stem,stage1,stage2,stage3,stage4]",),
     "... backbone and encoder frozen": ("model.freeze=[stem,stage1,stage2,stage3,stage4,encoder]",),
     "... all learn at one rate": ("solver.pretrained_lr_factor=1",),
     "... averaged weights (ema .99)": ("solver.ema=.99",),

@@ -18,8 +18,7 @@ SMALL = 5000  # frames; YouTube-VIS 2019 has 61,845 to train on
 FEWEST = 100  # iterations
 PER_ROOT = 40  # iterations per square root of the frames: 400 for 100 frames; the published 12,000 are 48
 BATCH = 8
-BACKBONE = ("stem", "stage1", "stage2", "stage3", "stage4")
-ALL_FROZEN = 500  # frames; with fewer the whole backbone is frozen, else its first half
+FROZEN = ("stem", "stage1")  # as in the published ResNets; more cost AP where it was tried (benchmarks/few_clips.py)
 PRETRAINED = 0.5  # learning rate of what was pre-trained, to that of the class heads
 COLORS = {"probability": 0.5, "brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.05}
 
@@ -52,7 +51,7 @@ def _changes(base: StageConfig, frames: int, given: Settings) -> Iterator[tuple[
     if solver.batch_size > BATCH and (solver.normalize == "global" or BATCH % solver.micro_batches == 0):
         yield ("solver", "batch_size"), BATCH
     yield ("solver", "pretrained_lr_factor"), PRETRAINED
-    yield ("model", "freeze"), list(BACKBONE if frames < ALL_FROZEN else BACKBONE[:3])
+    yield ("model", "freeze"), list(FROZEN)
     if base.input.color.probability == 0:
         for name, value in COLORS.items():
             yield ("input", "color", name), value

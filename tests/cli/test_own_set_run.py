@@ -51,7 +51,7 @@ def test_a_plan_lists_what_follows_from_a_small_set_with_its_source(own):
     source = "from 7 frames of mine@val20-seed0_train"
     for line in (
         f"solver.iterations 110, {source}",
-        f"model.freeze stem, stage1, stage2, stage3, stage4, {source}",
+        f"model.freeze stem, stage1, {source}",
         f"solver.pretrained_lr_factor 0.5, {source}",
         f"solver.batch_size 8, {source}",
         "model.num_classes 2, from the classes of mine@val20-seed0_train",
