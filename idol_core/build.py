@@ -10,9 +10,12 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
+from idol_core.backbones.plugins import plugin_backbone
 from idol_core.backbones.resnet import NormedConv, ResNet
 from idol_core.backbones.swin import Swin, WindowAttention
-from idol_core.config import ModelConfig, Part, ResNetConfig, SwinConfig
+from idol_core.backbones.timm_network import timm_network
+from idol_core.config import BackboneConfig, ModelConfig, Part, PluginConfig, ResNetConfig, SwinConfig, TimmConfig
+from idol_core.errors import InvalidInput
 from idol_core.model.attention import DeformableAttention, SelfAttention
 from idol_core.model.decoder import Decoder, DecoderLayer
 from idol_core.model.encoder import Encoder, EncoderLayer
@@ -40,13 +43,26 @@ def build_model(config: ModelConfig, *, backbone: nn.Module | None = None) -> ID
 
 def assemble(config: ModelConfig) -> IDOL:
     """Build the network of a configuration without initialising its weights; free on the meta device."""
-    body, checkpoint = config.backbone, config.checkpoint
-    backbone = _resnet(body, checkpoint) if isinstance(body, ResNetConfig) else _swin(body, checkpoint)
-    return _around(backbone, config)
+    return _around(_backbone(config.backbone, config.checkpoint), config)
+
+
+def _backbone(config: BackboneConfig, checkpoint: bool) -> nn.Module:
+    match config:
+        case ResNetConfig():
+            return _resnet(config, checkpoint)
+        case SwinConfig():
+            return _swin(config, checkpoint)
+        case TimmConfig():
+            return timm_network(config.name, checkpoint=checkpoint)
+        case PluginConfig():
+            return plugin_backbone(config.name)
 
 
 def frozen_parts(model: IDOL, names: Sequence[str]) -> dict[str, list[nn.Module]]:
-    """The modules of a model's named parts (`ModelConfig.freeze`). The norms of Swin's outputs are in no part."""
+    """The modules of a model's named parts (`ModelConfig.freeze`). The norms of Swin's outputs are in no stage.
+
+    Raises InvalidInput for a stage of a backbone whose stages are not known here.
+    """
     body = model.backbone
     if isinstance(body, Swin):
         stages = [body.patch_embed, *body.layers]
@@ -55,7 +71,11 @@ def frozen_parts(model: IDOL, names: Sequence[str]) -> dict[str, list[nn.Module]
     else:
         stages = []
     parts = {name: [module] for name, module in zip(get_args(Part), stages, strict=False)}
-    parts["encoder"] = [model.pyramid, model.encoder]
+    parts |= {"backbone": [body], "encoder": [model.pyramid, model.encoder]}
+    unknown = [name for name in names if name not in parts]
+    if unknown:
+        what = f"model.freeze names {', '.join(unknown)}, and the stages of this backbone are not known"
+        raise InvalidInput(what, where="model.freeze", fix="--set model.freeze=[backbone]")
     return {name: parts[name] for name in names}
 
 
@@ -144,7 +164,9 @@ def _feedforward(config: ModelConfig) -> FeedForward:
 
 
 def _initialise_backbone(backbone: nn.Module) -> None:
-    """Initialise a backbone: convolutions Kaiming normal by fan-out, Swin's linear layers truncated normal."""
+    """Initialise ResNets (Kaiming normal by fan-out) and Swins (truncated normal); others do so themselves."""
+    if not isinstance(backbone, ResNet | Swin):
+        return
     for module in backbone.modules():
         if isinstance(module, NormedConv):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

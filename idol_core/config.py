@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from idol_core.typed import TypeMistake, read_dataclass
 
-Part = Literal["stem", "stage1", "stage2", "stage3", "stage4", "encoder"]  # of the network, in order
+Part = Literal["stem", "stage1", "stage2", "stage3", "stage4", "backbone", "encoder"]  # of the network, in order
 Precision = Literal["float32", "tf32", "bf16", "fp16"]  # of matrix products and convolutions
 
 
@@ -41,10 +41,29 @@ class SwinConfig:
 
 
 @dataclass(frozen=True)
+class TimmConfig:
+    """A network of the timm library: features of stride 8, 16 and 32, or a vision transformer with patches of 16."""
+
+    kind: Literal["timm"] = "timm"
+    name: str = "convnext_tiny"
+
+
+@dataclass(frozen=True)
+class PluginConfig:
+    """A backbone that an installed package offers under `name` (entry point group `idolctl.backbones`)."""
+
+    kind: Literal["plugin"] = "plugin"
+    name: str = ""
+
+
+BackboneConfig = ResNetConfig | SwinConfig | TimmConfig | PluginConfig
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """IDOL's network (paper section 4; Deformable DETR, CondInst)."""
 
-    backbone: ResNetConfig | SwinConfig = field(default_factory=ResNetConfig)
+    backbone: BackboneConfig = field(default_factory=ResNetConfig)
     num_classes: int = 40
     hidden_dim: int = 256
     heads: int = 8

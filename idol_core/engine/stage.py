@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
+from idol_core.backbones.timm_network import pixel_remark
 from idol_core.build import build_model, frozen_parts
 from idol_core.classes import parse_same
-from idol_core.config import SolverConfig, StageConfig
+from idol_core.config import SolverConfig, StageConfig, TimmConfig
 from idol_core.data.catalog import is_built_in
 from idol_core.data.contents import training_remarks
 from idol_core.data.dataset import Dataset
@@ -82,6 +83,10 @@ def _run(
     model = build_model(config.model)
     if group.rank == 0:
         write_json(folder / CLASSES, train_set.category_names)
+        if isinstance(config.model.backbone, TimmConfig):
+            remark = pixel_remark(config.model.backbone.name, config.input.pixel_mean, config.input.pixel_std)
+            if remark:
+                journal.warn(remark)
     metadata = to_metadata(config, train_set.category_names)
 
     patience = config.solver.patience if val_set.has_ground_truth else 0

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from idol_core.build import assemble
-from idol_core.config import ModelConfig, ResNetConfig, SwinConfig
+from idol_core.config import BackboneConfig, ModelConfig, PluginConfig, ResNetConfig, SwinConfig, TimmConfig
 from idol_core.constraints import model_ranges
 from idol_core.errors import Integrity, InvalidInput
 
@@ -51,8 +51,15 @@ def infer_config(state: Mapping[str, Tensor], *, where: str = "") -> ModelConfig
     return config
 
 
-def infer_backbone(state: Mapping[str, Tensor]) -> ResNetConfig | SwinConfig:
-    """Infer the backbone's sizes. Raises KeyError if essential tensors are missing."""
+def infer_backbone(state: Mapping[str, Tensor]) -> BackboneConfig:
+    """Infer the backbone's sizes; of timm and of packages only the kind. Raises KeyError if tensors are missing."""
+    names = [name for name in state if name.startswith("backbone.")]
+    if any(name.startswith("backbone.net.") for name in names):
+        return TimmConfig(name="")
+    if names and not any(
+        name.startswith(("backbone.res", "backbone.stem.", "backbone.patch_embed.")) for name in names
+    ):
+        return PluginConfig()
     if "backbone.patch_embed.proj.weight" in state:
         tables = [state[f"backbone.layers.{i}.blocks.0.attn.relative_position_bias_table"] for i in range(4)]
         return SwinConfig(
@@ -74,8 +81,12 @@ def window_of(table: Tensor) -> int:
     return (round(table.shape[0] ** 0.5) + 1) // 2
 
 
-def backbone_name(config: ResNetConfig | SwinConfig) -> str:
+def backbone_name(config: BackboneConfig) -> str:
     """Name a backbone: ResNet-50, ResNet-101, Swin-L, or its kind and sizes; equal tensor shapes give equal names."""
+    if isinstance(config, TimmConfig):
+        return f"timm {config.name}".rstrip()
+    if isinstance(config, PluginConfig):
+        return f"package's {config.name}".rstrip()
     if isinstance(config, SwinConfig):
         sizes = f"embed {config.embed_dim}, depths {config.depths}, heads {config.heads}, window {config.window}"
         plain = config == SwinConfig(drop_path=config.drop_path)
@@ -88,8 +99,10 @@ def backbone_name(config: ResNetConfig | SwinConfig) -> str:
     return f"ResNet (blocks {config.blocks}, {widths})"
 
 
-def check_backbone(found: ResNetConfig | SwinConfig, wanted: ResNetConfig | SwinConfig, *, where: str) -> None:
-    """Raise InvalidInput, naming both, if the backbones differ."""
+def check_backbone(found: BackboneConfig, wanted: BackboneConfig, *, where: str) -> None:
+    """Raise InvalidInput, naming both, if the backbones differ; of timm's and a package's no name is visible."""
+    if type(found) is type(wanted) and isinstance(found, TimmConfig | PluginConfig):
+        return
     if backbone_name(found) != backbone_name(wanted):
         what = f"the weights have a {backbone_name(found)} backbone, the model a {backbone_name(wanted)}"
         raise InvalidInput(what, where=where, fix="choose the backbone of the weights, or other weights")

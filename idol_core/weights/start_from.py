@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from idol_core.backbones.timm_network import TimmNetwork, load_timm
 from idol_core.classes import Kept, kept_classes, numbered
 from idol_core.config import ModelConfig
 from idol_core.errors import Integrity
@@ -164,6 +165,11 @@ def load_weights(path: Path, config: ModelConfig) -> State:
 
 
 def _load_backbone(model: IDOL, state: Mapping[str, Tensor], *, where: str) -> Transfer:
+    if isinstance(model.backbone, TimmNetwork):
+        load_timm(model.backbone, state, where=where)
+        names = tuple(model.state_dict())
+        given = tuple(name for name in names if name.startswith("backbone.net."))
+        return Transfer(given, tuple(name for name in names if name not in given))
     found, left_out = to_backbone(state, where=where)
     own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("backbone.")}
     _check_backbones(found, own, where=where)
