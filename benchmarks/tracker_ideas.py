@@ -169,8 +169,8 @@ def datasets(arguments, folder):
         make_toy(folder / str(seed), seed=seed)
         val = folder / str(seed) / "toy/vis/val"
         yield f"toy {seed}", val / "JPEGImages", val / "instances.json"
-    for frames, annotations in arguments.videos:
-        yield Path(annotations).parent.name + "/" + Path(annotations).stem, frames, annotations
+    for frames, file in arguments.videos:
+        yield Path(file).parent.name + "/" + Path(file).stem, frames, file
 
 
 def main():
@@ -178,8 +178,12 @@ def main():
     parser.add_argument("--weights", required=True)
     parser.add_argument("--toy", type=int, nargs="*", default=[])
     parser.add_argument("--videos", nargs=2, action="append", default=[], metavar=("FRAMES", "ANNOTATIONS"))
-    parser.add_argument("--keep", type=Path, help="folder for the toy sets and the detections; default: a temporary one")
+    parser.add_argument("--only", default="", help="the ideas whose names contain this text")
+    parser.add_argument(
+        "--keep", type=Path, help="folder for the toy sets and the detections; default: a temporary one"
+    )
     arguments = parser.parse_args()
+    ideas = {name: idea for name, idea in IDEAS.items() if arguments.only in name or name == "as it is"}
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or Path(temporary)
         segmenter = VideoSegmenter.from_pretrained(arguments.weights)
@@ -193,11 +197,11 @@ def main():
             records = list(video_records(lambda: segmenter, dataset, kept, on_progress=lambda *_: None))
             columns[name] = {
                 idea: figures(make, dataclasses.replace(published, **settings), records, dataset)
-                for idea, (make, settings) in IDEAS.items()
+                for idea, (make, settings) in ideas.items()
             }
     print(f"| {' / '.join(FIGURES)} | {' | '.join(columns)} |")
     print("|---" * (len(columns) + 1) + "|")
-    for idea in IDEAS:
+    for idea in ideas:
         cells = []
         for of_set in columns.values():
             before = np.array(of_set["as it is"]) if idea != "as it is" else 0

@@ -44,6 +44,37 @@ def parse_same(pairs: Sequence[str]) -> dict[str, str]:
     return same
 
 
+def parse_chosen(classes: Sequence[str]) -> dict[str, str]:
+    """`["cat", "skis=snowboard"]` -> {"cat": "cat", "skis": "snowboard"}: class name in one set -> in another.
+
+    Raises InvalidInput as `parse_same`.
+    """
+    return parse_same([text if "=" in text else f"{text}={text}" for text in classes])
+
+
+def choose_classes(
+    known: Sequence[str], wanted: Sequence[str], *, chosen: Mapping[str, str], where: str
+) -> dict[int, int]:
+    """Index in `wanted` of those classes of `known` that `chosen` maps to a class of `wanted`, by their index.
+
+    An empty `chosen` maps every class of `known` to the one of the same name, if there is one.
+
+    Raises:
+        InvalidInput: a name of `chosen` is not there, or no class is left.
+    """
+    ours = {_text(name): place for place, name in enumerate(known)}
+    theirs = {_text(name): place for place, name in enumerate(wanted)}
+    pairs = {_text(a): _text(b) for a, b in chosen.items()} or {name: name for name in ours if name in theirs}
+    for names, there, side in ((pairs.keys(), ours, "the mixed images"), (pairs.values(), theirs, "the training set")):
+        if absent := [name for name in names if name not in there]:
+            what = f"no class of {side} is called {_listed(absent)}"
+            raise InvalidInput(what, where=where, fix=f"the classes there: {_listed(list(there))}")
+    if not pairs:
+        what = f"the mixed images have no class of the training set; they have {_listed(known)}"
+        raise InvalidInput(what, where=where, fix=f"--set data.mix.classes=[{known[0]}={wanted[0]}]")
+    return {ours[a]: theirs[b] for a, b in pairs.items()}
+
+
 def match_classes(
     known: Sequence[str],
     wanted: Sequence[str],

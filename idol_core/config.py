@@ -153,11 +153,24 @@ class DataSource:
 
 
 @dataclass(frozen=True)
+class MixConfig:
+    """Images mixed into step 3: an image, augmented several times, is a pair or clip as in step 2."""
+
+    share: float = 0.0  # of the training items; 0: videos only
+    images: DataSource = field(default_factory=DataSource)  # of a video set every frame is an image
+    # Classes of `images` to learn from, with the name in `train` where it differs: "cat", "skis=snowboard". Objects of
+    # other classes count as background. Empty: all classes that `train` has by the same name.
+    classes: tuple[str, ...] = ()
+    crop: CropConfig = field(default_factory=CropConfig)  # in place of input.crop
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Training set and validation set of a stage, and how they are read."""
 
     train: DataSource = field(default_factory=DataSource)
     val: DataSource = field(default_factory=DataSource)
+    mix: MixConfig = field(default_factory=MixConfig)
     # "person=human": class person of the initial weights is human in train; class person of train is human in val.
     classes_map: tuple[str, ...] = ()
     skip_empty: bool = False  # FILTER_EMPTY_ANNOTATIONS: leave out images without a usable instance
@@ -205,6 +218,12 @@ class StageConfig:
     data: DataConfig = field(default_factory=DataConfig)
     solver: SolverConfig = field(default_factory=SolverConfig)
     init: str | None = None  # initial weights where no step came before: a zoo name or a file; None: random
+
+
+def data_sources(data: DataConfig) -> dict[str, DataSource]:
+    """The sets that a stage reads, by their setting below `data`: "train", "val" and, if used, "mix.images"."""
+    found = {"train": data.train, "val": data.val}
+    return found | {"mix.images": data.mix.images} if data.mix.share else found
 
 
 def stage_to_dict(config: StageConfig) -> dict[str, Any]:

@@ -22,6 +22,7 @@ _NOT_LEARNT = {
     ("init",),
     ("data", "train"),
     ("data", "val"),
+    ("data", "mix", "images"),
     ("data", "workers"),
     ("solver", "log_every"),
     ("solver", "checkpoint_every"),
@@ -30,17 +31,30 @@ _NOT_LEARNT = {
     ("solver", "evaluation_precision"),
     ("model", "checkpoint"),
 }
-_LATER: dict[str, Any] = {"data.classes_map": (), "loss.association": "pairs", "input.clip_frames": 2}
-_NAMES = {"start": "the weights it starts from", "train": "data.train's annotations", "val": "data.val's annotations"}
+# Settings that older runs don't know, and the values that change nothing; data.mix.* count where a share is mixed in.
+_LATER: dict[str, Any] = {"data.classes_map": [], "loss.association": "pairs", "input.clip_frames": 2}
+_NAMES = {
+    "start": "the weights it starts from",
+    "train": "data.train's annotations",
+    "val": "data.val's annotations",
+    "mix": "data.mix.images' annotations",
+}
 
 
-def stage_fingerprint(config: StageConfig, *, start: str | None, train: str | None, val: str | None) -> dict[str, Any]:
+def stage_fingerprint(
+    config: StageConfig, *, start: str | None, train: str | None, val: str | None, mix: str | None = None
+) -> dict[str, Any]:
     """Settings and content hashes. `start` is SCRATCH or the hash of the initial weights; None: not known yet."""
     settings = flat_settings(stage_to_dict(config))
     for name, unset in _LATER.items():  # older runs, without these settings, keep their fingerprint
         if settings[name] == unset:
             del settings[name]
-    return {"settings": settings, "start": start, "train": train, "val": val}
+    parts = {"settings": settings, "start": start, "train": train, "val": val}
+    if config.data.mix.share:
+        return parts | {"mix": mix}
+    for name in [name for name in settings if name.startswith("data.mix.")]:
+        del settings[name]
+    return parts
 
 
 def stage_key(fingerprint: dict[str, Any]) -> str:
@@ -56,13 +70,17 @@ def differences(recorded: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
         f"{k}: {_text(old, k)} -> {_text(new, k)}" for k in sorted(old.keys() | new.keys()) if _differ(old, new, k)
     ]
     for part, name in _NAMES.items():
-        if wanted[part] is not None and recorded.get(part) != wanted[part]:
+        if wanted.get(part) is not None and recorded.get(part) != wanted[part]:
             lines.append(f"{name} changed")
     return lines
 
 
+_ABSENT: Any = object()
+
+
 def _differ(old: dict[str, Any], new: dict[str, Any], key: str) -> bool:
-    return key not in old or key not in new or bool(old[key] != new[key])
+    values = [side.get(key, _LATER.get(key, _ABSENT)) for side in (old, new)]
+    return _ABSENT in values or bool(values[0] != values[1])
 
 
 def _text(values: dict[str, Any], key: str) -> str:
