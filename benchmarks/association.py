@@ -21,7 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
@@ -242,8 +242,9 @@ def run_all(options):
 
     options.out.mkdir(parents=True, exist_ok=True)
     if "toy" in options.sets:
-        for folder, seed in ((options.data, 0), (options.data / "toy-1", 1), (options.data / "toy-2", 2)):
-            make_toy(folder, seed=seed)
+        with ProcessPoolExecutor(min(options.jobs, 3)) as pool:
+            for seed, folder in enumerate((options.data, options.data / "toy-1", options.data / "toy-2")):
+                pool.submit(make_toy, folder, seed=seed)
     began = time.monotonic()
     wanted = [(name, arm, seed) for seed in options.seeds for arm in options.only for name in options.sets]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
