@@ -114,8 +114,8 @@ def patch(constants):
         losses.remember = without_gradient
 
 
-def train(config, root, start, device, seconds):
-    """Train for so many seconds; returns the model, the iterations and the seconds that they took."""
+def train(config, root, start, device, seconds, iterations):
+    """Train for so many seconds, or iterations if given; returns the model, and iterations and seconds it took."""
     import torch
 
     from idol_core.build import build_model
@@ -130,7 +130,7 @@ def train(config, root, start, device, seconds):
 
     train_set = training_set(config, root)
     mixed = mixed_images(config, root, train_set)
-    solver = config.solver
+    solver = config.solver if iterations is None else dataclasses.replace(config.solver, iterations=iterations)
     torch.manual_seed(solver.seed)
     model = build_model(config.model)
     start_from(model, start, Classes(tuple(train_set.category_names), 3, {}))
@@ -142,7 +142,7 @@ def train(config, root, start, device, seconds):
         now = time.perf_counter()
         if iteration == MEASURED[0]:
             first = now
-        if iteration == MEASURED[1]:
+        if iteration == MEASURED[1] and iterations is None:
             each = (now - first) / (MEASURED[1] - MEASURED[0])
             total = iteration + max(1, int((seconds - (now - begun)) / each))
             solver = dataclasses.replace(solver, iterations=total)
@@ -157,7 +157,8 @@ def train(config, root, start, device, seconds):
         for optimizer in optimizers:
             optimizer.step()
         model.zero_grad(set_to_none=True)
-        if iteration + 1 >= solver.iterations or time.perf_counter() - begun > 1.3 * seconds:
+        late = iterations is None and time.perf_counter() - begun > 1.3 * seconds
+        if iteration + 1 >= solver.iterations or late:
             break
     if device == "cuda":
         torch.cuda.synchronize()
@@ -223,7 +224,9 @@ def child(options):
     chosen = ARMS[arm]
     patch(dict(chosen.get("constants", {})))
     config, *held = sources_of(name, config_of(name, chosen, int(seed)), options)
-    model, iterations, seconds = train(config, options.data, options.start, options.device, options.seconds)
+    model, iterations, seconds = train(
+        config, options.data, options.start, options.device, options.seconds, options.iterations
+    )
     began = time.perf_counter()
     found = scores(config, model, options.data, *held, options.device)
     found |= {"iterations": iterations, "seconds": seconds, "scoring": time.perf_counter() - began}
@@ -256,6 +259,7 @@ def run_all(options):
         words = [str(HERE), "--child", f"{name}|{arm}|{seed}"]
         for key in ("start", "data", "shapes", "out", "device", "seconds"):
             words += [f"--{key}", str(getattr(options, key))]
+        words += ["--iterations", str(options.iterations)] if options.iterations else []
         log = options.out / (result_file(options, name, arm, seed).stem + ".log")
         with open(log, "w") as file:
             code = subprocess.run([sys.executable, *words], env=environment, stdout=file, stderr=file).returncode
@@ -307,6 +311,9 @@ def main():
     parser.add_argument("--only", nargs="+", choices=list(ARMS), default=list(ARMS), metavar="ARM")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--seconds", type=float, default=400, help="of training, for every run")
+    parser.add_argument(
+        "--iterations", type=int, help="instead of seconds, on a machine that does other work meanwhile"
+    )
     parser.add_argument("--stop", type=float, default=1e9, help="begin no run after so many seconds")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
