@@ -63,7 +63,7 @@ def clips(config: StageConfig, frames: int) -> StageConfig:
 def mixed(config: StageConfig, share: float) -> StageConfig:
     """The same stage with images mixed in."""
     source = DataSource(kind="coco", frames="given", annotations="given")
-    mix = MixConfig(share, source, crop=CropConfig(probability=1.0, size=(24, 40), resize=(40, 48)))
+    mix = MixConfig(share, source, crop=CropConfig(probability=1.0, size=(16, 16), resize=(40, 48)))
     return dataclasses.replace(config, data=DataConfig(mix=mix))
 
 
@@ -88,7 +88,11 @@ def test_mixed_images_are_spread_evenly_and_resume_where_they_were(tmp_path, fra
     assert [sum(of_images[: n + 1]) for n in range(24)] == [int((n + 1) * 0.4) for n in range(24)]
     used = [name for (batch,) in whole for name in batch.sample_ids if name.endswith(".png")]
     assert sorted({name.split()[0] for name in used[:4]}) == ["1.png", "2.png", "3.png", "4.png"]  # no empty image
-    assert all(batch.objects_recur() for (batch,) in whole)
+    square = [h == w for (batch,) in whole for h, w in batch.frames.known_sizes]
+    assert all(all(square[i * frames : (i + 1) * frames]) for i in range(24) if of_images[i])  # by their own crop
+    alone = [name[:2] for (batch,) in make_loader(stage(3), videos, workers=0) for name in batch.sample_ids]
+    in_mix = [name[:2] for (batch,) in whole for name in batch.sample_ids if not name.endswith(".png")]
+    assert in_mix == alone[: len(in_mix)]  # videos come in the order that they have alone
     assert [item_names(config, videos, images, i) for i in range(6)] == [
         [name.split()[0] if name.endswith(".png") else name.split("/")[0] + "/0.jpg" for name in batch.sample_ids]
         for (batch,) in whole
