@@ -179,7 +179,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class SolverConfig:
-    """Optimizer and schedule. `batch_size` counts images (step 1) or pairs of frames, over all processes."""
+    """Optimizer and schedule. `batch_size` counts images (step 1), pairs or clips, over all processes."""
 
     iterations: int = 12000
     batch_size: int = 32

@@ -74,7 +74,8 @@ def _run(
     train_set = training_set(config, root, on_read=journal.reading)
     mixed = mixed_images(config, root, train_set, on_read=journal.reading)
     if group.rank == 0:
-        for remark in [remark for one in (train_set, mixed) if one for remark in training_remarks(one)]:
+        of_mixed = training_remarks(mixed, "the mixed images") if mixed else []
+        for remark in [*training_remarks(train_set), *of_mixed]:
             journal.warn(remark)
     val_set = validation_set(config, root, train_set.category_names, on_read=journal.reading)
     torch.manual_seed(config.solver.seed)
