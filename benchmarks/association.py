@@ -6,7 +6,7 @@
 A run trains for `--seconds` from the given weights (of step 2; other classes than theirs start anew), with a cosine
 schedule over as many iterations as fit, and is scored on toy validation videos of three seeds (toy) or on the
 validation videos (shapes): AP, HOTA, identity switches; AP with the embeddings shuffled among each frame's detections;
-AP and switches with a similarity-guided average in the tracker's memory (tracker_ideas.py); mask AP of images (toy: its
+AP and switches with tracker.similarity_weighting; mask AP of images (toy: its
 validation images, shapes: the frames). Every run is one process, `--jobs` at once. What is in `--out` is not run again;
 after `--stop` seconds no run is begun. Prints mean and spread over seeds, and the difference to pairs.
 """
@@ -25,7 +25,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
+sys.path.insert(0, str(HERE.parents[1]))
 
 MEASURED = 20, 40  # iterations over which an iteration's time is measured
 
@@ -168,7 +168,6 @@ def train(config, root, start, device, seconds, iterations):
 def scores(config, model, root, held, pictures, device):
     """FIGURES: the mean over the video sets `held`, switches added up, and mask AP on the set `pictures`."""
     import numpy as np
-    from tracker_ideas import SimilarityTracker
 
     from idol_core.data.catalog import resolve_source
     from idol_core.data.dataset import open_dataset
@@ -194,22 +193,22 @@ def scores(config, model, root, held, pictures, device):
             segmenter.record(read_frames(video.file_names, (video.height, video.width))) for video in dataset.videos
         ]
 
-        def tracked(make, order=lambda n: np.arange(n), records=records, dataset=dataset):
+        def tracked(settings, order=lambda n: np.arange(n), records=records, dataset=dataset):
             results = []
             for row, record in enumerate(records):
-                tracker, assembler = make(config.tracker), VideoAssembler(config.tracker)
+                tracker, assembler = Tracker(settings), VideoAssembler(settings)
                 for frame in record.frames:
                     embeddings = frame.embeddings[order(len(frame.scores))]
                     add_frame(assembler, frame, tracker.associate(frame.scores, embeddings, frame.overlaps))
                 tracks = assembler.finish(record.size)
-                results += tracks.results(dataset.videos[row].id, dataset.category_ids, config.tracker)
+                results += tracks.results(dataset.videos[row].id, dataset.category_ids, settings)
             ap = 100 * evaluate_vis(dataset.index, results).stats["AP"]
             return ap, sum(one.switches for one in identity_switches(dataset.index, results).values()), results
 
-        ap, switches, results = tracked(Tracker)
+        ap, switches, results = tracked(config.tracker)
         hota = evaluate_identity(dataset.index, results, threshold=0.2).combined["HOTA"]
-        shuffled = tracked(Tracker, np.random.default_rng(0).permutation)[0]
-        similar = tracked(SimilarityTracker)[:2]
+        shuffled = tracked(config.tracker, np.random.default_rng(0).permutation)[0]
+        similar = tracked(dataclasses.replace(config.tracker, similarity_weighting=True))[:2]
         found.append((ap, hota, switches, shuffled, *similar))
     columns = dict(zip(FIGURES[:-1], zip(*found, strict=True), strict=True))
     images = as_images(open_dataset(resolve_source(pictures, root)))

@@ -24,7 +24,6 @@ from idol_core.evaluation.identity import evaluate_identity
 from idol_core.evaluation.video_ap import evaluate_vis
 from idol_core.inference.kept_detections import video_records
 from idol_core.inference.streaming import VideoSegmenter
-from idol_core.tracking.memory import Memory
 from idol_core.tracking.records import add_frame
 from idol_core.tracking.tracker import UNASSIGNED, Tracker, bisoftmax
 from idol_core.tracking.tracks import VideoAssembler
@@ -34,27 +33,6 @@ LOWEST = 0.05  # select_threshold of the kept detections
 
 def unit(vectors):
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-
-
-class SimilarityMemory(Memory):
-    """A new embedding enters the average with its mean cosine similarity to the kept ones (at least 0) as weight."""
-
-    def see(self, identity, embedding, score, frame):
-        known = self.tracks.get(identity)
-        before = None if known is None else (known.representative, np.stack(known.embeddings))
-        super().see(identity, embedding, score, frame)
-        if before is not None:
-            average, kept = before
-            weight = max(np.float32(0), (unit(kept) @ unit(embedding)).mean())
-            self.tracks[identity].representative = (1 - weight) * average + weight * embedding
-
-
-class SimilarityTracker(Tracker):
-    def __init__(self, config):
-        super().__init__(config)
-        self.memory = SimilarityMemory(
-            length=config.memory_length, max_missed=config.max_missed, temporal_weighting=config.temporal_weighting
-        )
 
 
 class TwoStageTracker(Tracker):
@@ -125,8 +103,8 @@ class HungarianTracker(Tracker):
 # name -> (tracker, settings that differ)
 IDEAS = {
     "as it is": (Tracker, {}),
-    "similarity-guided average, 3 kept": (SimilarityTracker, {}),
-    "similarity-guided average, 10 kept": (SimilarityTracker, {"memory_length": 10}),
+    "similarity-guided average, 3 kept": (Tracker, {"similarity_weighting": True}),
+    "similarity-guided average, 10 kept": (Tracker, {"similarity_weighting": True, "memory_length": 10}),
     "memory_length 5": (Tracker, {"memory_length": 5}),
     "memory_length 10": (Tracker, {"memory_length": 10}),
     "max_missed 5": (Tracker, {"max_missed": 5}),

@@ -74,7 +74,7 @@ class LossConfig:
     focal_alpha: float = 0.25
     deep_supervision: bool = True
     # pairs: an instance of the key frame against the reference frame (the paper); memory: each frame of a clip against
-    # a memory of the frames before it, as the tracker works (an experiment: no gain was measured yet)
+    # a memory of the frames before it, as the tracker works (an experiment; docs/steps.md has what it gained)
     association: Literal["pairs", "memory"] = "pairs"
 
 
@@ -92,6 +92,9 @@ class TrackerConfig:
     max_missed: int = 10  # frames unseen before a track leaves the memory
     frame_weighting: bool = True
     temporal_weighting: bool = True
+    # In place of temporal weighting: each embedding enters a track's average with its mean cosine similarity to those
+    # kept (CTVIS), as loss.association "memory" trains it.
+    similarity_weighting: bool = False
     class_score: float = 0.05  # APPLY_CLS_THRES: a track's classes scoring above it are reported
     multi_class: bool = True
     score: Literal["mean", "max"] = "mean"

@@ -32,7 +32,12 @@ _NOT_LEARNT = {
     ("model", "checkpoint"),
 }
 # Settings that older runs don't know, and the values that change nothing; data.mix.* count where a share is mixed in.
-_LATER: dict[str, Any] = {"data.classes_map": [], "loss.association": "pairs", "input.clip_frames": 2}
+_LATER: dict[str, Any] = {
+    "data.classes_map": [],
+    "loss.association": "pairs",
+    "input.clip_frames": 2,
+    "tracker.similarity_weighting": False,
+}
 _NAMES = {
     "start": "the weights it starts from",
     "train": "data.train's annotations",

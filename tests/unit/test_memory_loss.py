@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from idol_core.config import LossConfig
 from idol_core.losses.criterion import Criterion
 from idol_core.losses.memory import MemoryDraws, draw_memory, recurring, remember
 from idol_core.structures import Batch, Targets
+from idol_core.tracking.memory import Memory
 from tests.unit.test_criterion import SMALL, make_batch
 
 B, T, N, C = 3, 5, 4, 8
@@ -49,6 +51,20 @@ def test_the_average_takes_each_embedding_by_its_similarity_to_the_earlier_ones(
                 kept = kept_before(embeddings[b, :, n], present[b, :, n], t)
                 if kept:
                     torch.testing.assert_close(found.embeddings[b, t - 1, n], average_of(kept))
+
+
+def test_the_tracker_averages_as_the_loss_does():
+    embeddings, present = clips()
+    found = remember(embeddings, present, draws(averaged=0.0))
+    for b in range(B):
+        memory = Memory(length=T, max_missed=T, temporal_weighting=True, similarity_weighting=True)
+        for t in range(T - 1):
+            for n in present[b, t].nonzero()[:, 0].tolist():
+                memory.see(n, embeddings[b, t, n].numpy(), np.float32(0.5), t)
+            for n, track in memory.tracks.items():
+                np.testing.assert_allclose(
+                    track.representative, found.embeddings[b, t, n].numpy(), rtol=1e-5, atol=1e-6
+                )
 
 
 def test_otherwise_the_last_embedding_is_remembered():
