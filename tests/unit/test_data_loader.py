@@ -124,6 +124,8 @@ def test_objects_of_other_classes_are_left_out_of_mixed_images(tmp_path):
     assert len(found) == 3 + 2 + 1  # visible in even frames
     with pytest.raises(InvalidInput, match="no class of the mixed images is called 'third'"):
         choose_classes(other.category_names, videos.category_names, chosen={"third": "first"}, where="here")
+    with pytest.raises(InvalidInput, match=r"several classes of the mixed images have the same name.*'first'"):
+        choose_classes(["first", "first "], videos.category_names, chosen={}, where="here")
     with pytest.raises(InvalidInput, match="have no class of the training set"):
         choose_classes(["cat"], videos.category_names, chosen={}, where="here")
 
