@@ -72,14 +72,19 @@ class Tracker:
         track = self.tracks.setdefault(number, new)
         length = self.settings["memory_length"]
         track["last"], track["seen"] = self.frame, track["seen"] + 1
+        others, share = track["embeddings"], np.float32(0.8)
+        similar = self.settings.get("similarity_weighting", False)
+        if track["seen"] > 1 and similar:
+            norms = np.linalg.norm(others, axis=1) * np.linalg.norm(embedding)
+            share = np.maximum((np.stack(others) @ embedding / np.maximum(norms, np.float32(1e-12))).mean(), 0)
         track["scores"] = [*track["scores"], score][-length:]
         track["embeddings"] = [*track["embeddings"], embedding][-length:]
         count = len(track["scores"])
-        if track["seen"] > 1 and self.settings["temporal_weighting"]:
+        if track["seen"] > 1 and self.settings["temporal_weighting"] and not similar:
             weights = np.array(track["scores"]) + np.arange(1, count + 1, dtype=np.float32) / np.float32(count)
             track["average"] = (np.stack(track["embeddings"]) * weights[:, None]).sum(0) / weights.sum()
         elif track["seen"] > 1:
-            track["average"] = np.float32(0.8) * embedding + (1 - np.float32(0.8)) * track["average"]
+            track["average"] = share * embedding + (1 - share) * track["average"]
 
 
 def softmax(x: np.ndarray, axis: int) -> np.ndarray:

@@ -45,6 +45,40 @@ def parse_same(pairs: Sequence[str]) -> dict[str, str]:
     return same
 
 
+def parse_chosen(classes: Sequence[str]) -> dict[str, str]:
+    """`["cat", "skis=snowboard"]` -> {"cat": "cat", "skis": "snowboard"}: class name in one set -> in another.
+
+    Raises InvalidInput as `parse_same`.
+    """
+    return parse_same([text if "=" in text else f"{text}={text}" for text in classes])
+
+
+def choose_classes(
+    known: Sequence[str], wanted: Sequence[str], *, chosen: Mapping[str, str], where: str
+) -> dict[int, int]:
+    """Index in `wanted` of those classes of `known` that `chosen` maps to a class of `wanted`, by their index.
+
+    An empty `chosen` maps every class of `known` to the one of the same name, if there is one.
+
+    Raises:
+        InvalidInput: a name of `chosen` is not there, several classes share a name that is used, or no class is left.
+    """
+    ours = {_text(name): place for place, name in enumerate(known)}
+    theirs = {_text(name): place for place, name in enumerate(wanted)}
+    pairs = {_text(a): _text(b) for a, b in chosen.items()} or {name: name for name in ours if name in theirs}
+    sides = ((pairs.keys(), known, "the mixed images"), (pairs.values(), wanted, "the training set"))
+    for names, there, side in sides:
+        often = Counter(map(_text, there))
+        if absent := [name for name in names if name not in often]:
+            what = f"no class of {side} is called {_listed(absent)}"
+            raise InvalidInput(what, where=where, fix=f"the classes there: {_listed(list(often))}")
+        _refuse_shared([name for name in names if often[name] > 1], side, where)
+    if not pairs:
+        what = f"the mixed images have no class of the training set; they have {_listed(known)}"
+        raise InvalidInput(what, where=where, fix=f"--set data.mix.classes=[{known[0]}={wanted[0]}]")
+    return {ours[a]: theirs[b] for a, b in pairs.items()}
+
+
 def match_classes(
     known: Sequence[str],
     wanted: Sequence[str],
@@ -83,11 +117,8 @@ def match_classes(
         what = f"{sides[0]} and {sides[1]} have different classes; {'; '.join(parts)}"
         raise InvalidInput(what, where=where, fix=_how(only, lacking, fix))
     for names, texts, side in ((known, ours, sides[0]), (wanted, theirs, sides[1])):
-        if len(set(texts)) < len(texts):
-            often = Counter(texts)
-            twice = [name for name, text in zip(names, texts, strict=True) if often[text] > 1]
-            what = f"several classes of {side} have the same name, so they can't be told apart: {_listed(twice)}"
-            raise InvalidInput(what, where=where, fix="give each class a name of its own in the annotation file")
+        often = Counter(texts)
+        _refuse_shared([name for name, text in zip(names, texts, strict=True) if often[text] > 1], side, where)
     return tuple(places[text] for text in ours)
 
 
@@ -123,6 +154,12 @@ def kept_classes(known: Sequence[str], wanted: Sequence[str], *, same: Mapping[s
     alike = [f"{unused[_text(n).casefold()]}={n}" for n in new if _text(n).casefold() in unused]
     hint = f" (--set {shlex.quote('data.classes_map=[' + ','.join(alike) + ']')} keeps those)" if alike else ""
     return Kept(rows, f"{note}{_listed(new)}{hint}")
+
+
+def _refuse_shared(names: Sequence[str], side: str, where: str) -> None:
+    if names:
+        what = f"several classes of {side} have the same name, so they can't be told apart: {_listed(names)}"
+        raise InvalidInput(what, where=where, fix="give each class a name of its own in the annotation file")
 
 
 def check_same_classes(first: Sequence[str], second: Sequence[str], *, sides: tuple[str, str], where: str) -> None:

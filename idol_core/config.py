@@ -97,7 +97,7 @@ class LossConfig:
     focal_alpha: float = 0.25
     deep_supervision: bool = True
     # pairs: an instance of the key frame against the reference frame (the paper); memory: each frame of a clip against
-    # a memory of the frames before it, as the tracker works (an experiment: no gain was measured yet)
+    # a memory of the frames before it, as the tracker works (an experiment; docs/steps.md has what it gained)
     association: Literal["pairs", "memory"] = "pairs"
 
 
@@ -115,6 +115,9 @@ class TrackerConfig:
     max_missed: int = 10  # frames unseen before a track leaves the memory
     frame_weighting: bool = True
     temporal_weighting: bool = True
+    # In place of temporal weighting: each embedding enters a track's average with its mean cosine similarity to those
+    # kept (CTVIS), as loss.association "memory" trains it.
+    similarity_weighting: bool = False
     class_score: float = 0.05  # APPLY_CLS_THRES: a track's classes scoring above it are reported
     multi_class: bool = True
     score: Literal["mean", "max"] = "mean"
@@ -176,11 +179,24 @@ class DataSource:
 
 
 @dataclass(frozen=True)
+class MixConfig:
+    """Images mixed into step 3: an image, augmented several times, is a pair or clip as in step 2."""
+
+    share: float = 0.0  # of the training items; 0: videos only
+    images: DataSource = field(default_factory=DataSource)  # of a video set every frame is an image
+    # Classes of `images` to learn from, with the name in `train` where it differs: "cat", "skis=snowboard". Objects of
+    # other classes count as background. Empty: all classes that `train` has by the same name.
+    classes: tuple[str, ...] = ()
+    crop: CropConfig = field(default_factory=CropConfig)  # in place of input.crop
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Training set and validation set of a stage, and how they are read."""
 
     train: DataSource = field(default_factory=DataSource)
     val: DataSource = field(default_factory=DataSource)
+    mix: MixConfig = field(default_factory=MixConfig)
     # "person=human": class person of the initial weights is human in train; class person of train is human in val.
     classes_map: tuple[str, ...] = ()
     skip_empty: bool = False  # FILTER_EMPTY_ANNOTATIONS: leave out images without a usable instance
@@ -189,7 +205,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class SolverConfig:
-    """Optimizer and schedule. `batch_size` counts images (step 1) or pairs of frames, over all processes."""
+    """Optimizer and schedule. `batch_size` counts images (step 1), pairs or clips, over all processes."""
 
     iterations: int = 12000
     batch_size: int = 32
@@ -231,6 +247,12 @@ class StageConfig:
     data: DataConfig = field(default_factory=DataConfig)
     solver: SolverConfig = field(default_factory=SolverConfig)
     init: str | None = None  # initial weights where no step came before: a zoo name or a file; None: random
+
+
+def data_sources(data: DataConfig) -> dict[str, DataSource]:
+    """The sets that a stage reads, by their setting below `data`: "train", "val" and, if used, "mix.images"."""
+    found = {"train": data.train, "val": data.val}
+    return found | {"mix.images": data.mix.images} if data.mix.share else found
 
 
 def stage_to_dict(config: StageConfig) -> dict[str, Any]:

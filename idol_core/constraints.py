@@ -8,8 +8,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from idol_core.classes import parse_same
-from idol_core.config import DataSource, InputConfig, ModelConfig, SolverConfig, StageConfig, SwinConfig, stage_to_dict
+from idol_core.classes import parse_chosen, parse_same
+from idol_core.config import (
+    CropConfig,
+    DataSource,
+    InputConfig,
+    MixConfig,
+    ModelConfig,
+    SolverConfig,
+    StageConfig,
+    SwinConfig,
+    stage_to_dict,
+)
 from idol_core.errors import InvalidInput
 
 
@@ -32,6 +42,7 @@ def findings(config: StageConfig) -> Iterator[Finding]:
     yield from _classes(config.data.classes_map)
     yield from _source(config.data.train, "data.train", config.step)
     yield from _source(config.data.val, "data.val", config.step)
+    yield from _mix(config.data.mix, config.step)
 
 
 def model_ranges(model: ModelConfig) -> Iterator[Finding]:
@@ -66,6 +77,8 @@ _RANGES: list[tuple[str, str, float, float]] = [
     ("input.", "pixel_mean", -1e6, 1e6),
     ("input.", "pixel_std", 1e-12, math.inf),
     ("data.", "workers", 0, math.inf),
+    ("data.mix.", "share crop.probability", 0, 1),
+    ("data.mix.", "crop.size crop.resize", 1, 16384),
     ("solver.", "iterations batch_size micro_batches milestones", 1, math.inf),
     ("solver.", "checkpoint_every keep_checkpoints log_every", 1, math.inf),
     ("solver.", "backbone_lr_factor pretrained_lr_factor weight_decay warmup_iterations warmup_factor", 0, math.inf),
@@ -151,9 +164,13 @@ def _input(values: InputConfig) -> Iterator[Finding]:
         what = f"input.test_max_size {values.test_max_size} is below input.test_short_side {values.test_short_side}"
         fix = f"--set input.test_max_size={values.test_short_side}"
         yield Finding(("input.test_max_size", "input.test_short_side"), what, fix)
-    if values.crop.size[0] > values.crop.size[1]:
-        what = f"input.crop.size {list(values.crop.size)}: the minimum is above the maximum"
-        yield Finding(("input.crop.size",), what, f"size: {sorted(values.crop.size)}")
+    yield from _crop(values.crop, "input.crop.size")
+
+
+def _crop(crop: CropConfig, name: str) -> Iterator[Finding]:
+    if crop.size[0] > crop.size[1]:
+        what = f"{name} {list(crop.size)}: the minimum is above the maximum"
+        yield Finding((name,), what, f"size: {sorted(crop.size)}")
 
 
 def _classes(pairs: tuple[str, ...]) -> Iterator[Finding]:
@@ -163,6 +180,20 @@ def _classes(pairs: tuple[str, ...]) -> Iterator[Finding]:
         yield Finding(("data.classes_map",), f"data.classes_map: {error.what}", "classes_map: [person=human]")
 
 
+def _mix(mix: MixConfig, step: int) -> Iterator[Finding]:
+    yield from _crop(mix.crop, "data.mix.crop.size")
+    if not mix.share:
+        return
+    if step != 3:
+        what = f"data.mix.share is {mix.share} in step {step}, which learns from images alone"
+        yield Finding(("data.mix.share",), what, f"steps: {{3: {{data: {{mix: {{share: {mix.share}}}}}}}}}")
+    yield from _source(mix.images, "data.mix.images", 2)
+    try:
+        parse_chosen(mix.classes)
+    except InvalidInput as error:
+        yield Finding(("data.mix.classes",), f"data.mix.classes: {error.what}", "classes: [cat, skis=snowboard]")
+
+
 def _source(source: DataSource, name: str, step: int) -> Iterator[Finding]:
     parts = {"kind": source.kind, "frames": source.frames, "annotations": source.annotations}
     given = [k for k in ("frames", "annotations") if parts[k] is not None]
@@ -170,7 +201,7 @@ def _source(source: DataSource, name: str, step: int) -> Iterator[Finding]:
     about = tuple(f"{name}.{k}" for k in ("name", *parts))
     if bool(source.name) == bool(given):
         what = f"{name} must name a data set, or give frames and annotations" + (", not both" if given else "")
-        yield Finding(about, what, f"{name.split('.')[1]}: {{kind: vis, frames: DIR, annotations: FILE}}")
+        yield Finding(about, what, f"{name.rpartition('.')[2]}: {{kind: vis, frames: DIR, annotations: FILE}}")
     elif given and lacking:
         about = (f"{name}.{given[0]}", *about)
         yield Finding(about, f"{name} lacks {' and '.join(lacking)}", "give kind (coco or vis), frames and annotations")

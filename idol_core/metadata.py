@@ -75,7 +75,9 @@ def _recipe(text: str, where: str) -> StageConfig:
     except ValueError as error:
         raise Integrity(f"the recipe in the file can't be understood: {error}", where=place, fix=_FIX) from error
     # Ignore mistakes about the data sets: the weights are usable without them.
-    wrong = next((f for f in findings(config) if not f.about[0].startswith(("data.train", "data.val"))), None)
+    wrong = next(
+        (f for f in findings(config) if not f.about[0].startswith(("data.train", "data.val", "data.mix"))), None
+    )
     if wrong is not None:
         raise Integrity(f"the recipe in the file is not valid: {wrong.what}", where=place, fix=_FIX)
     return config

@@ -68,11 +68,11 @@ def contents_of(dataset: Dataset) -> Contents:
     return Contents(len(index.track_ids), int(usable.sum()), remarks)
 
 
-def training_remarks(dataset: Dataset) -> list[str]:
+def training_remarks(dataset: Dataset, name: str = "the training set") -> list[str]:
     """Warnings for training: faults that affect a considerable share of the objects."""
     index = dataset.index
     found = [r for r in _remarks(index, _segments(index)) if r.number >= _NOTICED * len(index.track_ids)]
-    return [f"the training set: {remark}" for remark in found]
+    return [f"{name}: {remark}" for remark in found]
 
 
 def why_nothing(index: AnnotationIndex) -> str:

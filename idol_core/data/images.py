@@ -1,6 +1,8 @@
-"""Use a labelled video set as images: every frame on its own, for steps 1 and 2 and their scores."""
+"""Use a labelled set as images: every frame of a video on its own, and with the classes of another set."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -29,3 +31,23 @@ def as_images(dataset: Dataset) -> Dataset:
         first_segment=segment[present],
     )
     return Dataset(split, frames=dataset.frames, source=dataset.source, kind="coco")
+
+
+def with_classes(dataset: Dataset, other: Dataset, places: Mapping[int, int]) -> Dataset:
+    """Give a set the classes of `other`; objects whose class index is not in `places` (own -> other's) are dropped."""
+    index = dataset.index
+    table = np.full(len(index.category_ids), -1, np.int32)
+    table[list(places)] = list(places.values())
+    categories = table[index.track_categories]
+    keep = categories >= 0
+    kept = index.changed(
+        category_ids=other.index.category_ids,
+        category_names=other.index.category_names,
+        first_track=np.concatenate(([0], np.cumsum(keep)))[index.first_track],
+        track_ids=index.track_ids[keep],
+        track_categories=categories[keep],
+        track_crowd=index.track_crowd[keep],
+        track_areas=index.track_areas[keep],
+        first_segment=index.first_segment[keep],
+    )
+    return Dataset(kept, frames=dataset.frames, source=dataset.source, kind=dataset.kind)

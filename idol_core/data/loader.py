@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ KEEP_BYTES = 256 * 2**20  # each worker caches all frames of data sets smaller t
 def make_loader(
     config: StageConfig,
     dataset: Dataset,
+    mixed: Dataset | None = None,
     *,
     start_iteration: int = 0,
     rank: int = 0,
@@ -38,13 +40,14 @@ def make_loader(
     """Yield this process's micro-batches for each iteration, from `start_iteration` to the solver's last.
 
     Args:
+        mixed: see `MicroBatches`.
         workers: number of loader processes; None: config.data.workers, 0: load in this process.
 
     Raises:
         InvalidInput: the batch size is not divisible by the micro-batches and processes.
         Missing, Integrity: while iterating, if a frame is absent or broken; `where` names it.
     """
-    items = MicroBatches(config, dataset)
+    items = MicroBatches(config, dataset, mixed)
     parts = per_process(config.solver, world)
     workers = config.data.workers if workers is None else workers
     loader = DataLoader(
@@ -80,25 +83,46 @@ def _heed_only_the_parent(_worker: int) -> None:
     threading.Thread(target=wait, name="SIGTERM", daemon=True).start()
 
 
-def item_names(config: StageConfig, dataset: Dataset, iteration: int, *, rank: int = 0, world: int = 1) -> list[str]:
+def item_names(
+    config: StageConfig, dataset: Dataset, mixed: Dataset | None, iteration: int, *, rank: int = 0, world: int = 1
+) -> list[str]:
     """Names of what this process loads in an iteration: frames, or in step 3 the first frame of each video."""
     each = config.solver.batch_size // world
-    return MicroBatches(config, dataset).names(MicroBatch(iteration, rank * each, each))
+    return MicroBatches(config, dataset, mixed).names(MicroBatch(iteration, rank * each, each))
 
 
-class MicroBatches(TorchDataset[Batch]):
-    """Map-style dataset of micro-batches; errors are returned instead of raised, so that workers pass them on as is."""
+class _Items:
+    """The training items of one set, in the order of training."""
 
-    def __init__(self, config: StageConfig, dataset: Dataset) -> None:
-        self._config, self._dataset = config, dataset
-        self._units = units(dataset, config.step, skip_empty=config.data.skip_empty)
+    def __init__(self, config: StageConfig, dataset: Dataset, step: int, *, skip_empty: bool) -> None:
+        self.dataset, self.step = dataset, step
+        self._units = units(dataset, step, skip_empty=skip_empty)
         sizes = dataset.index.video_sizes[self._units[:, 0]]
         solver = config.solver
         group = max(solver.batch_size // solver.micro_batches, 1) if solver.normalize == "micro" else 1
         self._order = EpochOrder(sizes[:, 0] > sizes[:, 1], seed=solver.seed, group=group)
         lengths = dataset.index.first_frame[1:] - dataset.index.first_frame[:-1]
         pixels = int((dataset.index.video_sizes.astype("int64").prod(1) * lengths).sum())
-        self._frames = LabelledFrames(dataset, FrameReader(keep=3 * pixels < KEEP_BYTES))
+        self.frames = LabelledFrames(dataset, FrameReader(keep=3 * pixels < KEEP_BYTES))
+
+    def __getitem__(self, position: int) -> tuple[int, int]:
+        """Video (row of the set) and frame of the item at a position; the frame is -1 in step 3."""
+        video, frame = self._units[self._order[position]].tolist()
+        return video, frame
+
+
+class MicroBatches(TorchDataset[Batch]):
+    """Map-style dataset of micro-batches; errors are returned instead of raised, so that workers pass them on as is.
+
+    `mixed`: images that make up `data.mix.share` of the items (`stage_sets.mixed_images`).
+    """
+
+    def __init__(self, config: StageConfig, dataset: Dataset, mixed: Dataset | None = None) -> None:
+        if (mixed is not None) != bool(config.data.mix.share):
+            raise ValueError("mixed images are given without a share of the items, or the other way round")
+        self._config = config
+        self._own = _Items(config, dataset, config.step, skip_empty=config.data.skip_empty)
+        self._mixed = None if mixed is None else _Items(config, mixed, 2, skip_empty=True)
 
     def __getitem__(self, place: MicroBatch) -> Batch | IdolError:  # type: ignore[override]
         try:
@@ -109,8 +133,21 @@ class MicroBatches(TorchDataset[Batch]):
     def names(self, place: MicroBatch) -> list[str]:
         """Frame names of a micro-batch's items; in step 3 the first frame of each video."""
         first = place.iteration * self._config.solver.batch_size + place.first
-        items = (self._units[self._order[first + i]].tolist() for i in range(place.items))
-        return [self._dataset.frame_name(video, max(frame, 0)) for video, frame in items]
+        found = []
+        for position in range(first, first + place.items):
+            items, own = self._item(position)
+            video, frame = items[own]
+            found.append(items.dataset.frame_name(video, max(frame, 0)))
+        return found
+
+    def _item(self, position: int) -> tuple[_Items, int]:
+        """The set of the item at a position of the training, and its position in that set's own order.
+
+        Of the first n items, floor(n * share) are mixed images, evenly spread: it takes no state to resume.
+        """
+        share = self._config.data.mix.share
+        before, after = int(position * share), int((position + 1) * share)
+        return (self._own, position - before) if self._mixed is None or before == after else (self._mixed, before)
 
     def make(self, place: MicroBatch) -> Batch:
         """Load one micro-batch."""
@@ -118,22 +155,24 @@ class MicroBatches(TorchDataset[Batch]):
         images, pairs, clips, names = [], [], [], []
         for j in range(place.first, place.first + place.items):
             rng = default_rng((config.solver.seed, place.iteration, j))
-            video, frame = self._units[self._order[place.iteration * config.solver.batch_size + j]].tolist()
-            arguments = (rng, self._frames, config.input, video)
+            items, own = self._item(place.iteration * config.solver.batch_size + j)
+            video, frame = items[own]
+            input = replace(config.input, crop=config.data.mix.crop) if items is self._mixed else config.input
+            arguments = (rng, items.frames, input, video)
             frames: Sequence[int] = (frame,)
-            if config.step == 1:
+            if items.step == 1:
                 images.append(draw_image(*arguments, frame))
-            elif config.loss.association == "memory" and config.step == 2:
+            elif config.loss.association == "memory" and items.step == 2:
                 clips.append(draw_pseudo_clip(*arguments, frame))
             elif config.loss.association == "memory":
                 clip, frames = draw_video_clip(*arguments)
                 clips.append(clip)
-            elif config.step == 2:
+            elif items.step == 2:
                 pairs.append(draw_pseudo_pair(*arguments, frame))
             else:
                 key, ref, frames = draw_video_pair(*arguments)
                 pairs.append((key, ref))
-            names.append(" ".join(self._dataset.frame_name(video, t) for t in frames))
+            names.append(" ".join(items.dataset.frame_name(video, t) for t in frames))
         if config.step == 1:
             return collate_images(images, config=config.input, sample_ids=names)
         if clips:

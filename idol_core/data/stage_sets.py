@@ -1,15 +1,16 @@
-"""Open the training and the validation set of a stage, and check that their classes fit the recipe and each other."""
+"""Open the training set, mixed images and validation set of a stage; check that their classes fit."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from idol_core.classes import match_classes, parse_same
+from idol_core.classes import choose_classes, match_classes, parse_chosen, parse_same
 from idol_core.config import StageConfig
 from idol_core.data.annotations.json_stream import Progress
 from idol_core.data.catalog import resolve_source
 from idol_core.data.dataset import Dataset, open_dataset
+from idol_core.data.images import as_images, with_classes
 from idol_core.errors import InvalidInput
 
 
@@ -24,6 +25,26 @@ def training_set(config: StageConfig, root: Path, *, on_read: Progress | None = 
             fix=f"--set model.num_classes={found}",
         )
     return dataset
+
+
+def mixed_images(
+    config: StageConfig, root: Path, train_set: Dataset, *, on_read: Progress | None = None
+) -> Dataset | None:
+    """Open the images that are mixed into the training, with the classes of the training set; None if there are none.
+
+    Raises InvalidInput if a class of data.mix.classes is in neither set, and what `open_dataset` raises.
+    """
+    mix = config.data.mix
+    if not mix.share:
+        return None
+    dataset = as_images(open_dataset(resolve_source(mix.images, root), on_read=on_read))
+    places = choose_classes(
+        dataset.category_names,
+        train_set.category_names,
+        chosen=parse_chosen(mix.classes),
+        where=f"data.mix.classes, {dataset.source}",
+    )
+    return with_classes(dataset, train_set, places)
 
 
 def validation_set(

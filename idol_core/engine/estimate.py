@@ -1,7 +1,7 @@
 """Memory and time of a stage before it runs: from a few real steps on this device, or counted for a GPU elsewhere.
 
 All steps are of one process. Memory is that of frames of the largest size that the settings allow, with as many objects
-as a clip of the training set has on average; it is linear in the items (images or pairs of frames) of a micro-batch.
+as a video of the training set has on average; it is linear in the items (images, pairs or clips) of a micro-batch.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,12 +91,24 @@ def micro_batch_of(config: StageConfig) -> tuple[int, int]:
     return parts, config.solver.batch_size // parts
 
 
-def content_of(config: StageConfig, dataset: Dataset | None) -> Content:
-    """The largest frames that augmentation and padding make of the training set's, and its mean number of objects."""
-    sizes = {SIZE} if dataset is None else set(map(tuple, dataset.index.video_sizes.tolist()))
-    height, width = _largest(config.input, sizes)
+def frames_of(config: StageConfig) -> int:
+    """Frames of a training item: an image, a pair or a clip."""
+    return 1 if config.step == 1 else config.input.clip_frames
+
+
+def content_of(config: StageConfig, dataset: Dataset | None, mixed: Dataset | None = None) -> Content:
+    """The largest frames that augmentation and padding make of the sets', and the training set's mean number of
+    objects."""
+    height, width = _largest(config.input, {SIZE} if dataset is None else _sizes(dataset))
+    if mixed is not None:
+        image = _largest(replace(config.input, crop=config.data.mix.crop), _sizes(mixed))
+        height, width = max(height, image[0]), max(width, image[1])
     tracks = OBJECTS if dataset is None else math.ceil(len(dataset.index.track_ids) / len(dataset.index.video_ids))
     return Content(height, width, max(tracks, 1))
+
+
+def _sizes(dataset: Dataset) -> set[tuple[int, int]]:
+    return set(map(tuple, dataset.index.video_sizes.tolist()))
 
 
 def count_memory(config: StageConfig, content: Content) -> Memory:
@@ -122,11 +135,13 @@ def measure(
     *,
     steps: int,
     say: Callable[[str], None],
+    mixed: Dataset | None = None,
 ) -> tuple[Memory, Time]:
     """Take real steps with a new model: on random frames of the largest size for memory, on the data for time.
 
     `steps` micro-batches of the data are timed, after one that is not; each counts as a part of an iteration. Without
-    the data, time is that of the random frames, the longest that it can be. `say` hears of progress.
+    the data, time is that of the random frames, the longest that it can be. `say` hears of progress; `mixed` are the
+    images of data.mix.
 
     An item's share of memory is what two items take more than one at the peak, or what autograd saves for one, if that
     is more: peaks of a small model on a CPU are rough.
@@ -153,7 +168,7 @@ def measure(
     if dataset is None:
         longest = seconds[0] + (each - 1) * max(seconds[1] - seconds[0], 0.0)
         return memory, Time(parts * longest + updating, None, None, config.data.workers)
-    loading, computing, source = [], [], MicroBatches(config, dataset)
+    loading, computing, source = [], [], MicroBatches(config, dataset, mixed)
     _reset_peak(device)
     for number in range(steps + 1):
         say(f"step {config.step}: {each} items of the training set, {number} of {steps}")
@@ -181,20 +196,24 @@ def memory_of(device: torch.device) -> int:
 def random_batch(config: StageConfig, content: Content, items: int, device: torch.device) -> Batch:
     """A micro-batch of noise in which every object is in every frame."""
     height, width, objects = content
-    count = items if config.step == 1 else 2 * items
+    count, clips = items * frames_of(config), config.step > 1 and config.loss.association == "memory"
+    labelled = count if clips else items
     images = torch.randint(0, 256, (count, 3, height, width), dtype=torch.uint8, device=device)
     padding = torch.zeros(count, height, width, dtype=torch.bool, device=device)
     sizes = torch.tensor([[height, width]] * count, device=device)
     scale = config.input.pixel_mean, config.input.pixel_std
     frames = FrameBatch(images, padding, sizes, ((height, width),) * count, scale)
     targets = Targets(
-        torch.randint(config.model.num_classes, (items, objects), device=device),
-        torch.rand(items, objects, 4, device=device) * 0.4 + 0.3,
-        torch.rand(items, objects, height // 4, width // 4, device=device) < 0.1,
-        torch.ones(items, objects, dtype=torch.bool, device=device),
+        torch.randint(config.model.num_classes, (labelled, objects), device=device),
+        torch.rand(labelled, objects, 4, device=device) * 0.4 + 0.3,
+        torch.rand(labelled, objects, height // 4, width // 4, device=device) < 0.1,
+        torch.ones(labelled, objects, dtype=torch.bool, device=device),
     )
+    names = tuple(map(str, range(items)))
+    if clips:
+        return Batch(frames, targets, None, names, in_both=True, clip_frames=config.input.clip_frames)
     ref = None if config.step == 1 else targets
-    return Batch(frames, targets, ref, tuple(map(str, range(items))), None if ref is None else True)
+    return Batch(frames, targets, ref, names, None if ref is None else True)
 
 
 class _Steps:
@@ -244,7 +263,8 @@ class _Steps:
 def _saved_bytes(config: StageConfig, content: Content, items: int) -> int:
     model = shapes_of(config.model).train()
     layers = config.model.decoder_layers if config.loss.deep_supervision else 1
-    matches = min(CANDIDATES * content.objects, config.model.queries) * layers * items
+    labelled = items * (frames_of(config) if config.loss.association == "memory" else 1)
+    matches = min(CANDIDATES * content.objects, config.model.queries) * layers * labelled
     with fake_cuda(config.solver.precision):
         model.to_empty(device=CUDA)
         batch = random_batch(config, content, items, CUDA)

@@ -17,7 +17,7 @@ from idol_core.data.catalog import is_built_in
 from idol_core.data.contents import training_remarks
 from idol_core.data.dataset import Dataset
 from idol_core.data.loader import item_names, make_loader
-from idol_core.data.stage_sets import training_set, validation_set
+from idol_core.data.stage_sets import mixed_images, training_set, validation_set
 from idol_core.engine.best import describe_kept, keep_best, load_best, read_best, without_rise
 from idol_core.engine.checkpoint import sweep
 from idol_core.engine.distributed import Group, join_group, leave_group, place_in_group
@@ -75,8 +75,10 @@ def _run(
 ) -> None:
     root = order.root or Path()
     train_set = training_set(config, root, on_read=journal.reading)
+    mixed = mixed_images(config, root, train_set, on_read=journal.reading)
     if group.rank == 0:
-        for remark in training_remarks(train_set):
+        of_mixed = training_remarks(mixed, "the mixed images") if mixed else []
+        for remark in [*training_remarks(train_set), *of_mixed]:
             journal.warn(remark)
     val_set = validation_set(config, root, train_set.category_names, on_read=journal.reading)
     torch.manual_seed(config.solver.seed)
@@ -113,7 +115,7 @@ def _run(
     trained = train(
         config,
         model,
-        _Batches(config, train_set, group),
+        _Batches(config, train_set, mixed, group),
         group=group,
         folder=folder,
         journal=journal,
@@ -164,17 +166,17 @@ def _conclude(
 class _Batches:
     """The training set's micro-batches for this process."""
 
-    def __init__(self, config: StageConfig, dataset: Dataset, group: Group) -> None:
-        self._config, self._dataset, self._group = config, dataset, group
+    def __init__(self, config: StageConfig, dataset: Dataset, mixed: Dataset | None, group: Group) -> None:
+        self._config, self._sets, self._group = config, (dataset, mixed), group
 
     def start(self, iteration: int) -> Iterator[list[Batch]]:
         """Yield the micro-batches of `iteration`, of the next one, and so on."""
-        place = {"rank": self._group.rank, "world": self._group.world}
-        return make_loader(self._config, self._dataset, start_iteration=iteration, **place)
+        rank, world = self._group.rank, self._group.world
+        return make_loader(self._config, *self._sets, start_iteration=iteration, rank=rank, world=world)
 
     def names(self, iteration: int) -> list[str]:
         """Names of the items of `iteration`, known before they are loaded."""
-        return item_names(self._config, self._dataset, iteration, rank=self._group.rank, world=self._group.world)
+        return item_names(self._config, *self._sets, iteration, rank=self._group.rank, world=self._group.world)
 
 
 def _initialise(model: IDOL, order: StageOrder, config: StageConfig, names: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 from idol_core.losses.contrastive import Samples, auxiliary_loss, contrastive_loss, draw_order
 
 AVERAGED = 0.5  # probability that an instance is remembered by its average, otherwise by its last embedding
-SWITCHED = 0.05  # probability that another instance's embedding enters an instance's memory, as after a wrong match
+SWITCHED = 0.05  # probability that another instance's embedding enters an instance's average, as after a wrong match
 
 
 class Remembered(NamedTuple):
@@ -49,7 +49,9 @@ def remember(embeddings: Tensor, present: Tensor, draws: MemoryDraws) -> Remembe
     """Let every instance's embeddings enter its memory, frame by frame.
 
     A new embedding e changes the average m to (1 - w) m + w e, where w is its mean cosine similarity to all earlier
-    ones, at least 0: an embedding unlike the others, as of an object that is mostly hidden, changes little.
+    ones, at least 0: an embedding unlike the others, as of an object that is mostly hidden, changes little. Now and
+    then another instance's embedding enters instead, never as the only one: it would be a wrong label, not a disturbed
+    memory.
 
     Args:
         embeddings: [B, T, N, C], of the best query of each instance in each frame.
@@ -65,7 +67,7 @@ def remember(embeddings: Tensor, present: Tensor, draws: MemoryDraws) -> Remembe
         weight = torch.where(count > 0, similarity.clamp(min=0), 1.0)[..., None]
         here = present[:, t, :, None]
         average = torch.where(here, torch.lerp(average, entering[:, t], weight), average)
-        last = torch.where(here, entering[:, t], last)
+        last = torch.where(here, embeddings[:, t], last)
         summed = summed + directions[:, t] * here
         count = count + present[:, t]
         remembered.append(torch.where((draws.averaged[..., t + 1] < AVERAGED)[..., None], average, last))
@@ -74,13 +76,14 @@ def remember(embeddings: Tensor, present: Tensor, draws: MemoryDraws) -> Remembe
 
 
 def _switched(embeddings: Tensor, present: Tensor, draws: MemoryDraws) -> Tensor:
-    """`embeddings`, a few of them replaced by that of another instance in the same frame."""
+    """`embeddings`, a few of them, but for an instance's first, replaced by that of another instance in the frame."""
     number = present.any(1).sum(-1)[:, None, None]  # instances of the clip: rows before the padding, [B, 1, 1]
     step = 1 + (draws.other * (number - 1)).long()  # [B, N, T]
     other = ((torch.arange(present.shape[-1], device=step.device)[:, None] + step) % number.clamp(min=1)).transpose(
         1, 2
     )
-    swap = (draws.switched.transpose(1, 2) < SWITCHED) & (number > 1) & present & present.gather(2, other)
+    later = present & (present.cumsum(1) > 1)
+    swap = (draws.switched.transpose(1, 2) < SWITCHED) & (number > 1) & later & present.gather(2, other)
     return torch.where(swap[..., None], embeddings.gather(2, other[..., None].expand_as(embeddings)), embeddings)
 
 

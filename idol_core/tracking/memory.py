@@ -24,6 +24,13 @@ class MemoryTrack:
     frames_seen: int
 
 
+def mean_cosine(embedding: Floats, others: Floats) -> np.float32:
+    """Mean cosine similarity of an embedding [C] to `others` [n, C], at least 0; that of zero vectors is 0."""
+    lengths = np.linalg.norm(others, axis=1) * np.linalg.norm(embedding)
+    cosines = (others @ embedding) / np.maximum(lengths, np.float32(1e-12))
+    return np.maximum(cosines.mean(), np.float32(0))
+
+
 class Memory:
     """Tracks by identity, in order of creation.
 
@@ -32,10 +39,15 @@ class Memory:
         max_missed: a track is forgotten at the end of this many frames in a row without it.
         temporal_weighting: a track is represented by the mean of its kept embeddings, weighted by score plus a ramp in
             (0, 1] over time; otherwise by a running average.
+        similarity_weighting: the weight of a new embedding in the running average is its mean cosine similarity to the
+            kept ones, at least 0 (CTVIS, Ying et al. 2023); `temporal_weighting` has no say then.
     """
 
-    def __init__(self, *, length: int, max_missed: int, temporal_weighting: bool) -> None:
+    def __init__(
+        self, *, length: int, max_missed: int, temporal_weighting: bool, similarity_weighting: bool = False
+    ) -> None:
         self.length, self.max_missed, self.temporal_weighting = length, max_missed, temporal_weighting
+        self.similarity_weighting = similarity_weighting
         self.tracks: dict[int, MemoryTrack] = {}
 
     def __len__(self) -> int:
@@ -59,16 +71,17 @@ class Memory:
         if track is None:
             self.tracks[identity] = MemoryTrack([embedding], [score], embedding, frame, 1)
             return
+        share = mean_cosine(embedding, np.stack(track.embeddings)) if self.similarity_weighting else _NEW_SHARE
         track.embeddings = [*track.embeddings, embedding][-self.length :]
         track.scores = [*track.scores, score][-self.length :]
         track.last_seen = frame
         track.frames_seen += 1
-        if self.temporal_weighting:
+        if self.temporal_weighting and not self.similarity_weighting:
             count = len(track.scores)
             weights = np.array(track.scores) + np.arange(1, count + 1, dtype=np.float32) / np.float32(count)
             track.representative = (np.stack(track.embeddings) * weights[:, None]).sum(0) / weights.sum()
         else:
-            track.representative = _NEW_SHARE * embedding + (1 - _NEW_SHARE) * track.representative
+            track.representative = share * embedding + (1 - share) * track.representative
 
     def forget(self, frame: int) -> None:
         """At the end of a frame: drop the tracks that have not been seen for too long."""

@@ -35,6 +35,7 @@ class Tracker:
             length=config.memory_length,
             max_missed=config.max_missed,
             temporal_weighting=config.temporal_weighting,
+            similarity_weighting=config.similarity_weighting,
         )
         self.frame = 0
         self.next_id = 0

@@ -64,9 +64,10 @@ def _recipes(rows: list[RecipeRow], as_json: bool) -> None:
     print(
         "\nInferred, because nobody published the figures (idolctl show RECIPE --backbone B --step N says from what):"
     )
+    width = max(len(row.name) for row in rows)
     for row in rows:
         for note in row.inferred:
-            print(f"  {row.name:8} {printable(note)}")
+            print(f"  {row.name:{width}}  {printable(note)}")
     print("\nNext: idolctl show toy, idolctl run toy")
 
 

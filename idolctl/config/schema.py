@@ -90,11 +90,12 @@ def _walk(entry: Entry, path: Path, kind: Any, prefix: str, settings: Settings, 
 
 def overlay(base: Settings, top: Settings) -> Settings:
     """Override `base` with `top`. A backbone of another kind, or a data source, replaces the old one as a whole."""
-    replaced: list[Path] = [p for p in (("data", "train"), ("data", "val")) if any(k[:2] == p for k in top)]
+    sources: tuple[Path, ...] = (("data", "train"), ("data", "val"), ("data", "mix", "images"))
+    replaced = [p for p in sources if any(k[: len(p)] == p for k in top)]
     kind = ("model", "backbone", "kind")
     if kind in top and (kind not in base or base[kind].value != top[kind].value):
         replaced.append(kind[:2])
-    return {k: v for k, v in base.items() if k[:2] not in replaced} | top
+    return {k: v for k, v in base.items() if not any(k[: len(p)] == p for p in replaced)} | top
 
 
 def fill_defaults(settings: Settings, mistakes: list[IdolError]) -> Settings:

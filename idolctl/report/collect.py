@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from idol_core.config import DataSource, StageConfig, stage_to_dict
+from idol_core.config import DataSource, StageConfig, data_sources, stage_to_dict
 from idol_core.errors import IdolError
 from idol_core.evaluation import METRICS
 from idolctl.config.library import load_recipe, recipe_names
@@ -75,7 +75,7 @@ def _step(stage: FoundStage, status: str) -> StepFacts:
         step=stage.step,
         status=status or stage.state.status or "not started",
         scored_on=_source(config.data.val),
-        learns_from=_source(config.data.train),
+        learns_from=" and ".join(_source(s) for key, s in data_sources(config.data).items() if key != "val"),
         starts_from=begins,
         iterations=config.solver.iterations,
         batch_size=config.solver.batch_size,

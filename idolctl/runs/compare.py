@@ -49,7 +49,7 @@ def _compare_step(step: int, first: FoundStage | None, second: FoundStage | None
     for values, stage in ((a, first), (b, second)):
         start = "a step before" if stage.order.parent else None
         values["starts from"] = stage.order.settings.get("init") or start
-        values |= {f"annotations of {part}": stage.order.fingerprint.get(part) for part in ("train", "val")}
+        values |= {f"annotations of {part}": stage.order.fingerprint.get(part) for part in ("train", "val", "mix")}
     differing = {key: [a.get(key), b.get(key)] for key in a.keys() | b.keys() if a.get(key) != b.get(key)}
     scores = [stage.state.metrics or {} for stage in (first, second)]
     metrics = {name: [s.get(name) for s in scores] for name in METRICS if any(name in s for s in scores)}

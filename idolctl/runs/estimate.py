@@ -9,7 +9,7 @@ from typing import Any
 
 from idol_core.config import StageConfig
 from idol_core.data.dataset import Dataset
-from idol_core.data.stage_sets import training_set
+from idol_core.data.stage_sets import mixed_images, training_set
 from idol_core.errors import Missing
 from idol_core.system.cpu import configure_threads
 from idolctl.terminal.progress import clock, say
@@ -20,7 +20,7 @@ STEPS = 3  # micro-batches of the training set that are timed
 
 @dataclass(frozen=True)
 class Estimate:
-    """Estimate of one stage in one process. Sizes in bytes and pixels; an item is an image or a pair of frames."""
+    """Estimate of one stage in one process. Sizes in bytes and pixels; an item is an image, a pair or a clip."""
 
     step: int
     device: str
@@ -44,6 +44,7 @@ class Estimate:
     peak: int | None = None  # memory on the data, with micro-batches as in the settings
     seconds: float | None = None  # of all iterations
     normalize: str = "micro"
+    item_frames: int = 1  # 1: an image, 2: a pair, more: a clip
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -59,15 +60,15 @@ def estimates(configs: list[StageConfig], root: Path, *, gpu_memory: float | Non
     configure_threads()
     import torch
 
-    from idol_core.engine.estimate import SPARE, content_of, count_memory, measure, memory_of, micro_batch_of
+    from idol_core.engine.estimate import SPARE, content_of, count_memory, frames_of, measure, memory_of, micro_batch_of
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for config in configs:
         parts, items = micro_batch_of(config)
-        dataset = _data(config, root)
-        content, time = content_of(config, dataset), None
+        dataset, mixed = _data(config, root)
+        content, time = content_of(config, dataset, mixed), None
         if gpu_memory is None:
-            memory, time = measure(config, dataset, content, device, steps=STEPS, say=say)
+            memory, time = measure(config, dataset, content, device, steps=STEPS, say=say, mixed=mixed)
             available = float(memory_of(device))
         else:
             say(f"step {config.step}: counting")
@@ -95,12 +96,13 @@ def estimates(configs: list[StageConfig], root: Path, *, gpu_memory: float | Non
             workers=config.data.workers,
             seconds=config.solver.iterations * time.iteration if time else None,
             normalize=config.solver.normalize,
+            item_frames=frames_of(config),
         )
 
 
 def estimate_text(found: Estimate) -> str:
     """A stage's estimate in lines: what was measured or counted, what is extrapolated from it, what fits."""
-    item = "image" if found.step == 1 else "pair"
+    item = "image" if found.item_frames == 1 else "pair" if found.item_frames == 2 else "clip"
     how = "measured" if found.measured else "counted (the temporary memory of single operations is not)"
     frames = f"one and two {item}s of {found.frame_height}x{found.frame_width}, the largest possible"
     rows = [
@@ -152,8 +154,10 @@ def _size(size: float) -> str:
     return f"{size / GIB:.2f} GiB" if size >= GIB else f"{size / MIB:.0f} MiB"
 
 
-def _data(config: StageConfig, root: Path) -> Dataset | None:
+def _data(config: StageConfig, root: Path) -> tuple[Dataset | None, Dataset | None]:
+    """Training set and mixed images; None, None if either is not here."""
     try:
-        return training_set(config, root)
+        train_set = training_set(config, root)
+        return train_set, mixed_images(config, root, train_set)
     except Missing:
-        return None
+        return None, None

@@ -22,6 +22,7 @@ _NOT_LEARNT = {
     ("init",),
     ("data", "train"),
     ("data", "val"),
+    ("data", "mix", "images"),
     ("data", "workers"),
     ("solver", "log_every"),
     ("solver", "checkpoint_every"),
@@ -30,7 +31,8 @@ _NOT_LEARNT = {
     ("solver", "evaluation_precision"),
     ("model", "checkpoint"),
 }
-# Settings that older runs lack, with the value that changes nothing: left out of fingerprints.
+# Settings that older runs lack, with the value that changes nothing: left out of fingerprints. data.mix.* count where a
+# share is mixed in.
 _LATER: dict[str, Any] = {
     "data.classes_map": [],
     "loss.association": "pairs",
@@ -39,20 +41,32 @@ _LATER: dict[str, Any] = {
     "solver.pretrained_lr_factor": 1.0,
     "solver.ema": 0.0,
     "solver.patience": 0,
+    "tracker.similarity_weighting": False,
 }
-_NAMES = {"start": "the weights it starts from", "train": "data.train's annotations", "val": "data.val's annotations"}
+_NAMES = {
+    "start": "the weights it starts from",
+    "train": "data.train's annotations",
+    "val": "data.val's annotations",
+    "mix": "data.mix.images' annotations",
+}
 
 
-def stage_fingerprint(config: StageConfig, *, start: str | None, train: str | None, val: str | None) -> dict[str, Any]:
+def stage_fingerprint(
+    config: StageConfig, *, start: str | None, train: str | None, val: str | None, mix: str | None = None
+) -> dict[str, Any]:
     """Settings and content hashes. `start` is SCRATCH or the hash of the initial weights; None: not known yet."""
     settings = _without_unset(flat_settings(stage_to_dict(config)))
     if config.solver.patience:  # decides which weights are kept
         settings["solver.evaluate_every"] = config.solver.evaluate_every
-    return {"settings": settings, "start": start, "train": train, "val": val}
+    parts = {"settings": settings, "start": start, "train": train, "val": val}
+    return parts | {"mix": mix} if config.data.mix.share else parts
 
 
 def _without_unset(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name not in _LATER or value != _LATER[name]}
+    later = dict(_LATER)
+    if not settings.get("data.mix.share"):
+        later |= {name: value for name, value in settings.items() if name.startswith("data.mix.")}
+    return {name: value for name, value in settings.items() if name not in later or value != later[name]}
 
 
 def stage_key(fingerprint: dict[str, Any]) -> str:
@@ -68,13 +82,17 @@ def differences(recorded: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
         f"{k}: {_text(old, k)} -> {_text(new, k)}" for k in sorted(old.keys() | new.keys()) if _differ(old, new, k)
     ]
     for part, name in _NAMES.items():
-        if wanted[part] is not None and recorded.get(part) != wanted[part]:
+        if wanted.get(part) is not None and recorded.get(part) != wanted[part]:
             lines.append(f"{name} changed")
     return lines
 
 
+_ABSENT: Any = object()
+
+
 def _differ(old: dict[str, Any], new: dict[str, Any], key: str) -> bool:
-    return key not in old or key not in new or bool(old[key] != new[key])
+    values = [side.get(key, _LATER.get(key, _ABSENT)) for side in (old, new)]
+    return _ABSENT in values or bool(values[0] != values[1])
 
 
 def _text(values: dict[str, Any], key: str) -> str:

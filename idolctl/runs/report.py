@@ -27,6 +27,9 @@ def plan_table(actions: Sequence[Action]) -> str:
         solver = config.solver
         work = f"{solver.iterations} x {solver.batch_size}"
         data = config.data.train.name or config.data.train.annotations
+        if config.data.mix.share:
+            images = config.data.mix.images.name or config.data.mix.images.annotations
+            data = f"{data}, {config.data.mix.share:.0%} {images}"
         rows.append((action.stage.step, action.kind, action.reason, start, data, work))
     text = table(("step", "action", "reason", "starts from", "learns from", "iterations x batch"), rows)
     notes = [

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from idol_core.config import StageConfig
+from idol_core.config import StageConfig, data_sources
 from idol_core.data.catalog import find_layout, known_names, resolve_source
-from idol_core.data.stage_sets import training_set, validation_set
+from idol_core.data.stage_sets import mixed_images, training_set, validation_set
 from idol_core.errors import IdolError, InvalidInput, Missing
 from idol_core.system.cache import find_weights
 from idolctl.config.detectron2_recipe import import_config
@@ -101,6 +101,7 @@ class Run:
             start=self._start(stage),
             train=annotations_hash(data.train, self.root, self.hashes),
             val=annotations_hash(data.val, self.root, self.hashes),
+            mix=annotations_hash(data.mix.images, self.root, self.hashes) if data.mix.share else None,
         )
 
     def plan(self) -> list[Action]:
@@ -172,9 +173,9 @@ def _data_root(request: RunRequest, stages: Sequence[Stage]) -> Path:
 def _unknown_sets(stages: Sequence[Stage], root: Path) -> Iterator[InvalidInput]:
     """Errors for data set names that are neither built in nor described in the data root."""
     for stage in stages:
-        for side, source in (("train", stage.config.data.train), ("val", stage.config.data.val)):
+        for side, source in data_sources(stage.config.data).items():
             if source.name and find_layout(source.name, root) is None:
-                where = stage.resolved.settings[("data", side, "name")].where
+                where = stage.resolved.settings[("data", *side.split("."), "name")].where
                 fix = suggestion(source.name, known_names(root))
                 yield InvalidInput(f"no data set '{source.name}', neither built in nor in {root}", where=where, fix=fix)
 
@@ -215,7 +216,7 @@ def obstacles(run: Run, actions: Sequence[Action]) -> list[IdolError]:
 def _data_errors(config: StageConfig, root: Path) -> list[IdolError]:
     """Errors of the data sets. Large annotation files are parsed here, with progress; the stage finds them cached."""
     absent, to_be_made = list[IdolError](), False
-    for source in (config.data.train, config.data.val):
+    for source in data_sources(config.data).values():
         try:
             resolve_source(source, root)
         except Missing as error:
@@ -227,9 +228,11 @@ def _data_errors(config: StageConfig, root: Path) -> list[IdolError]:
         return absent
     try:
         with transfer("reading annotations") as reading:
-            classes = training_set(config, root, on_read=reading.update).category_names
+            train_set = training_set(config, root, on_read=reading.update)
         with transfer("reading annotations") as reading:
-            validation_set(config, root, classes, on_read=reading.update)
+            validation_set(config, root, train_set.category_names, on_read=reading.update)
+        with transfer("reading annotations") as reading:
+            mixed_images(config, root, train_set, on_read=reading.update)
     except IdolError as error:
         return [error]
     return []
@@ -237,4 +240,4 @@ def _data_errors(config: StageConfig, root: Path) -> list[IdolError]:
 
 def uses_toy(stages: Iterable[Stage]) -> bool:
     """Whether any stage reads the embedded toy data set."""
-    return any(is_toy(s) for stage in stages for s in (stage.config.data.train, stage.config.data.val))
+    return any(is_toy(s) for stage in stages for s in data_sources(stage.config.data).values())

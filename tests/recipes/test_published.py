@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from idol_core.classes import choose_classes, parse_chosen
 from idol_core.config import StageConfig, stage_to_dict
 from idol_core.yacs import DATA_SETS, FIELDS, flatten, translate
 from idolctl.config.library import load_recipe
 from idolctl.config.resolve import resolve
+from idolctl.zoo.metadata import class_names
 from tests.parity import kit
 
 PUBLISHED: dict[str, dict[str, Any]] = {name: dict(flatten(tree)) for name, tree in kit.document("configs").items()}
@@ -65,6 +67,26 @@ def test_what_was_never_published_says_so():
     noted = {key for key, note in shown.items() if note}
     expected = {k for k in shown if k[2] == 1 or k[1:] == ("r101", 2) or k == ("ovis", "r101", 3)}
     assert noted == expected
+
+
+# COCO classes that CTVIS learns from on each set (ctvis/data/vis/builtin.py), and the share of its items they make up.
+MIXED = {"ytvis19": (21, 1 / 2.5), "ytvis21": (23, 1 / 1.8), "ovis": (17, 1 / 1.75)}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_memory_recipes_mix_in_classes_that_both_sets_have_and_say_that_nobody_published_them(name):
+    (found,) = resolve(load_recipe(f"{name}-memory"), steps=[3])
+    mix, names = found.config.data.mix, class_names(name)
+    coco = class_names("coco")
+    places = choose_classes(coco, names, chosen=parse_chosen(mix.classes), where=name)
+    number, share = MIXED[name]
+    assert len(places) == number
+    assert coco.index("mouse") not in places  # the animal has the name of the device
+    assert mix.share == pytest.approx(share, abs=5e-4)
+    assert "Mask2Former" in (found.inferred or "")
+    plain = resolve(load_recipe(name), steps=[3])[0].config
+    assert found.config.data.train == plain.data.train
+    assert found.config.init == plain.init == "r50-step12"
 
 
 def _inferred(recipe: str, backbone: str, step: int) -> str | None:

@@ -16,10 +16,12 @@ from numpy.random import default_rng
 from PIL import Image
 from torch import Tensor
 
-from idol_core.config import CropConfig, DataConfig, InputConfig, SolverConfig, StageConfig
+from idol_core.classes import choose_classes
+from idol_core.config import CropConfig, DataConfig, DataSource, InputConfig, MixConfig, SolverConfig, StageConfig
 from idol_core.data.collate import Sample, collate_images, pad_batch
 from idol_core.data.frames import read_frame
-from idol_core.data.loader import make_loader
+from idol_core.data.images import as_images, with_classes
+from idol_core.data.loader import item_names, make_loader
 from idol_core.data.pairs import draw_clip_frames, draw_frames
 from idol_core.data.sampler import EpochOrder, units
 from idol_core.errors import Integrity, InvalidInput, Missing
@@ -58,6 +60,13 @@ def clips(config: StageConfig, frames: int) -> StageConfig:
     return dataclasses.replace(config, loss=loss, input=dataclasses.replace(config.input, clip_frames=frames))
 
 
+def mixed(config: StageConfig, share: float) -> StageConfig:
+    """The same stage with images mixed in."""
+    source = DataSource(kind="coco", frames="given", annotations="given")
+    mix = MixConfig(share, source, crop=CropConfig(probability=1.0, size=(16, 16), resize=(40, 48)))
+    return dataclasses.replace(config, data=DataConfig(mix=mix))
+
+
 @pytest.mark.parametrize(("step", "frames"), [(1, 2), (2, 2), (3, 2), (2, 3), (3, 5)])
 def test_workers_and_resume_give_identical_batches(tmp_path, step, frames):
     config, dataset = stage(step), small_videos(tmp_path)
@@ -67,6 +76,58 @@ def test_workers_and_resume_give_identical_batches(tmp_path, step, frames):
     assert all(same(a, b) for a, b in zip(whole, make_loader(config, dataset, workers=2), strict=True))
     resumed = list(make_loader(config, dataset, start_iteration=4, workers=2))
     assert all(same(a, b) for a, b in zip(whole[4:], resumed, strict=True))
+
+
+@pytest.mark.parametrize("frames", [2, 3])
+def test_mixed_images_are_spread_evenly_and_resume_where_they_were(tmp_path, frames):
+    videos = small_videos(tmp_path / "videos")
+    images = small_images(tmp_path / "images", height=48, width=64)
+    config = mixed(stage(3) if frames == 2 else clips(stage(3), frames), share=0.4)
+    whole = list(make_loader(config, videos, images, workers=0))
+    of_images = [name.endswith(".png") for (batch,) in whole for name in batch.sample_ids]
+    assert [sum(of_images[: n + 1]) for n in range(24)] == [int((n + 1) * 0.4) for n in range(24)]
+    used = [name for (batch,) in whole for name in batch.sample_ids if name.endswith(".png")]
+    assert sorted({name.split()[0] for name in used[:4]}) == ["1.png", "2.png", "3.png", "4.png"]  # no empty image
+    square = [h == w for (batch,) in whole for h, w in batch.frames.known_sizes]
+    assert all(all(square[i * frames : (i + 1) * frames]) for i in range(24) if of_images[i])  # by their own crop
+    alone = [name[:2] for (batch,) in make_loader(stage(3), videos, workers=0) for name in batch.sample_ids]
+    in_mix = [name[:2] for (batch,) in whole for name in batch.sample_ids if not name.endswith(".png")]
+    assert in_mix == alone[: len(in_mix)]  # videos come in the order that they have alone
+    assert [item_names(config, videos, images, i) for i in range(6)] == [
+        [name.split()[0] if name.endswith(".png") else name.split("/")[0] + "/0.jpg" for name in batch.sample_ids]
+        for (batch,) in whole
+    ]
+    resumed = list(make_loader(config, videos, images, start_iteration=4, workers=2))
+    assert all(same(a, b) for a, b in zip(whole[4:], resumed, strict=True))
+    shares = [list(make_loader(config, videos, images, rank=rank, world=2, workers=0)) for rank in (0, 1)]
+    names = [batch.sample_ids for (batch,) in whole]
+    assert names == [a.sample_ids + b.sample_ids for (a,), (b,) in zip(*shares, strict=True)]
+
+
+def test_objects_of_other_classes_are_left_out_of_mixed_images(tmp_path):
+    videos, images = small_videos(tmp_path / "videos"), as_images(small_videos(tmp_path / "more"))
+    other = images.reordered([1, 0])  # the index of a class says nothing: its name does
+    places = choose_classes(other.category_names, videos.category_names, chosen={"second": "first"}, where="here")
+    assert places == {other.category_names.index("second"): videos.category_names.index("first")}
+    kept = with_classes(other, videos, places)
+    assert (kept.category_names, kept.category_ids) == (videos.category_names, videos.category_ids)
+    found = [
+        (row, track.category, track.segmentations) for row in range(len(kept.videos)) for track in kept.tracks(row)
+    ]
+    second = other.category_names.index("second")
+    assert found == [
+        (row, videos.category_names.index("first"), track.segmentations)
+        for row in range(len(other.videos))
+        for track in other.tracks(row)
+        if track.category == second
+    ]
+    assert len(found) == 3 + 2 + 1  # visible in even frames
+    with pytest.raises(InvalidInput, match="no class of the mixed images is called 'third'"):
+        choose_classes(other.category_names, videos.category_names, chosen={"third": "first"}, where="here")
+    with pytest.raises(InvalidInput, match=r"several classes of the mixed images have the same name.*'first'"):
+        choose_classes(["first", "first "], videos.category_names, chosen={}, where="here")
+    with pytest.raises(InvalidInput, match="have no class of the training set"):
+        choose_classes(["cat"], videos.category_names, chosen={}, where="here")
 
 
 def test_another_seed_gives_other_batches(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from idol_core.build import build_model
-from idol_core.config import CropConfig, DataConfig, DataSource, InputConfig, SolverConfig, StageConfig
+from idol_core.config import CropConfig, DataConfig, DataSource, InputConfig, LossConfig, SolverConfig, StageConfig
 from idol_core.data.dataset import open_dataset
 from idol_core.data.loader import make_loader
 from idol_core.engine.estimate import SPARE, Content, Memory, Time, content_of, count_memory, measure, random_batch
@@ -33,8 +33,16 @@ def stage(step=3, **solver):
     )  # fmt: skip
 
 
-def test_the_count_holds_weights_gradients_moments_and_what_backward_needs():
+@pytest.mark.parametrize("clip_frames", [None, 4])
+def test_the_count_holds_weights_gradients_moments_and_what_backward_needs(clip_frames):
     config = stage()
+    if clip_frames:
+        pair = count_memory(config, CONTENT)
+        config = dataclasses.replace(
+            config, loss=LossConfig(association="memory"), input=InputConfig(clip_frames=clip_frames)
+        )
+        assert random_batch(config, CONTENT, 2, CPU).key.labels.shape == (2 * clip_frames, CONTENT.objects)
+        assert count_memory(config, CONTENT).each > 2 * pair.each  # twice the frames, and all of them learn detection
     counted = count_memory(config, CONTENT)
     model = build_model(config.model)
     weights = sum(p.nbytes for p in model.parameters())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from idol_core.config import LossConfig
 from idol_core.losses.criterion import Criterion
 from idol_core.losses.memory import MemoryDraws, draw_memory, recurring, remember
 from idol_core.structures import Batch, Targets
+from idol_core.tracking.memory import Memory
 from tests.unit.test_criterion import SMALL, make_batch
 
 B, T, N, C = 3, 5, 4, 8
@@ -31,6 +33,14 @@ def kept_before(embeddings: Tensor, present: Tensor, t: int) -> list[Tensor]:
     return [e for e, here in zip(embeddings[:t], present[:t], strict=True) if here]
 
 
+def average_of(kept: list[Tensor]) -> Tensor:
+    average = kept[0]
+    for i, e in enumerate(kept[1:], start=1):
+        weight = torch.stack([F.cosine_similarity(e, k, dim=0) for k in kept[:i]]).mean().clamp(min=0)
+        average = (1 - weight) * average + weight * e
+    return average
+
+
 def test_the_average_takes_each_embedding_by_its_similarity_to_the_earlier_ones():
     embeddings, present = clips()
     found = remember(embeddings, present, draws(averaged=0.0))
@@ -39,13 +49,22 @@ def test_the_average_takes_each_embedding_by_its_similarity_to_the_earlier_ones(
         for n in range(N):
             for t in range(1, T):
                 kept = kept_before(embeddings[b, :, n], present[b, :, n], t)
-                if not kept:
-                    continue
-                average = kept[0]
-                for i, e in enumerate(kept[1:], start=1):
-                    weight = torch.stack([F.cosine_similarity(e, k, dim=0) for k in kept[:i]]).mean().clamp(min=0)
-                    average = (1 - weight) * average + weight * e
-                torch.testing.assert_close(found.embeddings[b, t - 1, n], average)
+                if kept:
+                    torch.testing.assert_close(found.embeddings[b, t - 1, n], average_of(kept))
+
+
+def test_the_tracker_averages_as_the_loss_does():
+    embeddings, present = clips()
+    found = remember(embeddings, present, draws(averaged=0.0))
+    for b in range(B):
+        memory = Memory(length=T, max_missed=T, temporal_weighting=True, similarity_weighting=True)
+        for t in range(T - 1):
+            for n in present[b, t].nonzero()[:, 0].tolist():
+                memory.see(n, embeddings[b, t, n].numpy(), np.float32(0.5), t)
+            for n, track in memory.tracks.items():
+                np.testing.assert_allclose(
+                    track.representative, found.embeddings[b, t, n].numpy(), rtol=1e-5, atol=1e-6
+                )
 
 
 def test_otherwise_the_last_embedding_is_remembered():
@@ -55,16 +74,24 @@ def test_otherwise_the_last_embedding_is_remembered():
         assert torch.equal(found.embeddings[b, t, n], kept_before(embeddings[b, :, n], present[b, :, n], t + 1)[-1])
 
 
-def test_a_switch_lets_the_next_instance_of_the_frame_enter():
+def test_a_switch_lets_the_next_instance_of_the_frame_enter_the_average_but_never_alone():
     embeddings, present = clips()
     present[0, :, 3] = False  # padding of the first clip
-    found = remember(embeddings, present, draws(averaged=1.0, switched=0.0))
+    found = remember(embeddings, present, draws(averaged=0.0, switched=0.0))
     number = present.any(1).sum(-1).tolist()
     assert number[0] == 3
-    for b, t, n in (present[:, :-1]).nonzero().tolist():
-        other = (n + 1) % number[b]
-        wanted = other if present[b, t, other] else n
-        assert torch.equal(found.embeddings[b, t, n], embeddings[b, t, wanted])
+    switched = 0
+    for b, t, n in found.known.nonzero().tolist():
+        kept = []
+        for earlier in present[b, : t + 1, n].nonzero()[:, 0].tolist():
+            other = (n + 1) % number[b]
+            wanted = other if kept and present[b, earlier, other] else n
+            switched += wanted != n
+            kept.append(embeddings[b, earlier, wanted])
+        torch.testing.assert_close(found.embeddings[b, t, n], average_of(kept))
+    assert switched > 20
+    last = remember(embeddings, present, draws(averaged=1.0, switched=0.0))
+    assert torch.equal(last.embeddings, remember(embeddings, present, draws(averaged=1.0)).embeddings)
 
 
 def test_padding_changes_no_draw():

@@ -14,6 +14,7 @@ CONFIGS = [
     TrackerConfig(frame_weighting=fw, temporal_weighting=tw, new_threshold=new, mask_nms=iou)
     for fw, tw, new, iou in ((True, True, 0.2, 0.5), (True, False, 0.3, 0.3), (False, False, 0.2, 0.5))
 ]
+CONFIGS.append(TrackerConfig(similarity_weighting=True))
 
 
 @st.composite
