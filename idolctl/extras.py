@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 
 from idol_core.errors import Missing
 
@@ -12,14 +13,14 @@ from idol_core.errors import Missing
 class Extra:
     """One extra: `pip install 'idolctl[NAME]'`."""
 
-    packages: tuple[str, ...]  # as PyPI names them
+    packages: tuple[str, ...]  # as PyPI names them, and Python imports them
     adds: str
 
 
 EXTRAS = {
     "tensorboard": Extra(("tensorboard",), "curves of every run in TensorBoard, in the run's folder"),
     "wandb": Extra(("wandb",), "run --log wandb"),
-    "mlflow": Extra(("mlflow-skinny",), "run --log mlflow"),
+    "mlflow": Extra(("mlflow",), "run --log mlflow"),
     "trackio": Extra(("trackio",), "run --log trackio"),
     "hub": Extra(("huggingface_hub",), "publish --to hf:USER/NAME"),
     "tables": Extra(("pandas",), "tracks as a pandas table"),
@@ -41,7 +42,7 @@ def version_of(package: str) -> str | None:
 
 def lacking(extra: str) -> list[str]:
     """Packages of an extra that are not installed."""
-    return [package for package in EXTRAS[extra].packages if version_of(package) is None]
+    return [package for package in EXTRAS[extra].packages if find_spec(package) is None]
 
 
 def describe_extra(extra: str) -> str:

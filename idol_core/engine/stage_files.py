@@ -17,6 +17,7 @@ from idol_core.errors import Integrity
 from idol_core.system.files import read_object, write_json
 
 ORDER, STATUS, METRICS_LINES, CHECKPOINTS = "stage.json", "state.json", "metrics.jsonl", "checkpoints"
+LOGS = ("tensorboard", "wandb", "mlflow", "trackio")  # experiment trackers
 _LARGEST = 1 << 53  # largest integer that all JSON readers represent exactly
 
 
@@ -114,6 +115,7 @@ class StageOrder:
     settings: dict[str, Any]
     parent: str | None  # weights of the previous step
     root: Path | None  # of the data sets
+    log: tuple[str, ...] = ()  # experiment trackers
 
     @property
     def step(self) -> int:
@@ -144,6 +146,7 @@ def read_order(folder: Path) -> StageOrder:
     """Read the stage.json of a stage folder; an empty order if there is none that can be read."""
     found = read_object(folder / ORDER)
     fingerprint, root = _inner(found, "identity"), text(found.get("root"))
+    log = found.get("log")
     return StageOrder(
         folder=folder,
         key=text(found.get("key")),
@@ -151,6 +154,7 @@ def read_order(folder: Path) -> StageOrder:
         settings=_inner(found, "config"),
         parent=text(found.get("parent")) or None,
         root=Path(root) if root and "\0" not in root else None,
+        log=tuple(kind for kind in log if kind in LOGS) if isinstance(log, list) else (),
     )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import tomllib
 
-from idolctl.extras import EXTRAS, require_extra
-from tests.cli.conftest import CHECKOUT
+import pytest
+
+from idolctl.extras import EXTRAS, lacking, require_extra
+from tests.cli.conftest import CHECKOUT, blocks
 
 
 def test_the_extras_are_those_of_the_package():
@@ -31,3 +33,14 @@ def test_the_doctor_tells_extras_devices_and_places(call, tmp_path):
     assert found["places"]["data root"].endswith("not there yet)")
     assert "free" in found["places"]["cache of weights"]
     require_extra("export", where="here")
+
+
+def test_a_tracker_that_is_not_known_or_not_installed_is_refused_before_anything_starts(call, tmp_path):
+    code, _, err = call("run", "toy", "--log", "tensorboard,wanbd")
+    assert (code, blocks(err)[0]["fix"]) == (2, "did you mean 'wandb'?")
+    absent = next((name for name in ("trackio", "mlflow", "wandb") if lacking(name)), None)
+    if absent is None:
+        pytest.skip("all trackers are installed")
+    code, _, err = call("run", "toy", "--log", absent)
+    assert (code, blocks(err)[0]["fix"]) == (3, f"pip install 'idolctl[{absent}]'")
+    assert not list(tmp_path.iterdir())
