@@ -111,6 +111,8 @@ class Journal:
             seconds = round(self._seconds + time.monotonic() - self._started, 2)
             found = StageStatus(status, phase, iteration, self.iterations, seconds, metrics, error)
             write_status(self.folder, found)
+            if status == "done" and metrics:  # no line of metrics.jsonl says so
+                self._logs.add({"event": "evaluated", "iteration": iteration, "metrics": metrics})
 
 
 def _stays(line: dict[str, Any] | None, iteration: int) -> bool:

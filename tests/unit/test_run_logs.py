@@ -23,11 +23,13 @@ def two_sessions(folder, kind):
             journal.line(iteration=iteration, loss=100.0 / iteration, losses={"mask": 0.5})
             if iteration == 30:
                 journal.line(event="evaluated", iteration=30, metrics={"AP": 12.5})
+        if done:
+            journal.state("done", phase="evaluate", iteration=40, metrics={"AP": 20.0})
         journal.close(done=done)
     return folder
 
 
-EXPECTED = {"train/loss": [(10, 10.0), (20, 5.0), (30, 100 / 30), (40, 2.5)], "scores/AP": [(30, 12.5)]}
+EXPECTED = {"train/loss": [(10, 10.0), (20, 5.0), (30, 100 / 30), (40, 2.5)], "scores/AP": [(30, 12.5), (40, 20.0)]}
 
 
 def test_tensorboard_has_every_iteration_once(tmp_path):
