@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.server
+import json
 import re
 import threading
 from contextlib import contextmanager
@@ -22,7 +24,9 @@ class Hub(http.server.ThreadingHTTPServer):
         self.faults: dict[str, list[str]] = {}
         self.stated: dict[str, tuple[str, str]] = {}  # size and hash that the hub announces instead of the true ones
         self.seen: list[tuple[str, str, str | None, str | None]] = []  # host, path, Range, Authorization
-        self.elsewhere = ""
+        self.put: dict[str, bytes] = {}  # uploaded to Git LFS, by hash
+        self.refuses = 0  # HTTP status of the answer to every POST
+        self.commit = COMMIT
 
     @property
     def url(self):
@@ -34,6 +38,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+    def do_HEAD(self):
+        self.do_GET()
 
     def do_GET(self):
         host = self.headers["Host"]
@@ -53,11 +60,61 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(302)
         self.send_header("X-Linked-Size", size)
         self.send_header("X-Linked-ETag", f'"{digest}"')
-        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Repo-Commit", self.server.commit)
         target = f"http://localhost:{self.server.server_port}/bytes/{name}?signature=1&fault={fault}"
         self.send_header("Location", fault if "://" in fault else target)
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+    def do_POST(self):
+        """What huggingface_hub asks for when it makes a repository and uploads files to it with Git LFS."""
+        self.server.seen.append((self.headers["Host"], self.path, None, self.headers["Authorization"]))
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        found = re.search(r"/([^/]+/[^/]+)/(preupload|commit)/main$", self.path)
+        repository = found[1] if found else ""
+        answer: dict = {}
+        if self.server.refuses:
+            self.send_error(self.server.refuses)
+            return
+        if self.path == "/api/repos/create":
+            asked = json.loads(body)
+            answer = {"url": f"{self.server.url}/{asked['organization']}/{asked['name']}"}
+        elif self.path.endswith("/preupload/main"):
+            names = [file["path"] for file in json.loads(body)["files"]]
+            mode = {True: "lfs", False: "regular"}
+            answer = {
+                "files": [{"path": n, "uploadMode": mode[n.endswith("rs")], "shouldIgnore": False} for n in names]
+            }
+        elif self.path.endswith("/objects/batch"):
+            for one in (objects := json.loads(body)["objects"]):
+                one |= {"actions": {"upload": {"href": f"{self.server.url}/put/{one['oid']}", "header": {}}}}
+            answer = {"transfer": "basic", "objects": objects}
+        elif self.path.endswith("/commit/main"):
+            for line in body.splitlines():
+                entry = json.loads(line)
+                value = entry["value"]
+                if entry["key"] == "file":
+                    self.server.files[f"{repository}/{value['path']}"] = base64.b64decode(value["content"])
+                elif entry["key"] == "lfsFile":
+                    self.server.files[f"{repository}/{value['path']}"] = self.server.put[value["oid"]]
+            answer = {
+                "success": True,
+                "commitOid": COMMIT,
+                "commitUrl": f"{self.server.url}/{repository}/commit/{COMMIT}",
+            }
+        self._json(answer)
+
+    def do_PUT(self):
+        self.server.put[self.path.removeprefix("/put/")] = self.rfile.read(int(self.headers["Content-Length"]))
+        self._json({})
+
+    def _json(self, answer):
+        content = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def _bytes(self, name):
         body = self.server.files[name]

@@ -98,7 +98,8 @@ def retry(attempt: Callable[[], None], *, where: str, retries: int = RETRIES, sa
             say(f"{where}: {reason}; retrying in {pause:.1f} s ({left} tries left)")
             time.sleep(pause)
     what = f"the transfer failed {retries + 1} times, last: {reason}"
-    raise NetworkError(what, where=where, fix="run the same command again to resume; or --mirror URL|DIR")
+    fix = "run the same command again to resume; or --mirror URL|DIR"
+    raise NetworkError(what, where=where, fix=fix, transient=True)
 
 
 def passes(status: int) -> bool:
@@ -112,7 +113,7 @@ def unknown_host(error: BaseException, where: str) -> None:
     while inner is not None:
         if isinstance(inner, socket.gaierror) and inner.errno == socket.EAI_NONAME:
             what = "the server's name could not be resolved; is there a network connection?"
-            raise NetworkError(what, where=where, fix="--mirror URL|DIR") from error
+            raise NetworkError(what, where=where, fix="--mirror URL|DIR", transient=True) from error
         inner = _inner(inner)
 
 

@@ -7,6 +7,7 @@ SHA-256 of what arrived.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import re
 import urllib.error
@@ -17,7 +18,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from idol_core.errors import Integrity, InvalidInput, NetworkError
-from idol_core.system.download import Progress, Say, download, say_on_stderr
+from idol_core.system.download import Progress, Say, download, innermost, passes, say_on_stderr
 from idol_core.system.stand_ins import refuse_stand_in
 
 PREFIX = "hf:"
@@ -119,7 +120,8 @@ def hub_file(
         try:
             response = opener.open(request, timeout=timeout)
         except urllib.error.HTTPError as error:
-            answer.refused = error.code
+            if _origin(error.url) == _origin(endpoint()):
+                answer.refused = error.code
             raise
         if response.url == place.url:  # small files are sent without a redirect
             answer.read(response.headers)
@@ -130,12 +132,40 @@ def hub_file(
         download(place.url, part, timeout=timeout, progress=progress, say=say, open_url=open_url)
     except NetworkError as error:
         if answer.refused in (401, 403, 404):
-            what = f"the hub has no such public file (HTTP {answer.refused})"
-            fix = "check the name; for a private repository set HF_TOKEN"
-            raise NetworkError(what, where=str(place), fix=fix) from error
+            raise _refused(place, answer.refused) from error
         raise
     _check(part, place, known, answer)
     return answer
+
+
+def ask_hub(place: HubPlace, *, timeout: float) -> Answer:
+    """Ask for a file's commit, size and hash, without its content. Raises NetworkError."""
+    answer = Answer()
+    hops = _OnlyAsk(place, HubCopy(), answer)
+    request = urllib.request.Request(place.url, method="HEAD", headers={"User-Agent": "idolctl"})
+    hops.authorize(request)
+    try:
+        with urllib.request.build_opener(hops).open(request, timeout=timeout) as response:
+            answer.read(response.headers)
+    except urllib.error.HTTPError as error:
+        if error.code in (301, 302, 303, 307, 308):
+            return answer
+        if passes(error.code):
+            raise NetworkError(f"HTTP {error.code}", where=str(place), fix=_AGAIN, transient=True) from error
+        raise _refused(place, error.code) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise NetworkError(f"no answer: {innermost(error)}", where=str(place), fix=_AGAIN, transient=True) from error
+    return answer
+
+
+def _refused(place: HubPlace, status: int) -> NetworkError:
+    if status in (401, 403, 404):
+        what = f"the hub has no such public file (HTTP {status})"
+        return NetworkError(what, where=str(place), fix="check the name; for a private repository set HF_TOKEN")
+    return NetworkError(f"the hub says HTTP {status}", where=str(place), fix=_AGAIN)
+
+
+_AGAIN = "try again later, or set HF_ENDPOINT to a mirror of the hub"
 
 
 def _check(part: Path, place: HubPlace, known: HubCopy, answer: Answer) -> None:
@@ -178,6 +208,17 @@ class _Hops(urllib.request.HTTPRedirectHandler):
         if request is not None:
             self.authorize(request)
         return request
+
+
+class _OnlyAsk(_Hops):
+    """Follows redirects within the hub (of renamed repositories), not those to the bytes."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        """None ends in an HTTPError with the redirect's status."""
+        request = super().redirect_request(req, fp, code, msg, headers, newurl)
+        return request if _origin(newurl) == _origin(endpoint()) and self.answer.commit is None else None
 
 
 def _origin(url: str) -> tuple[str, str]:

@@ -10,12 +10,15 @@ import typer
 
 from idol_core.errors import IdolError, InvalidInput
 from idol_core.system.cache import cache_folder
+from idol_core.system.hub import PREFIX, HubPlace
+from idol_core.system.hub_cache import cached_hub_weights, hub_weights
 from idolctl.commands import complete, options
 from idolctl.errors import raise_all
-from idolctl.terminal.progress import transfer
+from idolctl.terminal.progress import say, transfer
 from idolctl.zoo.entries import Zoo, ZooEntry, ZooFolder, load_zoo
 from idolctl.zoo.fetch import Fetched, fetch, original, verify
 from idolctl.zoo.fetch_folder import fetch_folder, verify_folder
+from idolctl.zoo.pins import sha256_of
 from idolctl.zoo.sources import in_order, sources_of
 from idolctl.zoo.sources import mirrors as all_mirrors
 
@@ -25,7 +28,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command(name="fetch", epilog=options.examples("idolctl fetch ovis-r50", "idolctl fetch ovis-r50 --dry-run"))
 def fetch_command(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Zoo names (idolctl ls zoo).", autocompletion=complete.zoo)
+        list[str] | None,
+        typer.Argument(help="Zoo names (idolctl ls zoo), or hf:USER/NAME.", autocompletion=complete.zoo),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Download everything in the zoo.")] = False,
     mirror: Annotated[list[str] | None, typer.Option(help="URL or folder that contains NAME.pth; tried first.")] = None,
@@ -37,6 +41,13 @@ def fetch_command(
     as_json: options.JSON = False,
 ) -> None:
     """Download weights to the cache ($IDOLCTL_CACHE); check each, pin its hash and also store it as safetensors."""
+    hub_names = [name for name in names or [] if name.startswith(PREFIX)]
+    if hub_names:
+        if names != hub_names or check or mirror:
+            what = "hf: names go neither with zoo names, nor with --mirror or --verify"
+            raise InvalidInput(what, where="command line", fix=f"idolctl fetch {' '.join(hub_names)}")
+        _fetch_from_hub(hub_names, as_json, timeout=timeout, offline=offline, dry_run=dry_run)
+        return
     entries = _chosen(load_zoo(), names or [], everything, check)
     mirrors = all_mirrors(mirror or [])
     first = source.value if source else None
@@ -66,6 +77,27 @@ def fetch_command(
     raise_all(failed)
     if len(entries) == 1 and not check and not as_json:
         print(f"Next: {_next(entries[0])}")
+
+
+def _fetch_from_hub(names: list[str], as_json: bool, *, timeout: float, offline: bool, dry_run: bool) -> None:
+    if dry_run:
+        for name in names:
+            print(f"{name}  from {HubPlace.parse(name).url}")
+        return
+    done = []
+    for name in names:
+        with transfer(name) as line:
+            if offline:
+                path = cached_hub_weights(name)
+            else:
+                path = hub_weights(name, timeout=timeout, progress=line.update, say=say)
+        done.append({"name": name, "path": str(path), "source": name, "sha256": sha256_of(path)})
+        if not as_json:
+            print(f"{name}  {path}")
+    if as_json:
+        print(json.dumps(done))
+    else:
+        print(f"Next: idolctl predict VIDEO --weights {names[0]}")
 
 
 def _next(entry: ZooEntry | ZooFolder) -> str:

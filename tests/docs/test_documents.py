@@ -43,6 +43,11 @@ NOT_RUN = {
 }
 DRY = "trains for long, or needs data and machines that are not here: its plan is made"
 STAND_INS = {
+    r"idolctl publish toy-tiny --to hf:": (
+        ["--help"],
+        "goes to the hub; tests/cli/test_publish.py has one on loopback",
+    ),
+    r"idolctl fetch hf:": (["--dry-run"], "needs the hub; tests/cli/test_publish.py has one on loopback"),
     r"idolctl run toy --log wandb": (["--help"], "needs packages of extras; tests/unit/test_run_logs.py uses them"),
     r"idolctl run toy\b": (["--dry-run"], DRY),
     r"idolctl run (ytvis19|ytvis21|ovis)\b": (["--dry-run"], DRY),
