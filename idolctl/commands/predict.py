@@ -49,7 +49,7 @@ def predict(
         ),
     ] = ",".join(_FORMS),
     rate: Annotated[float | None, typer.Option(help="Frames per second for image files; default: 6.")] = None,
-    device: Annotated[str | None, typer.Option(help="cuda or cpu; default: cuda if available.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps; default: cuda if available.")] = None,
     precision: Annotated[
         options.Arithmetic | None,
         typer.Option(help="Numeric precision of the network; default: bf16 on a GPU that supports it, else float32."),

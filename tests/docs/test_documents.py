@@ -47,7 +47,7 @@ STAND_INS = {
         ["--help"],
         "goes to the hub; tests/cli/test_publish.py has one on loopback",
     ),
-    r"idolctl fetch hf:": (["--dry-run"], "needs the hub; tests/cli/test_publish.py has one on loopback"),
+    r"idolctl fetch hf:": (["--dry-run"], "tests/cli/test_publish.py has a hub"),
     r"idolctl run toy --log wandb": (["--help"], "needs packages of extras; tests/unit/test_run_logs.py uses them"),
     r"idolctl run toy\b": (["--dry-run"], DRY),
     r"idolctl run (ytvis19|ytvis21|ovis)\b": (["--dry-run"], DRY),
