@@ -12,7 +12,7 @@ from idol_core.system.download import CHUNK, Progress, require_room
 from idol_core.system.hub import HubPlace, hub_file
 from idolctl.terminal.progress import say
 
-LARGEST_JSON = 8 << 30  # bytes, unpacked; OVIS's training annotations have 0.3 GB
+LARGEST_JSON = 2 << 30  # bytes, unpacked; the training annotations of OVIS have 0.3 GB
 
 
 def unzipped_hub_file(place: HubPlace, out: Path, *, timeout: float, progress: Progress) -> None:

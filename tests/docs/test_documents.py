@@ -54,7 +54,7 @@ STAND_INS = {
     r"idolctl run --config-file": (["--dry-run"], DRY),
     r"idolctl split (fetch (oracle|ytvis19@oracle)|verify ovis@oracle)": (["--help"], "needs OVIS or a network"),
     r"idolctl fetch r50-step1": (["--dry-run"], "only Hugging Face has it; tests/cli/test_hub.py fetches"),
-    r"idolctl predict camera:0": (["--help"], "needs a camera"),
+    r"idolctl predict (camera:0|rtsp:)": (["--help"], "needs a camera; tests/cli/test_live.py has streams on loopback"),
     r"idolctl export ovis-r50": (["--help"], "a large network; the toy model's is exported"),
     r"idolctl bench": (["--help"], "takes a while; tests/cli/test_bench.py runs it"),
     r"idolctl doctor --smoke": (["--help"], "trains in two processes; tests/cli/test_group_run.py runs it"),
