@@ -88,7 +88,7 @@ def show_live(
             stack.callback(shown.close)
         if port is not None:
             page, address = stack.enter_context(serving(port))
-            say(f"open {address} in a browser; Ctrl-C ends it")
+            say(f"open {address} in a browser")
         figures, told = Figures(), time.monotonic()
         video, size = segmenter.start(), None
         coming = stack.enter_context(newest(frames, stop=lambda: stop() or (shown is not None and shown.closed)))
