@@ -26,6 +26,8 @@ LARGEST = 1 << 36  # upper limit in bytes, far above any file of the zoo
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _DRIVE_QUOTA = re.compile(rb"quota exceeded|too many users have viewed", re.IGNORECASE)
 
+_MIRROR = "--mirror URL|DIR"
+
 Progress = Callable[[int, int | None], None]
 Say = Callable[[str], None]
 Opener = Callable[..., Any]  # urllib.request.urlopen, or one like it
@@ -78,6 +80,8 @@ def download(
             raise TransientError(error.reason) from error
         except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
             raise TransientError(str(error) or type(error).__name__) from error
+        except ValueError as error:  # a redirect to what is no address
+            raise NetworkError(f"the server's answer is not understood: {error}", where=url, fix=_MIRROR) from error
 
     retry(attempt, where=url, retries=retries, say=say)
 

@@ -153,6 +153,8 @@ def ask_hub(place: HubPlace, *, timeout: float) -> Answer:
         if passes(error.code):
             raise NetworkError(f"HTTP {error.code}", where=str(place), fix=_AGAIN, transient=True) from error
         raise _refused(place, error.code) from error
+    except ValueError as error:  # a redirect to what is no address
+        raise NetworkError(f"the hub's answer is not understood: {error}", where=str(place), fix=_AGAIN) from error
     except (OSError, http.client.HTTPException) as error:
         raise NetworkError(f"no answer: {innermost(error)}", where=str(place), fix=_AGAIN, transient=True) from error
     return answer

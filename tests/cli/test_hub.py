@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -16,7 +17,7 @@ from idol_core.config import ModelConfig, ResNetConfig
 from idol_core.errors import Integrity, InvalidInput, NetworkError
 from idol_core.system import download as downloading
 from idol_core.system.cache import weights_path
-from idol_core.system.hub import HubCopy, HubPlace, hub_file
+from idol_core.system.hub import HubCopy, HubPlace, ask_hub, hub_file
 from idol_core.weights import ours_to_published
 from idolctl.zoo.entries import load_zoo
 from idolctl.zoo.metadata import require_fit
@@ -97,12 +98,15 @@ def test_a_file_that_is_announced_otherwise_than_known_is_not_even_downloaded(hu
     assert not any(host.startswith("localhost") for host, *_ in hub.seen)
 
 
-@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://x/"])
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://x/", "http://[::1"])
 def test_a_redirect_to_anything_but_http_is_refused(hub, tmp_path, target):
     hub.faults["a/b/w.bin"] = [target]
     with pytest.raises(NetworkError):
         bring(hub, tmp_path / "part")
     assert not (tmp_path / "part").exists()
+    hub.faults["a/b/w.bin"] = [target]
+    with contextlib.suppress(NetworkError):
+        ask_hub(HubPlace.parse("hf:a/b@main/w.bin"), timeout=20)
 
 
 @pytest.mark.parametrize(
