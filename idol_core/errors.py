@@ -32,9 +32,13 @@ class Integrity(IdolError):
 
 
 class NetworkError(IdolError):
-    """A download failed."""
+    """A download failed. `transient`: the server did not answer as it should, and may do so later."""
 
     exit_code = 5
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "", transient: bool = False) -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.transient = transient
 
 
 class Preempted(IdolError):

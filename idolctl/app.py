@@ -44,6 +44,7 @@ GROUPS = {
         "fetch": "Bring published weights into the cache.",
         "convert": "Convert weights from the original's layout to ours, or back.",
         "export": "Write a model as ONNX for other runtimes, proven against torch.",
+        "publish": "Publish a run's weights with a model card: a folder or Hugging Face.",
     },
 }
 COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}

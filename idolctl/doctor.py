@@ -7,7 +7,6 @@ import platform
 import shutil
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +16,44 @@ from idol_core.errors import IdolError
 from idol_core.system.cache import cache_folder
 from idol_core.system.cpu import usable_cores
 from idolctl import __version__
+from idolctl.extras import EXTRAS, describe_extra, version_of
 from idolctl.runs.environment import PACKAGES, describe_environment
 
-OPTIONAL = ("submitit", "tensorboard", "detectron2", "timm")
 PROBE = """
 import json, torch
+from importlib.metadata import PackageNotFoundError, version
 from idol_core.engine.distributed import backends
+from idol_core.ops import deform_attn_cpu, native
+def triton():
+    for name in ("triton", "pytorch-triton", "triton-windows"):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            pass
+built = native.load(deform_attn_cpu.SOURCE) is not None
 gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
 print(json.dumps({
     "CUDA of torch": torch.version.cuda, "cuDNN": torch.backends.cudnn.version(),
     "devices": [f"{g.name}, {g.total_memory / 2**30:.0f} GiB, compute {g.major}.{g.minor}" for g in gpus],
+    "Apple GPU (mps)": "usable" if torch.backends.mps.is_available() else None,
+    "Triton": triton(),
+    "attention on the CPU": "C code, compiled here" if built else "torch (slower: no C compiler, or IDOL_NATIVE=0)",
     "process groups": backends(),
 }))
 """
 
 
-def examine(root: Path) -> dict[str, dict[str, Any]]:
-    """Collect all sections; torch is queried in a separate process, so that a broken one is reported too."""
+def examine(root: Path, runs: Path) -> dict[str, dict[str, Any]]:
+    """Collect all sections; `root` holds the data sets, `runs` the runs.
+
+    torch is queried in a separate process, so that a broken one is reported too.
+    """
     return {
         "versions": _versions(),
         "machine": _machine(),
         "devices": _devices(),
+        "extras": {name: describe_extra(name) for name in EXTRAS},
+        "places": _places(root, runs),
         "data": _data(root),
         "weights": _weights(),
         "launchers": _launchers(),
@@ -61,14 +77,21 @@ def _versions() -> dict[str, Any]:
     own = {"idolctl": __version__, "python": found["python"], "platform": found["platform"]}
     git = found["git"]
     commit = None if git is None else git["commit"] + (" and changes" if git["changed"] else "")
-    return {**own, "git commit": commit, **{name: _version(name) for name in (*PACKAGES, *OPTIONAL)}}
+    return {**own, "git commit": commit, **{name: version_of(name) for name in PACKAGES}}
 
 
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+def _places(root: Path, runs: Path) -> dict[str, Any]:
+    """Where runs, data sets and weights are, and how much room is left on the disk of each."""
+    places = {"runs": runs, "data root": root, "cache of weights": cache_folder()}
+    return {name: f"{path.resolve()} ({_free(path)})" for name, path in places.items()}
+
+
+def _free(path: Path) -> str:
+    """Free space on the disk where `path` is, or will be."""
+    there = next((p for p in (path.resolve(), *path.resolve().parents) if p.exists()), None)
+    if there is None:
+        return "no such disk"
+    return f"{_gib(shutil.disk_usage(there).free)} free{'' if path.exists() else ', not there yet'}"
 
 
 def _machine() -> dict[str, Any]:
@@ -78,7 +101,6 @@ def _machine() -> dict[str, Any]:
         "processor": platform.processor() or platform.machine(),
         "cores usable": f"{usable_cores()} of {os.cpu_count()}",
         "memory": _gib(memory),
-        "free disk here": _gib(shutil.disk_usage(Path.cwd()).free),
         "free shared memory": _gib(shutil.disk_usage(shared).free) if shared.is_dir() else None,
         "C compiler": shutil.which(os.environ.get("CC") or "cc"),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
@@ -101,7 +123,7 @@ def _devices() -> dict[str, Any]:
 
 
 def _data(root: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {"root": str(root.resolve())}
+    found: dict[str, Any] = {}
     for name in LAYOUTS:
         try:
             found[name] = str(resolve_source(DataSource(name=name), root).annotations)
@@ -113,14 +135,14 @@ def _data(root: Path) -> dict[str, Any]:
 def _weights() -> dict[str, Any]:
     folder = cache_folder()
     names = sorted(p.stem for p in (folder / "weights").glob("*") if p.is_file() and not p.name.startswith("."))
-    return {"cache": str(folder), "weights": names}
+    return {"in the cache": names}
 
 
 def _launchers() -> dict[str, Any]:
     return {
-        "torchrun": "python -m torch.distributed.run" if _version("torch") else None,
+        "torchrun": "python -m torch.distributed.run" if version_of("torch") else None,
         "sbatch": shutil.which("sbatch"),
-        "submitit": _version("submitit"),
+        "submitit": version_of("submitit"),
     }
 
 

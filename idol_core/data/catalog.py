@@ -26,6 +26,8 @@ LAYOUTS: dict[str, Layout] = {
         ("ytvis_2019/val/JPEGImages", "ytvis_2019/valid/JPEGImages"),
         ("ytvis_2019/annotations/instances_val_sub.json", "ytvis_2019/valid.json"),
     ),
+    "ytvis19@oracle_train": Layout("vis", ("ytvis_2019/train/JPEGImages",), ("ytvis_2019/ytvis_sub_train.json",)),
+    "ytvis19@oracle_val": Layout("vis", ("ytvis_2019/train/JPEGImages",), ("ytvis_2019/ytvis_sub_val.json",)),
     "ytvis21_train": Layout(
         "vis",
         ("ytvis_2021/train/JPEGImages",),

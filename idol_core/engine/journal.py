@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from idol_core.engine.metrics_lines import RESUMED, read_lines
+from idol_core.engine.run_logs import About, RunLogs
 from idol_core.engine.stage_files import METRICS_LINES, StageError, StageStatus, read_status, write_status
 from idol_core.system.files import write_aside
 
@@ -17,14 +19,24 @@ from idol_core.system.files import write_aside
 class Journal:
     """Writes `state.json` and `metrics.jsonl` of one stage folder. Seconds add up over resumed sessions.
 
-    A `silent` journal writes warnings only; every rank but 0 has one.
+    A `silent` journal writes warnings only; every rank but 0 has one. `log` names experiment trackers, to which the
+    numbers and the `settings` are sent too.
     """
 
-    def __init__(self, folder: Path, *, iterations: int, silent: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        iterations: int,
+        silent: bool = False,
+        log: Sequence[str] = (),
+        settings: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self.folder = folder
         self.iterations = iterations
         self.silent = silent
-        self._scalars: Scalars | None = None
+        about = About(folder, f"{folder.parent.name} {folder.name}", settings)
+        self._logs = RunLogs(about, log, warn=self.warn)
         self._begun = silent  # whether lines can be written: resume_at has cleaned up metrics.jsonl
         self._held: list[dict[str, Any]] = []  # lines to write once it has
         self._seconds = read_status(folder).seconds
@@ -37,7 +49,6 @@ class Journal:
         """
         if self.silent:
             return
-        self._scalars = open_scalars(self.folder / "tensorboard", start=iteration)
         path = self.folder / METRICS_LINES
         if any(not _stays(line.values, iteration) for line in read_lines(path)):
             with write_aside(path) as aside, open(aside, "wb") as file:
@@ -46,14 +57,19 @@ class Journal:
         self._begun = True
         for values in self._held:
             self._append(values)
+        self._logs.open(iteration)
 
     def line(self, **values: Any) -> None:
-        """Add a line to `metrics.jsonl`, and to TensorBoard's files if it has an iteration."""
+        """Add a line to `metrics.jsonl`, and send it to the experiment trackers if it has an iteration."""
         if self.silent:
             return
-        if self._scalars is not None and "iteration" in values:
-            self._scalars.add(values)
         self._append(values)
+        if "iteration" in values:
+            self._logs.add(values)
+
+    def close(self, *, done: bool) -> None:
+        """End this session in the experiment trackers."""
+        self._logs.close(done=done)
 
     def has_evaluated(self, iteration: int) -> bool:
         """Whether `metrics.jsonl` records an evaluation at this iteration."""
@@ -108,31 +124,9 @@ class Journal:
             seconds = round(self._seconds + time.monotonic() - self._started, 2)
             found = StageStatus(status, phase, iteration, self.iterations, seconds, metrics, error)
             write_status(self.folder, found)
+            if status == "done" and metrics:  # no line of metrics.jsonl says so
+                self._logs.add({"event": "evaluated", "iteration": iteration, "metrics": metrics})
 
 
 def _stays(line: dict[str, Any] | None, iteration: int) -> bool:
     return line is not None and line.get("iteration", 0) <= iteration
-
-
-class Scalars:
-    """Writes TensorBoard event files to `folder`; values after iteration `start` replace those of earlier sessions."""
-
-    def __init__(self, folder: Path, *, start: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._writer = SummaryWriter(str(folder), purge_step=start + 1)
-
-    def add(self, line: dict[str, Any]) -> None:
-        """Add a training line of metrics.jsonl, or the scores of an evaluation."""
-        step = int(line["iteration"])
-        numbers = {"train": line, "losses": line.get("losses", {}), "scores": line.get("metrics") or {}}
-        for group, values in numbers.items():
-            for name, value in values.items():
-                if isinstance(value, int | float) and name != "iteration":
-                    self._writer.add_scalar(f"{group}/{name}", value, step)
-        self._writer.flush()
-
-
-def open_scalars(folder: Path, *, start: int) -> Scalars | None:
-    """Open a TensorBoard writer; None if tensorboard is not installed."""
-    return Scalars(folder, start=start) if find_spec("tensorboard") else None

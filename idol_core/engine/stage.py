@@ -46,7 +46,8 @@ def run_stage(folder: Path, *, should_stop: Callable[[], bool]) -> None:
     order = _order(folder)
     config = order.config()
     rank, _ = place_in_group()
-    journal = Journal(folder, iterations=config.solver.iterations, silent=rank > 0)
+    settings = order.fingerprint.get("settings", {})
+    journal = Journal(folder, iterations=config.solver.iterations, silent=rank > 0, log=order.log, settings=settings)
     with _lock(folder) if rank == 0 else nullcontext():
         if rank == 0:
             sweep(folder / "checkpoints")
@@ -54,7 +55,12 @@ def run_stage(folder: Path, *, should_stop: Callable[[], bool]) -> None:
         group = join_group()  # after state.json: errors of other processes are recorded later than this
         if group.device.type == "cpu":
             keep_freed_memory()
-        _run(folder, order, config, group, journal, should_stop)
+        done = False
+        try:
+            _run(folder, order, config, group, journal, should_stop)
+            done = True
+        finally:
+            journal.close(done=done)
     leave_group()
 
 

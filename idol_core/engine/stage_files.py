@@ -17,6 +17,7 @@ from idol_core.errors import Integrity
 from idol_core.system.files import read_object, write_json
 
 ORDER, STATUS, METRICS_LINES, CHECKPOINTS = "stage.json", "state.json", "metrics.jsonl", "checkpoints"
+LOGS = ("tensorboard", "wandb", "mlflow", "trackio")  # experiment trackers
 _LARGEST = 1 << 53  # largest integer that all JSON readers represent exactly
 
 
@@ -115,6 +116,7 @@ class StageOrder:
     parent: str | None  # weights of the previous step
     root: Path | None  # of the data sets
     init_classes: tuple[str, ...] = ()  # names of the initial weights' classes, where the file doesn't hold them
+    log: tuple[str, ...] = ()  # experiment trackers
 
     @property
     def step(self) -> int:
@@ -146,6 +148,7 @@ def read_order(folder: Path) -> StageOrder:
     found = read_object(folder / ORDER)
     fingerprint, root = _inner(found, "identity"), text(found.get("root"))
     classes = found.get("init_classes")
+    log = found.get("log")
     return StageOrder(
         folder=folder,
         key=text(found.get("key")),
@@ -154,6 +157,7 @@ def read_order(folder: Path) -> StageOrder:
         parent=text(found.get("parent")) or None,
         root=Path(root) if root and "\0" not in root else None,
         init_classes=tuple(map(text, classes)) if isinstance(classes, list) else (),
+        log=tuple(kind for kind in log if kind in LOGS) if isinstance(log, list) else (),
     )
 
 

@@ -33,6 +33,8 @@ from idol_core.ops.precision import arithmetic, default_precision
 from idol_core.structures import Decoded, Detections
 from idol_core.system.background import prefetched
 from idol_core.system.cache import find_weights
+from idol_core.system.hub import PREFIX
+from idol_core.system.hub_cache import hub_weights
 from idol_core.tracking.masks import Size
 from idol_core.tracking.online import Observation, OnlineVideo, TrackedFrame
 from idol_core.tracking.records import FrameRecord, VideoRecord, record_frame
@@ -103,7 +105,9 @@ class VideoSegmenter:
         precision: Precision | None = None,
         **options: Any,
     ) -> VideoSegmenter:
-        """Load weights that carry their recipe: a file, or a name in the cache (nothing is downloaded).
+        """Load weights that carry their recipe: a file, a name in the cache, or hf:USER/NAME[@REVISION][/PATH].
+
+        The last is downloaded from Hugging Face into the cache, unless it is there; nothing else is downloaded.
 
         A file that ends in .onnx is an exported model; onnxruntime runs it.
 
@@ -111,7 +115,8 @@ class VideoSegmenter:
         they override the recipe. Raises Missing with the fetch command if the name is not in the cache, InvalidInput if
         the file has no recipe, Integrity if the recipe is invalid or does not fit the tensors.
         """
-        path = find_weights(os.fspath(weights))
+        name = os.fspath(weights)
+        path = hub_weights(name) if name.startswith(PREFIX) else find_weights(name)
         if path.suffix == ONNX:
             exported = ExportedModel(path, device=str(device))
             recipe, classes = exported.carried

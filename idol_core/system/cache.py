@@ -29,7 +29,11 @@ def weights_path(name: str) -> Path:
 
 
 def find_weights(name_or_path: str) -> Path:
-    """Find a weights file by its path or by its name in the cache. Raises Missing."""
+    """Find a weights file by its path or by its name in the cache, a zoo name or hf:USER/NAME. Raises Missing."""
+    if name_or_path.startswith("hf:"):
+        from idol_core.system.hub_cache import cached_hub_weights
+
+        return cached_hub_weights(name_or_path)
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from idol_core.config import TrackerConfig
 from idol_core.errors import InvalidInput
 from idol_core.ops.boxes import cxcywh_to_xyxy
 from idol_core.structures import Detections
+from idol_core.tracking.conversions import frame_to_supervision
 from idol_core.tracking.device_masks import encode_changes
 from idol_core.tracking.masks import Size, decode_masks, encode_masks
 from idol_core.tracking.tracker import Tracker, mask_overlaps
@@ -64,6 +66,14 @@ class TrackedFrame(NamedTuple):
     def rles(self) -> list[dict[str, Any]]:
         """The masks as RLE dicts of COCO's JSON."""
         return [{"size": list(self.size), "counts": counts.decode("ascii")} for counts in self.counts]
+
+    def to_supervision(self, classes: Sequence[str] | None = None) -> Any:
+        """The frame as supervision.Detections, with masks, tracker_id, and data["class_name"].
+
+        `classes`: names by class index, such as the segmenter's `classes`; default: their numbers.
+        Raises Missing if the package supervision is not installed.
+        """
+        return frame_to_supervision(self, classes)
 
 
 class OnlineVideo:

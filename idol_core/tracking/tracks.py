@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from idol_core.config import TrackerConfig
+from idol_core.tracking.conversions import tracks_to_fiftyone, tracks_to_pandas, tracks_to_supervision
 from idol_core.tracking.masks import Size
 
 Floats = NDArray[np.float32]
@@ -93,6 +95,28 @@ class VideoTracks:
             {"size": size, "counts": track.masks[t].decode("ascii")} if t in track.masks else None
             for t in range(self.frames)
         ]
+
+    def to_pandas(self, classes: Sequence[str] | None = None) -> Any:
+        """The tracks as a pandas.DataFrame: a row for each track and frame in which it is visible.
+
+        Columns: track, frame, label, name, score, x0, y0, x1, y1, area; `conversions.Row` says what they are.
+        `classes`: names by class index; default: their numbers. Raises Missing if pandas is not installed.
+        """
+        return tracks_to_pandas(self, classes)
+
+    def to_supervision(self, frame: int, classes: Sequence[str] | None = None) -> Any:
+        """The tracks that are visible in a frame as supervision.Detections, with their classes and scores of the whole
+        video. Boxes are tight around the masks. Raises InvalidInput for a frame that does not exist, Missing if
+        the package supervision is not installed.
+        """
+        return tracks_to_supervision(self, frame, classes)
+
+    def to_fiftyone(self, video: str | os.PathLike[str], classes: Sequence[str] | None = None) -> Any:
+        """The tracks as a fiftyone.Sample of the file `video`, to be added to a FiftyOne data set.
+
+        Frame numbers start at 1 there; a detection's `index` is its track. Raises Missing if fiftyone is not installed.
+        """
+        return tracks_to_fiftyone(self, video, classes)
 
 
 @dataclass

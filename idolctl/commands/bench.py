@@ -35,10 +35,10 @@ def bench(
     threads = configure_threads()
     import torch
 
+    from idol_core.ops.devices import usable_device
     from idolctl.bench.operator import original_operator
     from idolctl.bench.row import as_lines
     from idolctl.bench.suite import measure, suite_for
-    from idolctl.prediction.weights import usable_device
 
     chosen = torch.device(usable_device(device))
     if against is not None and chosen.type != "cuda":

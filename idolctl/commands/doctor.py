@@ -14,6 +14,7 @@ from idolctl.commands import options
 from idolctl.datasets.root import data_root
 from idolctl.doctor import as_text, examine
 from idolctl.launch.execute import execute
+from idolctl.runs.find import RUNS
 from idolctl.runs.processes import LaunchConfig
 from idolctl.runs.run import RunRequest, make_run
 
@@ -28,10 +29,11 @@ SMOKE = (
 def doctor(
     smoke: Annotated[bool, typer.Option("--smoke", help="Train 20 iterations in 2 processes, then evaluate.")] = False,
     root: options.ROOT = None,
+    runs_dir: options.RUNS = None,
     as_json: options.JSON = False,
 ) -> None:
-    """Show versions, devices, free space, data sets, weights and launchers; paste it into a bug report."""
-    sections = examine(data_root(root))
+    """Show versions, devices, extras, places with free space, data sets and weights; paste it into a bug report."""
+    sections = examine(data_root(root), runs_dir or RUNS)
     if smoke:
         sections["smoke"] = _smoke(root)
     print(json.dumps(sections) if as_json else as_text(sections))

@@ -85,7 +85,7 @@ def eval_command(
         int, typer.Option("--clip-length", min=1, help="Frames per clip, for the clip oracle.")
     ] = 10,
     classes_map: options.CLASSES_MAP = None,
-    device: Annotated[str | None, typer.Option(help="cuda or cpu; default: cuda if available.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps; default: cuda if available.")] = None,
     precision: options.PRECISION = None,
     runs_dir: options.RUNS = None,
     root: options.ROOT = None,

@@ -81,6 +81,8 @@ def _zoo(rows: list[ZooRow], as_json: bool) -> None:
     ]
     print(table(("name", "backbone", "what", *METRICS, "MB", "cached", "sha256"), cells))
     for row in rows:
+        if row.probable:
+            print(f"{row.name} is probable, not certain: {row.probable}")
         if row.trained_by:
             print(f"{row.name} was announced but never published; this trains it: {row.trained_by}")
     print("\nScores are the published ones. Next: idolctl fetch NAME")

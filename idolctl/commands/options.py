@@ -42,6 +42,17 @@ class Arithmetic(StrEnum):
     fp16 = "fp16"
 
 
+class Source(StrEnum):
+    """Where published files are."""
+
+    hf = "hf"
+    drive = "drive"
+
+
+SOURCE = Annotated[
+    Source | None,
+    typer.Option(help="Try Hugging Face or Google Drive first; default: the zoo's order."),
+]
 PRECISION = Annotated[
     Arithmetic | None,
     typer.Option(help="Numeric precision of the network; default: solver.evaluation_precision, float32."),

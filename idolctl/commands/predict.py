@@ -9,7 +9,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from idolctl.commands import complete, options
 from idolctl.errors import Mistakes, suggestion
 from idolctl.signals import stoppable
 from idolctl.terminal.text import printable
+
+if TYPE_CHECKING:
+    from idol_core.inference.streaming import VideoSegmenter
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -33,7 +36,10 @@ OUT = Path("predictions")
 )
 def predict(
     source: Annotated[
-        str, typer.Argument(help="A video, a folder of frames, a 'glob*.png', a data set (ovis_val), or camera:0.")
+        str,
+        typer.Argument(
+            help="A video, a folder of frames, a 'glob*.png', a data set (ovis_val), camera:0, rtsp://... or http://..."
+        ),
     ],
     weights: Annotated[
         str,
@@ -49,7 +55,7 @@ def predict(
         ),
     ] = ",".join(_FORMS),
     rate: Annotated[float | None, typer.Option(help="Frames per second for image files; default: 6.")] = None,
-    device: Annotated[str | None, typer.Option(help="cuda or cpu; default: cuda if available.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps; default: cuda if available.")] = None,
     precision: Annotated[
         options.Arithmetic | None,
         typer.Option(help="Numeric precision of the network; default: bf16 on a GPU that supports it, else float32."),
@@ -62,6 +68,11 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Show it in a window as it happens; write nothing.")] = False,
+    serve: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Show it at http://127.0.0.1:PORT as it happens (0: a free port)."),
+    ] = None,
     root: options.ROOT = None,
     classes_map: options.CLASSES_MAP = None,
     as_json: options.JSON = False,
@@ -69,7 +80,7 @@ def predict(
     """Track the objects of a video: overlay.mp4, results.json, contact.png, and tracks/ with one CSV per track.
 
     With several videos, unreadable ones are skipped and listed at the end (exit 4).
-    A camera is read until Ctrl-C. Otherwise Ctrl-C and SIGTERM leave no half-written file.
+    A camera or network stream is read until Ctrl-C. Otherwise Ctrl-C and SIGTERM leave no half-written file.
     """
     asked = _asked(save)
     if rate is not None and not 0 < rate <= 10_000:
@@ -81,6 +92,14 @@ def predict(
     _check(asked, [*_FORMS, *FORMATS])
 
     path = check_weights(weights)
+    if show or serve is not None:
+        if out is not None or save != ",".join(_FORMS):
+            raise InvalidInput(
+                "--show and --serve write no files", where="--out, --save", fix="leave these options out"
+            )
+        segmenter = open_segmenter(path, device, precision.value if precision else None, cuda_graphs=cuda_graphs)
+        _live(segmenter, source, root=root, rate=rate, threshold=threshold, show=show, serve=serve, as_json=as_json)
+        return
     from idolctl.prediction.sources import find_sources
 
     stopped = threading.Event()
@@ -129,6 +148,30 @@ def predict(
         raise Mistakes(done.failed, exit_code=Integrity.exit_code)
 
 
+def _live(
+    segmenter: VideoSegmenter,
+    source: str,
+    *,
+    root: Path | None,
+    rate: float | None,
+    threshold: float,
+    show: bool,
+    serve: int | None,
+    as_json: bool,
+) -> None:
+    from idol_core.video.streams import hidden, is_stream
+    from idolctl.prediction.live import live_frames, show_live
+
+    stopped = threading.Event()
+    frames = live_frames(source, root=root, stop=stopped.is_set, rate=rate)
+    name = hidden(source) if is_stream(source) else source
+    with stoppable("run it again; it starts over"):
+        _end_on_ctrl_c(stopped)
+        done = show_live(segmenter, frames, name=name, threshold=threshold, window=show, port=serve,
+                         stop=stopped.is_set)  # fmt: skip
+    print(json.dumps(done.as_dict()) if as_json else f"{done.frames} frames tracked: {done}")
+
+
 def _asked(text: str) -> list[str]:
     asked = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     if not asked:
@@ -150,4 +193,4 @@ def _end_on_ctrl_c(stopped: threading.Event) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     signal.signal(signal.SIGINT, end)
-    print("Ctrl-C ends the recording", file=sys.stderr)
+    print("Ctrl-C ends it", file=sys.stderr)

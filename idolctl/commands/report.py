@@ -43,7 +43,7 @@ def report(
         Path | None, typer.Option(help="The page; default: report.html in the run's folder, or here for several runs.")
     ] = None,
     plots: Annotated[Path | None, typer.Option(metavar="DIR", help="Write each chart as SVG into DIR too.")] = None,
-    device: Annotated[str | None, typer.Option(help="cuda or cpu, used if --data needs new inference.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps, if --data needs inference.")] = None,
     runs_dir: options.RUNS = None,
     root: options.ROOT = None,
     as_json: options.JSON = False,

@@ -75,7 +75,7 @@ def run(
     started = time.monotonic()
     words = sort_words(what.recipe, context.args, what.config_file)
     launch = how.launch(words.further)
-    made = make_run(what.request(launch, words))
+    made = make_run(replace(what.request(launch, words), log=how.trackers()))
     if dry_run:
         show_plan(made, as_json)
         return

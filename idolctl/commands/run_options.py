@@ -9,8 +9,11 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from idol_core.engine.stage_files import LOGS
 from idol_core.errors import InvalidInput
 from idolctl.commands import complete, options
+from idolctl.errors import suggestion
+from idolctl.extras import require_extra
 from idolctl.runs.processes import LaunchConfig, Launcher
 from idolctl.runs.run import RunRequest
 
@@ -64,6 +67,14 @@ SLURM = Annotated[
     typer.Option(metavar="KEY=VALUE", help="Further sbatch options: account=NAME, qos=NAME, gpus_per_node=0 (none)."),
 ]
 
+LOG = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TRACKER[,...]",
+        help="Send losses and scores to wandb, mlflow, trackio or tensorboard (always on where it is installed).",
+    ),
+]
+
 
 @dataclass(frozen=True)
 class WhatToRun:
@@ -100,7 +111,7 @@ class WhatToRun:
 
 @dataclass(frozen=True)
 class HowToRun:
-    """Options of `run` alone: processes, machines, Slurm."""
+    """Options of `run` alone: processes, machines, Slurm, experiment trackers."""
 
     launcher: LAUNCHER = None
     gpus: GPUS = None
@@ -109,6 +120,16 @@ class HowToRun:
     partition: PARTITION = None
     time_limit: TIME = None
     slurm: SLURM = None
+    log: LOG = None
+
+    def trackers(self) -> tuple[str, ...]:
+        """The experiment trackers of --log. Raises InvalidInput for an unknown one, Missing for its package."""
+        asked = tuple(dict.fromkeys(kind.strip() for kind in (self.log or "").split(",") if kind.strip()))
+        for kind in asked:
+            if kind not in LOGS:
+                raise InvalidInput(f"no experiment tracker '{kind}'", where="--log", fix=suggestion(kind, LOGS))
+            require_extra(kind, where=f"--log {kind}")
+        return asked
 
     def launch(self, torchrun: tuple[str, ...]) -> LaunchConfig:
         """Build the `LaunchConfig`; `torchrun` holds extra arguments for torchrun."""

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shutil
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,7 +15,8 @@ from idol_core.errors import InvalidInput
 from idol_core.system.files import write_aside
 from idolctl.commands import complete, options
 from idolctl.datasets.root import data_root, make_toy_data
-from idolctl.datasets.splits import FOLDER, Split, make_split, read_split, refuse_leaks
+from idolctl.datasets.splits import FOLDER, PUBLISHED, Split, make_split, read_split, refuse_leaks
+from idolctl.errors import suggestion
 from idolctl.terminal.table import table
 from idolctl.terminal.text import printable
 
@@ -96,32 +97,37 @@ def verify(
 
 @app.command(epilog=options.examples("idolctl split fetch oracle"))
 def fetch(
-    name: Annotated[str, typer.Argument(help="oracle: OVIS's published split.")] = "oracle",
-    mirror: Annotated[list[str] | None, typer.Option(help="URL or folder that contains oracle_split/.")] = None,
+    name: Annotated[str, typer.Argument(help="ovis@oracle (or just oracle) or ytvis19@oracle.")] = "oracle",
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(help="URL or folder that contains the split's folder."),
+    ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Use the cache and mirror folders only.")] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without data before a retry.")] = 30.0,
+    source: options.SOURCE = None,
     root: options.ROOT = None,
 ) -> None:
-    """Download OVIS's published oracle split and install its annotation files for use as ovis@oracle."""
+    """Download the published oracle split of a training set and install its annotation files below the data root."""
     from idolctl.terminal.progress import transfer
     from idolctl.zoo.entries import ZooFolder, load_zoo
     from idolctl.zoo.fetch_folder import fetch_folder
     from idolctl.zoo.sources import mirrors
 
-    if name.removeprefix("ovis@") != "oracle":
-        raise InvalidInput(f"no published split '{name}'", where="command line", fix="idolctl split fetch oracle")
-    entry = load_zoo().find("oracle_split")
+    name = "ovis@oracle" if name == "oracle" else name
+    if name not in PUBLISHED:
+        raise InvalidInput(f"no published split '{name}'", where="command line", fix=suggestion(name, PUBLISHED))
+    entry = load_zoo().find("oracle_split" if name == "ovis@oracle" else "oracle_split_ytvis19")
     assert isinstance(entry, ZooFolder)
+    how: dict[str, Any] = {"offline": offline, "timeout": timeout, "first": source.value if source else None}
     with transfer(entry.name) as line:
-        fetched = fetch_folder(entry, mirrors(mirror or []), offline=offline, timeout=timeout, progress=line.update)
+        fetched = fetch_folder(entry, mirrors(mirror or []), progress=line.update, **how)
     place = data_root(root)
     for side in ("train", "val"):
-        target = place / LAYOUTS[f"ovis@oracle_{side}"].annotations[0]
-        source = fetched.path / target.name
+        target = place / LAYOUTS[f"{name}_{side}"].annotations[0]
         with write_aside(target) as aside:
-            shutil.copyfile(source, aside)
+            shutil.copyfile(fetched.path / target.name, aside)
         print(printable(str(target)))
-    print("\nNext: idolctl split verify ovis@oracle")
+    print(f"\nNext: idolctl split verify {name}")
 
 
 def _tell(found: Split, as_json: bool) -> None:

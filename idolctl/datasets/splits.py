@@ -24,6 +24,7 @@ from idol_core.system.files import write_aside, write_json
 from idolctl.errors import suggestion
 
 FOLDER, NONE = "folder", "none"
+PUBLISHED = ("ovis@oracle", "ytvis19@oracle")
 _LISTS = {"vis": ("videos", "video_id"), "coco": ("images", "image_id")}
 
 
@@ -63,11 +64,13 @@ class SplitRow:
 
 
 def split_rows(root: Path) -> list[SplitRow]:
-    """Rows for the published split and for those made below `root`."""
-    place = Path(LAYOUTS["ovis@oracle_val"].annotations[0])
-    there = all((root / LAYOUTS[f"ovis@oracle_{side}"].annotations[0]).is_file() for side in SIDES)
-    made = "published" if there else "published, not downloaded: idolctl split fetch oracle"
-    rows = [SplitRow("ovis@oracle", made, None, None, None, str(root / place.parent))]
+    """Rows for the published splits and for those made below `root`."""
+    rows = []
+    for name in PUBLISHED:
+        places = [root / LAYOUTS[f"{name}_{side}"].annotations[0] for side in SIDES]
+        there = all(place.is_file() for place in places)
+        made = "published" if there else f"published, not downloaded: idolctl split fetch {name}"
+        rows.append(SplitRow(name, made, None, None, None, str(places[0].parent)))
     for name in split_names(root):
         folder = split_folder(root, name)
         about = _about(folder)

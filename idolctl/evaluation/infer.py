@@ -90,12 +90,13 @@ def images(target: Target, dataset: Dataset, config: StageConfig, device: str | 
     configure_threads()
     from idol_core.data.images import as_images
     from idol_core.inference.datasets import infer_images
+    from idol_core.ops.devices import usable_device
 
     if target.weights.suffix == ONNX:
         what = "an exported model tracks videos; it can't be scored on images"
         raise InvalidInput(what, where=str(target.weights), fix="--data SET of videos, or the weights it came from")
     return infer_images(
-        _model(target, config, device), as_images(dataset), input=config.input, device=device or _device(),
+        _model(target, config, device), as_images(dataset), input=config.input, device=usable_device(device),
         precision=precision, on_progress=ProgressLine("images").update,
     )  # fmt: skip
 
@@ -105,6 +106,7 @@ def _records(
 ) -> Iterator[tuple[int, Any]]:
     from idol_core.inference.kept_detections import video_records
     from idol_core.inference.streaming import VideoSegmenter
+    from idol_core.ops.devices import usable_device
 
     folder = target.folder / "detections" / _key(target, dataset, config, precision)
 
@@ -113,7 +115,7 @@ def _records(
             write_json(folder / "about.json", _made_from(target, dataset, config, precision))
         return VideoSegmenter(
             _model(target, config, device), tracker=config.tracker, input=config.input,
-            classes=dataset.category_names, device=device or _device(), precision=precision,
+            classes=dataset.category_names, device=usable_device(device), precision=precision,
         )  # fmt: skip
 
     return video_records(make, dataset, folder, on_progress=ProgressLine("videos").update, say=say)
@@ -135,12 +137,6 @@ def _model(target: Target, config: StageConfig, device: str | None) -> Any:
     model = build_model(config.model)
     model.load_state_dict(state)
     return model
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _made_from(target: Target, dataset: Dataset, config: StageConfig, precision: Precision) -> dict[str, Any]:

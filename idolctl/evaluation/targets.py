@@ -10,6 +10,7 @@ from idol_core.config import StageConfig
 from idol_core.errors import InvalidInput, Missing
 from idol_core.metadata import file_metadata
 from idol_core.system.cache import cache_folder, find_weights
+from idol_core.system.hub import PREFIX, HubPlace
 from idolctl.config.library import load_recipe, recipe_names
 from idolctl.config.resolve import resolve
 from idolctl.errors import suggestion
@@ -57,6 +58,8 @@ def find_target(name: str, runs: Path, *, data: str | None) -> Target:
         if own.parent.name == "checkpoints" and (own.parents[1] / "stage.json").is_file():
             return _of_checkpoint(name, own)
         return _of_file(own.parent.name if own.name == WEIGHTS else own.stem, own, runs, data)
+    if name.startswith(PREFIX):
+        return _of_file(HubPlace.parse(name).repository.replace("/", "-"), find_weights(name), runs, data)
     entry = next((e for e in load_zoo().weights if e.name == name), None)
     if entry is not None:
         return _of_zoo(entry, runs)

@@ -42,8 +42,9 @@ from idolctl.terminal.stage_display import make_display
 from idolctl.zoo.metadata import zoo_classes
 
 # of a stage folder
-_FILES = ("stage.json", "recipe.yaml", "state.json", "metrics.jsonl", WEIGHTS, "results.json", "evaluation.json")
-_FOLDERS = ("checkpoints", "logs", "parts", "evaluations", "tensorboard")
+_RECORDS = ("stage.json", "recipe.yaml", "state.json", "metrics.jsonl", "run-logs.json")
+_FILES = (*_RECORDS, WEIGHTS, "results.json", "evaluation.json")
+_FOLDERS = ("checkpoints", "logs", "parts", "evaluations", "tensorboard", "wandb")
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ def _write_order(run: Run, action: Action) -> None:
         "config": stage_to_dict(stage.config),
         "parent": str((run.stage_folder(stage.parent) / WEIGHTS).resolve()) if stage.parent else None,
         "root": str(run.root.resolve()),
+        "log": run.request.log,
         "outputs": stage is run.stages[-1],
         "init_classes": zoo_classes(stage.config.init),
     }

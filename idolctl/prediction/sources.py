@@ -1,17 +1,18 @@
-"""Resolve SOURCE of `idolctl predict`: a video, image files, a data set of videos or a camera."""
+"""Resolve SOURCE of `idolctl predict`: a video, image files, a data set of videos, a camera or a network stream."""
 
 from __future__ import annotations
 
 import glob
+import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from idol_core.data.catalog import resolve_source
 from idol_core.data.dataset import Dataset, open_dataset
 from idol_core.data.image_files import IMAGE_ENDINGS, images_in, in_order
-from idol_core.errors import IdolError, Integrity, InvalidInput, Missing
+from idol_core.errors import IdolError, Integrity, InvalidInput, Missing, NetworkError
 from idol_core.video.camera import camera_device, camera_rate, read_camera
 from idol_core.video.clips import (
     Clip,
@@ -20,8 +21,11 @@ from idol_core.video.clips import (
     recorded_clip,
     video_clip,
 )
+from idol_core.video.files import USUAL_RATE, TimedFrame
+from idol_core.video.streams import hidden, is_stream, read_stream
 from idolctl.datasets.root import data_root, find_data, is_toy, make_toy_data
 from idolctl.errors import Mistakes
+from idolctl.terminal.progress import say
 
 CAMERA = "camera:"
 
@@ -33,7 +37,7 @@ class Sources:
     name: str
     clips: Sequence[Clip]
     dataset: Dataset | None = None
-    live: bool = False  # a camera: a clip of unknown length
+    live: bool = False  # a camera or network stream: a clip of unknown length
     failed: Sequence[IdolError] = ()
 
     @property
@@ -45,7 +49,7 @@ class Sources:
 def find_sources(
     source: str, *, root: Path | None, recording: Path, stop: Callable[[], bool], rate: float | None = None
 ) -> Sources:
-    """Look for a file, a folder, a camera, a glob and a data set of that name, in this order.
+    """Look for a file, a folder, a network stream, a camera, a glob and a data set of that name, in this order.
 
     Args:
         recording: where a camera's frames are stored while they are needed.
@@ -61,6 +65,9 @@ def find_sources(
         return Sources(path.stem, [clip])
     if path.is_dir():
         return Sources(path.resolve().name, [_folder(path, rate)])
+    if is_stream(source):
+        _refuse_rate(rate)
+        return _stream(source, recording, stop)
     if source.startswith(CAMERA):
         _refuse_rate(rate)
         return _camera(source, recording, stop)
@@ -85,15 +92,41 @@ def _is_image(path: Path) -> bool:
 
 
 def _camera(source: str, recording: Path, stop: Callable[[], bool]) -> Sources:
-    number = source.removeprefix(CAMERA)
-    if not number.isdecimal():
-        raise InvalidInput(f"'{source}' is not a camera", where="command line", fix="idolctl predict camera:0")
-    camera_device(int(number))
-    name = f"camera-{int(number)}"
+    number = camera_number(source)
+    camera_device(number)
+    name = f"camera-{number}"
     clip = recorded_clip(
-        lambda: read_camera(int(number), stop=stop), name=name, rate=camera_rate(int(number)), recording=recording
+        lambda: read_camera(number, stop=stop), name=name, rate=camera_rate(number), recording=recording
     )
     return Sources(name, [clip], live=True)
+
+
+def camera_number(source: str) -> int:
+    """N of camera:N. Raises InvalidInput for another form."""
+    number = source.removeprefix(CAMERA)
+    if not (number.isascii() and number.isdecimal() and len(number) < 4):
+        raise InvalidInput(f"'{source}' is not a camera", where="command line", fix="idolctl predict camera:0")
+    return int(number)
+
+
+def _stream(url: str, recording: Path, stop: Callable[[], bool]) -> Sources:
+    name = re.sub(r"[^A-Za-z0-9]+", "-", hidden(url).partition("://")[2]).strip("-")[:60] or "stream"
+    clip = recorded_clip(
+        lambda: _until_broken(read_stream(url, stop=stop)), name=name, rate=USUAL_RATE, recording=recording
+    )
+    return Sources(name, [clip], live=True)
+
+
+def _until_broken(frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
+    """The frames of a stream; where it breaks off after the first one, it ends with a warning."""
+    count = 0
+    try:
+        for count, frame in enumerate(frames, 1):  # noqa: B007
+            yield frame
+    except NetworkError as error:
+        if not count:
+            raise
+        say(f"warning: {error.where}: {error.what}; the {count} frames before that are kept")
 
 
 def _folder(path: Path, rate: float | None) -> Clip:

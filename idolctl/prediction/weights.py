@@ -57,6 +57,7 @@ def open_segmenter(
     """
     configure_threads()
     from idol_core.inference.streaming import VideoSegmenter
+    from idol_core.ops.devices import usable_device
 
     chosen = (device or "cpu") if path.suffix == ONNX else usable_device(device)
     if cuda_graphs and path.suffix == ONNX:
@@ -65,16 +66,3 @@ def open_segmenter(
         raise InvalidInput(f"CUDA graphs need a GPU, not {chosen}", where="--cuda-graphs", fix="leave the option out")
     replay = chosen.startswith("cuda") if cuda_graphs is None else cuda_graphs
     return VideoSegmenter.from_pretrained(str(path), device=chosen, precision=precision, cuda_graphs=replay)
-
-
-def usable_device(device: str | None) -> str:
-    """The device asked for, or a GPU if there is one, else the CPU. Raises InvalidInput for one that does not exist."""
-    import torch
-
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        what = f"device '{chosen}' can't be used: {str(error).splitlines()[0]}"
-        raise InvalidInput(what, where="--device", fix="--device cpu") from error
-    return chosen

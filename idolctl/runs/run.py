@@ -42,6 +42,7 @@ class RunRequest:
     init: str | None = None
     force_step: int | None = None
     launch: LaunchConfig = field(default_factory=LaunchConfig)
+    log: tuple[str, ...] = ()  # experiment trackers
     config_file: Path | None = None  # a detectron2-style file instead of a recipe
     overrides: tuple[str, ...] = ()  # for `config_file`: KEY, VALUE, KEY, VALUE, ...
 
@@ -67,6 +68,7 @@ class RunRequest:
             "--root": self.root,
             "--init": self.init,
             "--force-step": force_step,
+            "--log": ",".join(self.log) or None,
             **self.launch.options(),
         }
         options = [part for name, value in given.items() if value is not None for part in (name, str(value))]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from idol_core.errors import NetworkError
-from idolctl.zoo.download import (
+from idol_core.system.download import (
     Progress,
     TransientError,
     innermost,
@@ -18,6 +18,7 @@ from idolctl.zoo.download import (
     unknown_host,
     web_page,
 )
+from idolctl.terminal.progress import say
 
 
 def drive_file(file_id: str, part: Path, *, timeout: float, progress: Progress) -> None:
@@ -49,7 +50,7 @@ def drive_file(file_id: str, part: Path, *, timeout: float, progress: Progress) 
     if part.exists():
         part.replace(aside)
     try:
-        retry(attempt, where=where)
+        retry(attempt, where=where, say=say)
     finally:
         if aside.exists() and aside.stat().st_size:
             aside.replace(part)
@@ -69,7 +70,7 @@ def drive_folder(folder_id: str, names: Sequence[str], aside: Path, *, timeout: 
                 id=folder_id, output=str(aside), quiet=True, use_cookies=False, skip_download=True, timeout=timeout
             )
 
-    retry(attempt, where=where)
+    retry(attempt, where=where, say=say)
     places = {Path(file.local_path).name: file.id for file in reversed(found)}
     for name in names:
         if name in places:

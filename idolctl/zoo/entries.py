@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
@@ -10,8 +12,10 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from idol_core.errors import InvalidInput
+from idol_core.system.hub import HubCopy
+from idolctl.config import load_yaml
 from idolctl.config.library import recipes_folder
-from idolctl.config.load_yaml import Mapping, read_yaml
+from idolctl.config.load_yaml import read_yaml
 from idolctl.errors import suggestion
 
 _STRICT = ConfigDict(extra="forbid")
@@ -30,7 +34,11 @@ class Scores:
 
 @dataclass(frozen=True, config=_STRICT)
 class ZooEntry:
-    """One set of weights. `sources` is empty if the weights were announced but never published."""
+    """One set of weights. `sources` is empty if the weights were announced but never published.
+
+    `hub` describes the copy on Hugging Face (the source that starts with hf:), `probable` says why a file that nobody
+    names so is taken to be these weights.
+    """
 
     name: str
     kind: Literal["pretrained", "imagenet", "finetuned"]
@@ -39,6 +47,8 @@ class ZooEntry:
     dataset: str | None = None
     sources: tuple[str, ...] = ()
     sha256: str | None = None  # all hex digits or the first few
+    hub: HubCopy = HubCopy()
+    probable: str | None = None
     scores: Scores | None = None
     log: str | None = None
     note: str | None = None
@@ -51,11 +61,20 @@ class ZooEntry:
 
 @dataclass(frozen=True, config=_STRICT)
 class ZooFolder:
-    """A folder of files that belong together; `files` are their names."""
+    """A folder of files that belong together; `files` are their names.
+
+    `source` is a folder of Google Drive. `hub` gives the zip on Hugging Face that holds each file.
+    """
 
     name: str
-    source: str
     files: tuple[str, ...]
+    source: str | None = None
+    hub: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Where the folder can be fetched from: drive:ID, and the first of its zips for all of them."""
+        return tuple(s for s in (self.source, next(iter(self.hub.values()), None)) if s)
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -88,9 +107,9 @@ def load_zoo(path: Path | None = None) -> Zoo:
 
 
 def _named(section: object) -> list[dict[str, object]]:
-    entries = section if isinstance(section, Mapping) else ()
-    return [{"name": e.key, **(_plain(e.value) if isinstance(e.value, Mapping) else {})} for e in entries]
+    entries = section if isinstance(section, load_yaml.Mapping) else ()
+    return [{"name": e.key, **(_plain(e.value) if isinstance(e.value, load_yaml.Mapping) else {})} for e in entries]
 
 
-def _plain(mapping: Mapping) -> dict[str, object]:
-    return {e.key: _plain(e.value) if isinstance(e.value, Mapping) else e.value for e in mapping}
+def _plain(mapping: load_yaml.Mapping) -> dict[str, object]:
+    return {e.key: _plain(e.value) if isinstance(e.value, load_yaml.Mapping) else e.value for e in mapping}

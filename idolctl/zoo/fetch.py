@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from idol_core.config import ModelConfig
 from idol_core.errors import IdolError, Integrity, InvalidInput, Missing, NetworkError
 from idol_core.system.cache import cache_folder, weights_path
+from idol_core.system.download import Progress
+from idol_core.system.partial_files import one_at_a_time, private_part
 from idolctl.terminal.progress import say
-from idolctl.zoo.download import Progress
 from idolctl.zoo.entries import ZooEntry
-from idolctl.zoo.metadata import metadata_of
-from idolctl.zoo.partial_files import one_at_a_time, private_part
+from idolctl.zoo.metadata import metadata_of, require_fit
 from idolctl.zoo.pins import check, pin, pinned, sha256_of
 from idolctl.zoo.sources import Source, mirrored, obtain, sources_of
 
@@ -30,7 +31,15 @@ class Fetched:
     sha256: str | None
 
 
-def fetch(entry: ZooEntry, mirrors: Sequence[str], *, offline: bool, timeout: float, progress: Progress) -> Fetched:
+def fetch(
+    entry: ZooEntry,
+    mirrors: Sequence[str],
+    *,
+    offline: bool,
+    timeout: float,
+    progress: Progress,
+    first: str | None = None,
+) -> Fetched:
     """Fetch one weights file of the zoo into the cache, unless it is there already.
 
     Raises:
@@ -44,14 +53,14 @@ def fetch(entry: ZooEntry, mirrors: Sequence[str], *, offline: bool, timeout: fl
     if entry.trained_by and not mirrors:
         raise Missing(f"{entry.name} was announced but never published", where="idolctl ls zoo", fix=entry.trained_by)
     folder.mkdir(parents=True, exist_ok=True)
-    with one_at_a_time(folder / f".{entry.name}.lock", entry.name):
+    with one_at_a_time(folder / f".{entry.name}.lock", entry.name, say):
         if there := _there_already(entry):  # fetched by another process while this one waited
             return there
         for mirror in mirrors:
             if not any(mirrored(mirror, entry.name)):
                 say(f"{mirror} has no {entry.name}.pth")
         tried: list[IdolError] = []
-        for source in sources_of(entry, mirrors, offline=offline):
+        for source in sources_of(entry, mirrors, offline=offline, first=first):
             if tried:
                 say(f"{tried[-1].where}: {tried[-1].what}; next: {source}")
             try:
@@ -124,13 +133,23 @@ def _convert(part: Path, entry: ZooEntry, folder: Path) -> Path:
     if entry.kind == "imagenet":
         save_weights(out, open_weights(part).state, {"source": entry.name})
         return out
+
+    def describe(model: ModelConfig) -> dict[str, str]:
+        if entry.probable:
+            require_fit(entry, model)
+        return metadata_of(entry, model)
+
     try:
-        missing = convert_file(part, "idolctl", out, describe=lambda model: metadata_of(entry, model)).missing
+        converted = convert_file(part, "idolctl", out, describe=describe)
     except InvalidInput as error:
         raise Integrity(f"not {entry.name}: {error.what}", where=str(part), fix=error.fix) from error
-    if missing:
-        what = f"{entry.name} lacks {len(missing)} tensors of an IDOL model, first {missing[0]}"
+    if converted.missing:
+        what = f"{entry.name} lacks {len(converted.missing)} tensors of an IDOL model, first {converted.missing[0]}"
         raise Integrity(what, where=str(part), fix="try another --mirror URL|DIR")
+    if entry.probable:
+        left = f"; {len(converted.unexpected)} others left out" if converted.unexpected else ""
+        say(f"{entry.name}: probably these weights, as {entry.probable}")
+        say(f"{entry.name}: it has the names and shapes of all {len(converted.mapped)} tensors of step 1's model{left}")
     return out
 
 

@@ -9,29 +9,38 @@ from pathlib import Path
 
 from idol_core.errors import IdolError, Integrity, Missing, NetworkError
 from idol_core.system.cache import cache_folder
+from idol_core.system.download import Progress, download
+from idol_core.system.hub import HubPlace
+from idol_core.system.partial_files import one_at_a_time
 from idol_core.system.stand_ins import refuse_stand_in
-from idolctl.zoo.download import Progress, download
+from idolctl.terminal.progress import say
 from idolctl.zoo.drive import drive_folder
 from idolctl.zoo.entries import ZooFolder
 from idolctl.zoo.fetch import Fetched, none_worked
-from idolctl.zoo.partial_files import one_at_a_time
 from idolctl.zoo.pins import check, pin, pinned, sha256_of
-from idolctl.zoo.sources import copy
+from idolctl.zoo.sources import copy, in_order
+from idolctl.zoo.zipped import unzipped_hub_file
 
 
 def fetch_folder(
-    entry: ZooFolder, mirrors: Sequence[str], *, offline: bool, timeout: float, progress: Progress
+    entry: ZooFolder,
+    mirrors: Sequence[str],
+    *,
+    offline: bool,
+    timeout: float,
+    progress: Progress,
+    first: str | None = None,
 ) -> Fetched:
     """Fetch all files of the folder into the cache. Raises as `fetch` does."""
     final = cache_folder() / entry.name
     if final.is_dir():
         return Fetched(entry.name, final, "there already", None)
     cache_folder().mkdir(parents=True, exist_ok=True)
-    with one_at_a_time(cache_folder() / f".{entry.name}.lock", entry.name):
+    with one_at_a_time(cache_folder() / f".{entry.name}.lock", entry.name, say):
         if final.is_dir():
             return Fetched(entry.name, final, "there already", None)
         tried: list[IdolError] = []
-        for source in _sources(entry, mirrors, offline):
+        for source in _sources(entry, mirrors, offline, first):
             aside = cache_folder() / f".{entry.name}.{uuid.uuid4().hex[:8]}.part"
             try:
                 aside.mkdir()
@@ -57,19 +66,26 @@ def verify_folder(entry: ZooFolder) -> Fetched:
     return Fetched(entry.name, final, "there already", None)
 
 
-def _sources(entry: ZooFolder, mirrors: Sequence[str], offline: bool) -> list[str]:
+def _sources(entry: ZooFolder, mirrors: Sequence[str], offline: bool, first: str | None) -> list[str]:
     folders = [m for m in mirrors if "://" not in m and (Path(m).expanduser() / entry.name).is_dir()]
     far = [m for m in mirrors if "://" in m]
-    return [m for m in mirrors if m in folders or (m in far and not offline)] + ([] if offline else [entry.source])
+    own = [] if offline else in_order(entry.sources, first)
+    return [m for m in mirrors if m in folders or (m in far and not offline)] + own
 
 
 def _obtain(source: str, entry: ZooFolder, aside: Path, timeout: float, progress: Progress) -> None:
     """Fetch only the files listed in `entry` to `aside`, all directly in it even if the source has subfolders."""
     if source.startswith("drive:"):
         drive_folder(source.removeprefix("drive:"), entry.files, aside, timeout=timeout, progress=progress)
+    elif source.startswith("hf:"):
+        for name in entry.files:
+            unzipped_hub_file(HubPlace.parse(entry.hub[name]), aside / name, timeout=timeout, progress=progress)
+        say(f"{source}: nobody has compared its files with those on Drive")
     elif "://" in source:
         for name in entry.files:
-            download(f"{source.rstrip('/')}/{entry.name}/{name}", aside / name, timeout=timeout, progress=progress)
+            download(
+                f"{source.rstrip('/')}/{entry.name}/{name}", aside / name, timeout=timeout, progress=progress, say=say
+            )
     else:
         folder = Path(source).expanduser() / entry.name
         for name in entry.files:

@@ -24,6 +24,7 @@ class ZooRow:
     hash: str
     trained_by: str | None
     sources: tuple[str, ...] = ()
+    probable: str | None = None  # why a file is taken to be these weights, if nobody says so
     log: str | None = None  # address of the published training log
 
     def as_dict(self) -> dict[str, Any]:
@@ -41,6 +42,7 @@ def _weights_row(entry: ZooEntry) -> ZooRow:
     path = original(entry.name)
     what = entry.dataset or (f"steps {entry.steps}" if entry.steps else "ImageNet backbone")
     digest = pinned(entry.name)
+    what += " (probably)" if entry.probable else ""
     published = f"{entry.sha256}... (publisher's)" if entry.sha256 else "unpinned"
     return ZooRow(
         name=entry.name,
@@ -52,6 +54,7 @@ def _weights_row(entry: ZooEntry) -> ZooRow:
         hash=digest[:16] if digest else published if entry.sources else "-",
         trained_by=entry.trained_by,
         sources=entry.sources,
+        probable=entry.probable,
         log=entry.log,
     )
 
@@ -68,5 +71,5 @@ def _folder_row(folder: ZooFolder) -> ZooRow:
         cached="yes" if files else "no",
         hash="pinned" if files and all(pinned(f"{folder.name}/{f.name}") for f in files) else "unpinned",
         trained_by=None,
-        sources=(folder.source,),
+        sources=folder.sources,
     )

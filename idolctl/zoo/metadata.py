@@ -6,7 +6,7 @@ import dataclasses
 import sys
 
 from idol_core.config import ModelConfig, StageConfig
-from idol_core.errors import InvalidInput
+from idol_core.errors import Integrity, InvalidInput
 from idol_core.metadata import to_metadata
 from idolctl.config.library import backbone_names, load_recipe, recipes_folder
 from idolctl.config.load_yaml import read_yaml
@@ -22,10 +22,30 @@ def metadata_of(entry: ZooEntry, model: ModelConfig) -> dict[str, str]:
 
     Class names are included if the model has as many classes as the data set.
     """
+    return _carried(entry.name, _trained_by(entry), model)
+
+
+def require_fit(entry: ZooEntry, model: ModelConfig) -> None:
+    """Raise Integrity unless `model`, as read from a file, is what the entry's step of its recipe trains."""
+    from idol_core.weights.infer_config import backbone_name  # imports torch
+
+    wanted = _trained_by(entry).model
+    for what, found, expected in (
+        ("backbone", backbone_name(model.backbone), backbone_name(wanted.backbone)),
+        ("number of classes", model.num_classes, wanted.num_classes),
+        ("embedding head", "yes" if model.embedding else "no", "yes" if wanted.embedding else "no"),
+    ):
+        if found != expected:
+            told = f"the file is not {entry.name}: its {what} is {found}, expected {expected}"
+            raise Integrity(told, where=entry.name, fix="leave it; train these weights, see idolctl ls zoo")
+
+
+def _trained_by(entry: ZooEntry) -> StageConfig:
+    """The settings that trained an entry."""
     step = 3 if entry.dataset else int((entry.steps or "2")[-1])
     recipe = load_recipe(entry.dataset or "ytvis19")  # steps before 3 are the same in all recipes
     (stage,) = resolve(recipe, steps=(step,), backbone=entry.backbone)
-    return _carried(entry.name, stage.config, model)
+    return stage.config
 
 
 def metadata_by(source: str, recipe: str | None, model: ModelConfig) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Where a file can be fetched from: mirror folders, HTTP addresses, Google Drive."""
+"""Where a file can be fetched from: mirror folders, HTTP addresses, Google Drive, Hugging Face."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from idol_core.errors import Integrity, InvalidInput
+from idol_core.system.download import CHUNK, LARGEST, Progress, download, require_room, web_page
+from idol_core.system.hub import HubCopy, HubPlace, hub_file
 from idol_core.system.stand_ins import is_web_page, refuse_stand_in
-from idolctl.zoo.download import CHUNK, LARGEST, Progress, download, require_room, web_page
+from idolctl.terminal.progress import say
 from idolctl.zoo.drive import drive_file
 from idolctl.zoo.entries import ZooEntry
 
@@ -21,25 +23,37 @@ _ADDRESS = re.compile(r"https?://[!-~]+")
 
 @dataclass(frozen=True)
 class Source:
-    """One source. `place` is a path (`kind` folder), URL (http) or file id (drive); `ending` is the file's suffix."""
+    """One source. `place` is a path (`kind` folder), URL (http), file id (drive) or hf:... (hf); `ending` its suffix.
+
+    `known` is what is known beforehand of a file on Hugging Face.
+    """
 
     kind: str
     place: str
     ending: str = ".pth"
+    known: HubCopy | None = None
 
     def __str__(self) -> str:
         return f"drive:{self.place}" if self.kind == "drive" else self.place
 
 
-def sources_of(entry: ZooEntry, mirrors: Sequence[str], *, offline: bool) -> list[Source]:
-    """All sources to try, in order, mirrors first. With `offline` only those on disk."""
-    found = [s for mirror in mirrors for s in mirrored(mirror, entry.name)]
-    for text in entry.sources:
+def sources_of(entry: ZooEntry, mirrors: Sequence[str], *, offline: bool, first: str | None = None) -> list[Source]:
+    """All sources to try, in order: mirrors, those of the kind `first`, the others. With `offline` those on disk."""
+    found = []
+    for text in in_order(entry.sources, first):
         if text.startswith("drive:"):
             found.append(Source("drive", text.removeprefix("drive:")))
+        elif text.startswith("hf:"):
+            found.append(Source("hf", text, Path(text).suffix, entry.hub))
         else:
             found.append(Source("http", text, Path(urlsplit(text).path).suffix))
-    return [s for s in found if s.kind == "folder" or not offline]
+    copies = [s for mirror in mirrors for s in mirrored(mirror, entry.name)]
+    return [s for s in copies + found if s.kind == "folder" or not offline]
+
+
+def in_order(sources: Sequence[str], first: str | None) -> list[str]:
+    """The sources, those that begin with `first`: before the others."""
+    return sorted(sources, key=lambda text: not text.startswith(f"{first}:"))
 
 
 def mirrored(mirror: str, name: str, endings: Sequence[str] = ENDINGS) -> Iterator[Source]:
@@ -72,7 +86,11 @@ def obtain(source: Source, part: Path, *, timeout: float, progress: Progress) ->
     if source.kind == "folder":
         copy(Path(source.place), part, progress=progress)
     elif source.kind == "http":
-        download(source.place, part, timeout=timeout, progress=progress)
+        download(source.place, part, timeout=timeout, progress=progress, say=say)
+    elif source.kind == "hf":
+        place = HubPlace.parse(source.place)
+        hub_file(place, part, known=source.known, timeout=timeout, progress=progress, say=say)
+        say(f"{place}: size and hash are those that the hub states; nobody has compared its files with those on Drive")
     else:
         drive_file(source.place, part, timeout=timeout, progress=progress)
     with open(part, "rb") as file:

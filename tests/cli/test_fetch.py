@@ -23,12 +23,12 @@ from filelock import FileLock
 from safetensors.torch import load_file, save
 
 from idol_core.errors import IdolError, Integrity, NetworkError
+from idol_core.system import download as downloading
 from idol_core.system.cache import weights_path
+from idol_core.system.download import download
+from idol_core.system.partial_files import private_part
 from idolctl.app import main
-from idolctl.zoo import download as downloading
-from idolctl.zoo.download import download
 from idolctl.zoo.entries import load_zoo
-from idolctl.zoo.partial_files import private_part
 from idolctl.zoo.pins import sha256_of
 from tests.cli.conftest import CHECKOUT, blocks
 
@@ -209,7 +209,7 @@ def test_a_slow_server_is_given_up_and_the_partial_file_is_kept(server, weights,
 def test_a_truncated_body_is_never_taken_for_the_file(server, weights, cache, fetch, monkeypatch):
     server.files[f"/{NAME}.pth"] = weights
     server.faults[f"/{NAME}.pth"] = ["cut"] * 50
-    monkeypatch.setattr(downloading.download, "__kwdefaults__", {"retries": 2})
+    monkeypatch.setitem(downloading.download.__kwdefaults__, "retries", 2)
     code, _, err = fetch()
     assert code == 5
     assert "closed after" in err
@@ -410,14 +410,16 @@ def test_two_processes_fetch_once(server, weights, cache):
 
 
 def test_never_published_unknown_and_listed(cache, fetch, capsys):
-    code, _, err = fetch(name="r50-step1", mirror=False)
-    assert (code, blocks(err)[0]["fix"]) == (3, "idolctl run ytvis19 --backbone r50 --steps 1")
+    code, _, err = fetch(name="r101-step1", mirror=False)
+    assert (code, blocks(err)[0]["fix"]) == (3, "idolctl run ytvis19 --backbone r101 --steps 1")
     code, _, err = fetch(name="r50-step123", mirror=False)
     assert (code, blocks(err)[0]["fix"]) == (2, "did you mean 'r50-step12'?")
     assert main(["fetch", "--all", "--dry-run"]) == 0
     told = capsys.readouterr().out
     assert "ovis-swinl  from drive:1XXr5bx3CEwyurQvO4B8XMn2t6awYodGw" in told
-    assert "step1 " not in told
+    assert "r101-step1 " not in told
+    assert main(["fetch", "ovis-swinl", "--dry-run", "--source", "hf"]) == 0
+    assert capsys.readouterr().out.startswith("ovis-swinl  from hf:QHL067/VNext_ECCV@")
     assert main(["ls", "zoo", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["zoo"]}
     assert rows["ytvis19-r50-b"]["scores"]["AP"] == 50.2
@@ -425,7 +427,9 @@ def test_never_published_unknown_and_listed(cache, fetch, capsys):
     assert rows["r101-step1"]["trained_by"] == "idolctl run ytvis19 --backbone r101 --steps 1"
     assert rows["swinl-step12"]["hash"] == "unpinned"
     assert main(["ls", "zoo"]) == 0
-    assert "never published" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "never published" in told
+    assert "r50-step1 is probable, not certain" in told
 
 
 def test_a_zoo_with_a_mistake_is_refused(tmp_path):

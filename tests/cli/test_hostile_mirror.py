@@ -10,8 +10,8 @@ import urllib.request
 import pytest
 import torch
 
+from idol_core.system import download as downloading
 from idolctl.app import main
-from idolctl.zoo import download as downloading
 from idolctl.zoo.entries import load_zoo
 from tests.cli.conftest import blocks
 from tests.unit.test_stand_ins import PAGE, POINTER
@@ -59,7 +59,7 @@ def test_a_pointer_or_web_page_in_place_of_weights_is_named_and_not_kept(content
     [(POINTER, "Git LFS pointer"), (PAGE, "web page"), (b"", "empty"), (b"[]", "not an annotation")],
 )
 def test_a_pointer_or_web_page_in_place_of_annotations_is_refused_too(content, said, tmp_path, fetch):
-    (folder,) = load_zoo().folders
+    folder = load_zoo().find("oracle_split")
     (tmp_path / folder.name).mkdir()
     for name in folder.files:
         (tmp_path / folder.name / name).write_bytes(content)
@@ -68,7 +68,7 @@ def test_a_pointer_or_web_page_in_place_of_annotations_is_refused_too(content, s
 
 
 def test_a_mirror_folder_gives_what_was_asked_for_and_regular_files_only(tmp_path, fetch, cache):
-    (folder,) = load_zoo().folders
+    folder = load_zoo().find("oracle_split")
     place = tmp_path / folder.name / "annotations"
     place.mkdir(parents=True)
     for name in folder.files:
@@ -82,7 +82,7 @@ def test_a_mirror_folder_gives_what_was_asked_for_and_regular_files_only(tmp_pat
 
 @pytest.mark.parametrize("kind", ["endless", "pipe"])
 def test_pipes_and_endless_files_in_a_mirror_are_refused(kind, tmp_path, fetch):
-    (folder,) = load_zoo().folders
+    folder = load_zoo().find("oracle_split")
     (tmp_path / folder.name).mkdir()
     for name in folder.files:
         if kind == "pipe":

@@ -496,7 +496,7 @@ def test_the_precision_is_that_of_the_network(predict, folder):
 
 def test_a_missing_device_is_reported(predict, folder):
     write_video(folder / "walk.mp4", clip(2), rate=6)
-    assert refusal(predict("walk.mp4", "--device", "toaster"), 2)["fix"] == "--device cpu"
+    assert refusal(predict("walk.mp4", "--device", "toaster"), 2)["fix"] == "cpu, cuda, cuda:N or mps"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])

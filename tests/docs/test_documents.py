@@ -45,13 +45,20 @@ NOT_RUN = {
 }
 DRY = "trains for long, or needs data and machines that are not here: its plan is made"
 STAND_INS = {
+    r"idolctl publish toy-tiny --to hf:": (
+        ["--help"],
+        "goes to the hub; tests/cli/test_publish.py has one on loopback",
+    ),
+    r"idolctl fetch hf:": (["--dry-run"], "tests/cli/test_publish.py has a hub"),
+    r"idolctl run toy --log wandb": (["--help"], "needs packages of extras; tests/unit/test_run_logs.py uses them"),
     r"idolctl run toy\b": (["--dry-run"], DRY),
     r"idolctl run (ytvis19|ytvis21|ovis)\b": (["--dry-run"], DRY),
     r"idolctl run --config-file": (["--dry-run"], DRY),
     r"idolctl run street@held .* --name longer": (["--dry-run"], DRY),
     r"idolctl run street": ([*SHORT, *SMALL], "trains for minutes; here for an iteration, on small frames"),
-    r"idolctl split (fetch oracle|verify ovis@oracle)": (["--help"], "needs OVIS"),
-    r"idolctl predict camera:0": (["--help"], "needs a camera"),
+    r"idolctl split (fetch (oracle|ytvis19@oracle)|verify ovis@oracle)": (["--help"], "needs OVIS or a network"),
+    r"idolctl fetch r50-step1": (["--dry-run"], "only Hugging Face has it; tests/cli/test_hub.py fetches"),
+    r"idolctl predict (camera:0|rtsp:)": (["--help"], "needs a camera; tests/cli/test_live.py has streams on loopback"),
     r"idolctl export ovis-r50": (["--help"], "a large network; the toy model's is exported"),
     r"idolctl bench": (["--help"], "takes a while; tests/cli/test_bench.py runs it"),
     r"idolctl doctor --smoke": (["--help"], "trains in two processes; tests/cli/test_group_run.py runs it"),

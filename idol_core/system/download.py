@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import socket
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +17,6 @@ from typing import IO, Any
 
 from idol_core.errors import IdolError, NetworkError
 from idol_core.system.stand_ins import is_web_page
-from idolctl.terminal.progress import say
 
 CHUNK = 1 << 18
 RETRIES = 5
@@ -26,19 +26,39 @@ LARGEST = 1 << 36  # upper limit in bytes, far above any file of the zoo
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _DRIVE_QUOTA = re.compile(rb"quota exceeded|too many users have viewed", re.IGNORECASE)
 
+_MIRROR = "--mirror URL|DIR"
+
 Progress = Callable[[int, int | None], None]
+Say = Callable[[str], None]
+Opener = Callable[..., Any]  # urllib.request.urlopen, or one like it
+
+
+def say_on_stderr(text: str) -> None:
+    """Print one line on stderr."""
+    print(text, file=sys.stderr, flush=True)
 
 
 class TransientError(Exception):
     """A failure that is worth a retry: a cut connection, a busy server."""
 
 
-def download(url: str, part: Path, *, timeout: float, progress: Progress, retries: int = RETRIES) -> None:
+def download(
+    url: str,
+    part: Path,
+    *,
+    timeout: float,
+    progress: Progress,
+    retries: int = RETRIES,
+    say: Say = say_on_stderr,
+    open_url: Opener = urllib.request.urlopen,
+) -> None:
     """Download `url` to the file `part`; bytes that are already in `part` are not downloaded again.
 
     Args:
         timeout: seconds without data after which an attempt fails.
         progress: called with (bytes so far, total bytes or None if unknown).
+        say: called with a line on each retry.
+        open_url: sends a request, as urllib.request.urlopen does.
 
     Raises:
         NetworkError: not found, refused, a web page instead of a file, or still failing after `retries` retries.
@@ -47,7 +67,7 @@ def download(url: str, part: Path, *, timeout: float, progress: Progress, retrie
 
     def attempt() -> None:
         try:
-            _attempt(url, part, timeout, progress)
+            _attempt(url, part, timeout, progress, open_url)
         except urllib.error.HTTPError as error:
             said = f"HTTP {error.code} {error.reason}"
             if error.code == 416:  # range not satisfiable: the partial file does not match the server's file
@@ -60,11 +80,13 @@ def download(url: str, part: Path, *, timeout: float, progress: Progress, retrie
             raise TransientError(error.reason) from error
         except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
             raise TransientError(str(error) or type(error).__name__) from error
+        except ValueError as error:  # a redirect to what is no address
+            raise NetworkError(f"the server's answer is not understood: {error}", where=url, fix=_MIRROR) from error
 
-    retry(attempt, where=url, retries=retries)
+    retry(attempt, where=url, retries=retries, say=say)
 
 
-def retry(attempt: Callable[[], None], *, where: str, retries: int = RETRIES) -> None:
+def retry(attempt: Callable[[], None], *, where: str, retries: int = RETRIES, say: Say = say_on_stderr) -> None:
     """Call `attempt`; after each TransientError retry, up to `retries` times.
 
     Each retry is reported and preceded by a longer pause. Raises NetworkError after the last one.
@@ -80,7 +102,8 @@ def retry(attempt: Callable[[], None], *, where: str, retries: int = RETRIES) ->
             say(f"{where}: {reason}; retrying in {pause:.1f} s ({left} tries left)")
             time.sleep(pause)
     what = f"the transfer failed {retries + 1} times, last: {reason}"
-    raise NetworkError(what, where=where, fix="run the same command again to resume; or --mirror URL|DIR")
+    fix = "run the same command again to resume; or --mirror URL|DIR"
+    raise NetworkError(what, where=where, fix=fix, transient=True)
 
 
 def passes(status: int) -> bool:
@@ -94,7 +117,7 @@ def unknown_host(error: BaseException, where: str) -> None:
     while inner is not None:
         if isinstance(inner, socket.gaierror) and inner.errno == socket.EAI_NONAME:
             what = "the server's name could not be resolved; is there a network connection?"
-            raise NetworkError(what, where=where, fix="--mirror URL|DIR") from error
+            raise NetworkError(what, where=where, fix="--mirror URL|DIR", transient=True) from error
         inner = _inner(inner)
 
 
@@ -111,12 +134,12 @@ def _inner(error: object) -> object:
     return next((e for e in within if isinstance(e, BaseException)), None)
 
 
-def _attempt(url: str, part: Path, timeout: float, progress: Progress) -> None:
+def _attempt(url: str, part: Path, timeout: float, progress: Progress, open_url: Opener) -> None:
     there = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "idolctl", "Accept-Encoding": "identity"})
     if there:
         request.add_header("Range", f"bytes={there}-")
-    with urllib.request.urlopen(request, timeout=timeout) as response:
+    with open_url(request, timeout=timeout) as response:
         there, total = _position(response, there)
         _refuse_page(response.headers.get_content_type(), b"", url)
         require_room(part, None if total is None else total - there)

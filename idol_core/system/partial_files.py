@@ -13,14 +13,14 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from idolctl.terminal.progress import say
+from idol_core.system.download import Say, say_on_stderr
 
 STALE_SECONDS = 600.0  # without writes, after which another machine's file counts as abandoned
 _OWNER = re.compile(r"\..+\.[0-9a-f]{8}\.(?P<host>.+)-(?P<pid>\d+)\.part(\.\w+){0,2}")  # gdown appends a suffix
 
 
 @contextlib.contextmanager
-def one_at_a_time(lock: Path, name: str) -> Iterator[None]:
+def one_at_a_time(lock: Path, name: str, say: Say = say_on_stderr) -> Iterator[None]:
     """Hold a lock file; if another process holds it, print a message and wait."""
     held = FileLock(lock)
     try:

@@ -1,0 +1,83 @@
+"""Read live video from the network through PyAV: RTSP, RTMP, HTTP (MJPEG, HLS, MPEG-TS)."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+
+from idol_core.data.frames import MAX_PIXELS
+from idol_core.errors import Integrity, NetworkError
+from idol_core.video.clock import FrameClock
+from idol_core.video.colors import upright
+from idol_core.video.files import USUAL_RATE, TimedFrame
+
+SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https")
+TIMEOUT = 10.0  # seconds without data
+# A playlist may name other addresses: none of them is a file of this machine.
+_PROTOCOLS = "rtsp,rtsps,rtmp,rtmps,http,https,tcp,udp,rtp,srtp,tls,crypto"
+_LOW_DELAY = {"fflags": "nobuffer", "flags": "low_delay", "analyzeduration": "1000000"}
+
+
+def is_stream(source: str) -> bool:
+    """Whether a text is the address of a network stream."""
+    scheme, found, _ = source.partition("://")
+    return bool(found) and scheme.lower() in SCHEMES
+
+
+def hidden(url: str) -> str:
+    """The address without user name, password and query, to be shown."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def read_stream(
+    url: str, *, stop: Callable[[], bool], timeout: float = TIMEOUT, low_delay: bool = False
+) -> Iterator[TimedFrame]:
+    """Yield the frames of a network stream as they arrive, until `stop` returns true or the stream ends.
+
+    `low_delay` leaves out the frames that came while the stream was examined, so that it begins at the present.
+
+    Raises NetworkError if it can't be opened, sends nothing for `timeout` seconds or breaks off, Integrity if it is no
+    video or its frames are over MAX_PIXELS.
+    """
+    where = hidden(url)
+    options = {"protocol_whitelist": _PROTOCOLS, "rtsp_transport": "tcp", **(_LOW_DELAY if low_delay else {})}
+    try:
+        container = av.open(url, options=options, timeout=(timeout, timeout), metadata_errors="replace")
+    except FFmpegError as error:
+        fix = "check the address and that the camera or server is on"
+        raise NetworkError(f"the stream can't be opened: {error.strerror}", where=where, fix=fix) from None
+    except ValueError as error:
+        raise NetworkError(f"the stream can't be opened: {error}", where=where, fix="check the address") from None
+    with container:
+        video = next((s for s in container.streams.video if s.codec_context is not None), None)
+        if video is None:
+            raise Integrity("the stream has no video", where=where, fix="name the address of the video")
+        video.thread_type = "SLICE"  # frame threads would hold frames back
+        video.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        clock = FrameClock(1 / float(video.average_rate or USUAL_RATE))
+        try:
+            for frame in _decoded(container, video):
+                yield TimedFrame(upright(frame), clock(frame.time))
+                if stop():
+                    return
+        except FFmpegError as error:
+            fix = "run it again; look at the network and the camera"
+            raise NetworkError(f"the stream broke off: {error.strerror}", where=where, fix=fix) from None
+
+
+def _decoded(container: InputContainer, video: av.VideoStream) -> Iterator[av.VideoFrame]:
+    try:
+        yield from container.decode(video)
+    except FFmpegError as error:
+        # FFmpeg calls it an error when an HTTP answer ends that did not announce its length, as those of live video.
+        if error.errno != errno.EIO or not container.name.lower().startswith("http"):
+            raise
+        with contextlib.suppress(FFmpegError):
+            yield from video.codec_context.decode(None)
