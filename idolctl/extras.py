@@ -26,6 +26,7 @@ EXTRAS = {
     "tables": Extra(("pandas",), "tracks as a pandas table"),
     "supervision": Extra(("supervision",), "frames as supervision's Detections"),
     "fiftyone": Extra(("fiftyone",), "tracks as a FiftyOne data set"),
+    "timm": Extra(("timm",), "backbones of timm"),
     "export": Extra(("onnx", "onnxscript", "onnxruntime"), "idolctl export, and running what it wrote"),
     "slurm": Extra(("submitit",), "run --launcher slurm"),
     "detectron2": Extra(("detectron2",), "IDOL as a detectron2 model (idol_core.detectron2)"),
