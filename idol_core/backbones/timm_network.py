@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -109,10 +109,9 @@ def _create(name: str, **options: Any) -> Any:
         near = timm.list_models(f"*{name.partition('_')[0]}*")[:3] if name.isidentifier() else []
         fix = f"one of: {', '.join(near)}" if near else "python -c 'import timm; print(timm.list_models())'"
         raise InvalidInput(f"timm has no network '{name}'", where="model.backbone.name", fix=fix)
-    create = functools.partial(timm.create_model, name, **options)
+    create: Callable[..., Any] = functools.partial(timm.create_model, name, **options)
     found = timm.get_pretrained_cfg(name)
     if found is not None and found.fixed_input_size:
-        flexible: dict[str, Any]
         for flexible in ({"dynamic_img_size": True}, {"strict_img_size": False}):
             try:
                 return create(**flexible)
