@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from idol_core.config import StageConfig
+from idol_core.config import ResNetConfig, StageConfig, SwinConfig
 from idolctl.config.load_yaml import Derived
 from idolctl.config.schema import Path, Settings, Value
 
@@ -51,7 +51,8 @@ def _changes(base: StageConfig, frames: int, given: Settings) -> Iterator[tuple[
     if solver.batch_size > BATCH and (solver.normalize == "global" or BATCH % solver.micro_batches == 0):
         yield ("solver", "batch_size"), BATCH
     yield ("solver", "pretrained_lr_factor"), PRETRAINED
-    yield ("model", "freeze"), list(FROZEN)
+    if isinstance(base.model.backbone, ResNetConfig | SwinConfig):  # others have no parts of these names
+        yield ("model", "freeze"), list(FROZEN)
     if base.input.color.probability == 0:
         for name, value in COLORS.items():
             yield ("input", "color", name), value

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 import torch
 
 from idol_core.build import build_model
-from idol_core.config import ColorConfig, InputConfig, SolverConfig, StageConfig
+from idol_core.config import ColorConfig, InputConfig, SolverConfig, StageConfig, TimmConfig
 from idol_core.metadata import to_metadata
 from idol_core.weights import save_weights
 from idolctl.runs.small_sets import small_set_settings
@@ -96,6 +97,11 @@ def test_a_large_set_keeps_the_settings_of_the_weights():
     changed = small_set_settings(WEIGHTS, 4000, {}, source="4000 frames")
     values = [changed["solver", name].value for name in ("iterations", "milestones", "checkpoint_every")]
     assert values == [2530, [843, 1686], 632]
+    assert ("model", "freeze") in changed
+    foreign = dataclasses.replace(
+        WEIGHTS, model=dataclasses.replace(WEIGHTS.model, backbone=TimmConfig(name="convnext_tiny"))
+    )
+    assert ("model", "freeze") not in small_set_settings(foreign, 4000, {}, source="its parts have other names")
 
 
 def test_a_run_keeps_the_classes_that_the_weights_have_and_names_them(own, tmp_path, monkeypatch):
