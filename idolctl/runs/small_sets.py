@@ -26,14 +26,13 @@ COLORS = {"probability": 0.5, "brightness": 0.2, "contrast": 0.2, "saturation": 
 def small_set_settings(base: StageConfig, frames: int, given: Settings, *, source: str) -> Settings:
     """The settings that change for a training set of so many frames, by path; {} for `SMALL` or more.
 
-    `base` has the settings of the recipe. `given` are those asked for on the command line, which are left alone and
-    which others follow: milestones fit a given number of iterations. `source` says in words what values come from.
+    `base` has the settings of the recipe. `given` are those asked for on the command line, which win later and
+    which others follow here: milestones fit a given number of iterations. `source` says in words what values come from.
     """
     if frames >= SMALL:
         return {}
     origin = Derived(source)
-    changed = {path: value for path, value in _changes(base, frames, given) if path not in given}
-    return {path: Value(value, origin, ".".join(path)) for path, value in changed.items()}
+    return {path: Value(value, origin, ".".join(path)) for path, value in _changes(base, frames, given)}
 
 
 def _changes(base: StageConfig, frames: int, given: Settings) -> Iterator[tuple[Path, Any]]:
