@@ -1,7 +1,7 @@
 """Metadata of a weights file: the recipe that the weights were trained with and the names of their classes.
 
-Metadata of safetensors and of ONNX is {text: text}: "recipe" holds a StageConfig as JSON, "classes" a JSON list of
-names by class index. Files may come from anywhere, so the recipe is checked as strictly as one in YAML.
+Metadata of safetensors and of exported models is {text: text}: "recipe" holds a StageConfig as JSON, "classes" a JSON
+list of names by class index. Files may come from anywhere, so the recipe is checked as strictly as one in YAML.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from idol_core.config import StageConfig, stage_from_dict, stage_to_dict
 from idol_core.constraints import findings
 from idol_core.errors import Integrity
 from idol_core.system.onnx_header import onnx_metadata
+from idol_core.system.openvino_header import openvino_metadata
 from idol_core.system.stand_ins import refuse_stand_in
 
-ONNX = ".onnx"  # ending of exported models
+EXPORTED = {".onnx": onnx_metadata, ".xml": openvino_metadata}  # by ending, exported models and how to read metadata
 _FIX = "fetch or train the weights again"
 
 
@@ -37,16 +38,16 @@ def to_metadata(config: StageConfig, classes: Sequence[str] | None) -> dict[str,
 
 
 def file_metadata(path: Path) -> Carried:
-    """Read the metadata of a weights file, without its tensors; both parts None if it is neither safetensors nor ONNX.
+    """Read the metadata of a weights file, without its tensors; both parts None in other formats.
 
     Raises Integrity as `read_metadata` does, and if the file can't be read.
     """
-    if path.suffix not in (".safetensors", ONNX):
+    if path.suffix not in (".safetensors", *EXPORTED):
         return Carried(None, None)
     try:
         refuse_stand_in(path)
-        if path.suffix == ONNX:
-            return read_metadata(onnx_metadata(path), where=str(path))
+        if path.suffix in EXPORTED:
+            return read_metadata(EXPORTED[path.suffix](path), where=str(path))
         with safetensors.safe_open(path, framework="numpy") as stored:
             metadata = stored.metadata() or {}
     except (safetensors.SafetensorError, OSError, ValueError) as error:

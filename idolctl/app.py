@@ -43,7 +43,7 @@ GROUPS = {
     "Weights": {
         "fetch": "Bring published weights into the cache.",
         "convert": "Convert weights from the original's layout to ours, or back.",
-        "export": "Write a model as ONNX for other runtimes, proven against torch.",
+        "export": "Write a model as ONNX, for OpenVINO or as .pt2, proven against torch.",
         "publish": "Publish a run's weights with a model card: a folder or Hugging Face.",
     },
 }

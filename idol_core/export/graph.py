@@ -6,15 +6,22 @@ with a number of rows that depends on the frame.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
-from idol_core.config import InputConfig, TrackerConfig
-from idol_core.inference.exported import ExportedRows
+from idol_core.config import InputConfig, StageConfig, TrackerConfig
+from idol_core.data.collate import STRIDE
+from idol_core.export.quiet import quiet
+from idol_core.inference.exported import ExportedRows, GraphFacts
 from idol_core.model.idol import IDOL
 from idol_core.ops.boxes import cxcywh_to_xyxy
 from idol_core.structures import FrameBatch
+
+_TRACED = (5 * STRIDE, 7 * STRIDE)  # the example frame of dynamic sizes: no map's side is 1, none is another's
 
 
 class FrameToDetections(nn.Module):
@@ -35,11 +42,14 @@ class FrameToDetections(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(input.pixel_mean).view(3, 1, 1))
         self.register_buffer("pixel_std", torch.tensor(input.pixel_std).view(3, 1, 1))
 
-    def forward(self, frame: Tensor, size: Tensor) -> ExportedRows:
+    def forward(self, frame: Tensor, size: Tensor) -> tuple[Tensor, ...]:
         """
         Args:
             frame: [H, W, 3] uint8 RGB, H and W multiples of 32; the frame lies in the top left corner.
             size: [2] int64 (height, width) of the frame; what lies beyond is ignored.
+
+        Returns:
+            The fields of `ExportedRows`, in a plain tuple, which torch.export can write.
         """
         beyond_y = torch.arange(frame.shape[0]) >= size[0]
         beyond_x = torch.arange(frame.shape[1]) >= size[1]
@@ -53,7 +63,7 @@ class FrameToDetections(nn.Module):
         scores, labels = probs[query].max(-1)
         row = torch.zeros_like(query)
         layer = torch.full_like(query, len(decoded.logits) - 1)
-        return ExportedRows(
+        found = ExportedRows(
             count=selected.clamp(max=self.rows),
             selected=selected,
             scores=scores,
@@ -64,6 +74,20 @@ class FrameToDetections(nn.Module):
             mask_logits=self.model.mask_logits(decoded, self.model.mask_features(decoded), layer, row, query),
             queries=query,
         )
+        return tuple(found)
+
+
+def traced(network: IDOL, recipe: StageConfig, facts: GraphFacts) -> ExportedProgram:
+    """Trace the graph of an evaluation copy with torch.export, for frames of the size in `facts`."""
+    module = FrameToDetections(network, input=recipe.input, tracker=recipe.tracker, rows=facts.rows).eval()
+    height, width = facts.size or _TRACED
+    example = (torch.zeros(height, width, 3, dtype=torch.uint8), torch.tensor([height, width - 1]))
+    shapes: Any = None
+    if facts.size is None:
+        sides = {axis: STRIDE * torch.export.Dim(name, min=1, max=256) for axis, name in enumerate("hw")}
+        shapes = {"frame": sides, "size": None}
+    with quiet(), torch.no_grad():
+        return torch.export.export(module, example, dynamic_shapes=shapes)
 
 
 def select_rows(probs: Tensor, boxes: Tensor, *, min_score: float, box_nms: float, rows: int) -> tuple[Tensor, Tensor]:

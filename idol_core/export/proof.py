@@ -1,4 +1,4 @@
-"""Compare an exported file with the network it was made from: the same frames through onnxruntime and torch."""
+"""Compare an exported file with the network it was made from: the same frames through its runtime and torch."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ ALLOWED = {
 }
 _ROUNDING = 2e-3  # of a probability: 2e-7 counts as 1e-4 of its logit, however small or large the probability is
 
+_AT_ONCE = 50  # queries whose masks torch computes at once; all of them would take the most memory of the export
+
 
 class Deviation(NamedTuple):
     """Largest difference between the exported file and torch over all compared frames."""
@@ -50,12 +52,28 @@ class Deviation(NamedTuple):
         return self.largest <= self.allowed  # NaN doesn't
 
 
+class Expected(NamedTuple):
+    """What torch computes on one frame, for all Q queries."""
+
+    frame: Tensor  # uint8 [3, h, w]
+    selected: list[int]  # queries, by falling score
+    probs: NDArray[np.float64]  # [Q, K]
+    boxes: NDArray[np.float32]  # [Q, 4]
+    embeddings: NDArray[np.float32]  # [Q, C]
+    mask_logits: NDArray[np.float32]  # [Q, H/4, W/4]
+
+
 @torch.inference_mode()
-def compare(exported: ExportedModel, model: IDOL, recipe: StageConfig, *, sizes: Sequence[Size]) -> list[Deviation]:
-    """Run random frames of these sizes through both; every row of the file is compared with its query in torch."""
+def expect(model: IDOL, recipe: StageConfig, *, sizes: Sequence[Size]) -> list[Expected]:
+    """Run random frames of these sizes through torch."""
+    return [_expect(model, recipe, made_frame(size, seed=number)) for number, size in enumerate(sizes)]
+
+
+def compare(exported: ExportedModel, expected: Sequence[Expected]) -> list[Deviation]:
+    """Run the same frames through an exported file; every row is compared with its query in torch."""
     worst = dict.fromkeys(ALLOWED, (0.0, 0.0))  # largest difference, largest value
-    for number, size in enumerate(sizes):
-        for about, (ours, theirs) in _both(exported, model, recipe, made_frame(size, seed=number)).items():
+    for one in expected:
+        for about, (ours, theirs) in _both(exported, one).items():
             difference = np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max(initial=0.0)
             largest = max(worst[about][1], float(np.abs(theirs).max(initial=0.0)))
             worst[about] = (float(np.maximum(worst[about][0], difference)), largest)  # np.maximum keeps NaN
@@ -71,7 +89,7 @@ def raise_if_apart(found: Sequence[Deviation], *, where: str) -> None:
     if apart is not None:
         what = f"the exported graph does not compute what torch does: {apart.about} are {apart.largest:.2g} apart, "
         what += f"{apart.allowed:.2g} is allowed; nothing was written"
-        raise IdolError(what, where=where, fix="other versions of onnx, onnxscript and onnxruntime; or report it")
+        raise IdolError(what, where=where, fix="other versions of the libraries; or report it")
 
 
 def made_frame(size: Size, *, seed: int) -> Tensor:
@@ -87,28 +105,39 @@ def made_frame(size: Size, *, seed: int) -> Tensor:
 Pair = tuple[NDArray[np.generic], NDArray[np.generic]]
 
 
-def _both(exported: ExportedModel, model: IDOL, recipe: StageConfig, frame: Tensor) -> dict[str, Pair]:
-    """(the file's, torch's) numbers of one frame, by kind."""
-    rows = exported.run(frame)
+def _expect(model: IDOL, recipe: StageConfig, frame: Tensor) -> Expected:
     decoded = model(collate_frames([frame], config=recipe.input))
     logits, boxes = (part[0] for part in class_logits_and_boxes(decoded))
     tracker = recipe.tracker
     chosen = select_queries(logits, boxes, min_score=tracker.select_threshold, box_nms=tracker.box_nms)
-    query = torch.from_numpy(rows.queries)
-    zero = torch.zeros_like(query)
-    masks = model.mask_logits(
-        decoded, model.mask_features(decoded), torch.full_like(query, len(decoded.logits) - 1), zero, query
+    features, last = model.mask_features(decoded), len(decoded.logits) - 1
+    masks = [
+        model.mask_logits(decoded, features, torch.full_like(query, last), torch.zeros_like(query), query).numpy()
+        for query in torch.arange(len(logits)).split(_AT_ONCE)
+    ]
+    embeddings = model.embed(decoded.queries[-1, 0])
+    return Expected(
+        frame=frame,
+        selected=chosen.tolist(),
+        probs=logits.double().sigmoid().numpy(),
+        boxes=boxes.numpy(),
+        embeddings=embeddings.numpy(),
+        mask_logits=np.concatenate(masks),
     )
-    embeddings = model.embed(decoded.queries[-1, 0, query])
-    height, width = masks.shape[-2:]  # a fixed graph may pad further
-    mine = chosen[: exported.facts.rows].tolist()
-    differing = len(set(mine) ^ set(rows.queries[: int(rows.count)].tolist()))
-    probs = logits[query].double().sigmoid().numpy()
+
+
+def _both(exported: ExportedModel, expected: Expected) -> dict[str, Pair]:
+    """(the file's, torch's) numbers of one frame, by kind."""
+    rows = exported.run(expected.frame)
+    query = rows.queries
+    height, width = expected.mask_logits.shape[-2:]  # a fixed graph may pad further
+    differing = len(set(expected.selected[: exported.facts.rows]) ^ set(query[: int(rows.count)].tolist()))
+    probs = expected.probs[query]
     a_logit = probs * (1 - probs) + _ROUNDING  # what a probability changes by if its logit changes by 1
     return {
         "class logits": (rows.probs / a_logit, probs / a_logit),
-        "boxes": (rows.boxes, boxes[query].numpy()),
-        "embeddings": (rows.embeddings, embeddings.numpy()),
-        "mask logits": (rows.mask_logits[:, :height, :width], masks.numpy()),
+        "boxes": (rows.boxes, expected.boxes[query]),
+        "embeddings": (rows.embeddings, expected.embeddings[query]),
+        "mask logits": (rows.mask_logits[:, :height, :width], expected.mask_logits[query]),
         "selected queries that differ": (np.array(differing), np.array(0)),
     }

@@ -1,10 +1,10 @@
-"""Run a model that `idolctl export` wrote, with onnxruntime: from frames to the detections that go to the tracker."""
+"""Run a model that `idolctl export` wrote: from frames to the detections that go to the tracker."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,13 +16,13 @@ from torch import Tensor
 from idol_core.config import Precision, TrackerConfig
 from idol_core.data.collate import STRIDE
 from idol_core.errors import Integrity, InvalidInput, Missing
-from idol_core.metadata import Carried, read_metadata
+from idol_core.inference.runtimes import FIX, Runtime, open_onnxruntime, open_openvino
+from idol_core.metadata import EXPORTED, Carried, read_metadata
 from idol_core.structures import Detections
-from idol_core.system.onnx_header import onnx_metadata
 from idol_core.tracking.masks import Size
 
 GRAPH = "graph"  # metadata key of `GraphFacts`, as JSON
-_FIX = "write it with idolctl export"
+_OPENERS = {".onnx": open_onnxruntime, ".xml": open_openvino}
 
 
 class ExportedRows(NamedTuple):
@@ -49,23 +49,17 @@ class GraphFacts(NamedTuple):
     rows: int
     select_threshold: float
     box_nms: float
-    opset: int
+    opset: int | None  # of ONNX; None in other formats
 
 
 class ExportedModel:
-    """An exported model, open in onnxruntime.
+    """An exported model, open in a runtime. Raises Integrity if the graph's outputs are not `ExportedRows`."""
 
-    Raises Missing if onnxruntime is not installed, InvalidInput if it can't use the device, Integrity if the file is
-    not readable or not one of `idolctl export`.
-    """
-
-    def __init__(self, path: Path, *, device: str = "cpu") -> None:
-        self.path = path
-        self.facts, self.carried = read_facts(path)
-        self.session = open_session(path, device=device)
+    def __init__(self, path: Path, facts: GraphFacts, carried: Carried, runtime: Runtime) -> None:
+        self.path, self.facts, self.carried, self.runtime = path, facts, carried, runtime
         self._warned = False  # of frames that are padded more than torch pads them
-        if [output.name for output in self.session.get_outputs()] != list(ExportedRows._fields):
-            raise Integrity("the graph has other outputs than its metadata promises", where=str(path), fix=_FIX)
+        if list(runtime.outputs) != list(ExportedRows._fields):
+            raise Integrity("the graph has other outputs than its metadata promises", where=str(path), fix=FIX)
 
     def check_settings(self, tracker: TrackerConfig, precision: Precision) -> None:
         """Raise InvalidInput for settings other than those of the graph: its selection of queries and float32."""
@@ -100,7 +94,7 @@ class ExportedModel:
             print(f"warning: {what}, so tracks differ from those of the weights; {fix}", file=sys.stderr, flush=True)
         padded = F.pad(image, (0, columns - width, 0, rows - height)).permute(1, 2, 0)
         inputs = {"frame": np.ascontiguousarray(padded.numpy()), "size": np.array((height, width), np.int64)}
-        return ExportedRows(*self.session.run(None, inputs))
+        return ExportedRows(*self.runtime.run(inputs))
 
     def _detect(self, image: Tensor) -> Detections:
         found = self.run(image)
@@ -111,20 +105,35 @@ class ExportedModel:
         return Detections(*(torch.from_numpy(field[: int(found.count)]) for field in fields))
 
 
+def open_exported(path: Path, *, device: str = "cpu") -> ExportedModel:
+    """Open a model for onnxruntime (.onnx) or OpenVINO (.xml).
+
+    Raises Missing if the runtime is not installed, InvalidInput if it can't use the device, Integrity if the file is
+    not readable or not one of `idolctl export`.
+    """
+    facts, carried = read_facts(path)
+    return ExportedModel(path, facts, carried, _OPENERS[path.suffix](path, device=device))
+
+
 def read_facts(path: Path) -> tuple[GraphFacts, Carried]:
     """Read and check an exported model's metadata. Raises Missing, Integrity."""
     if not path.is_file():
         raise Missing("there is no such exported model", where=str(path), fix="check the path")
     try:
-        metadata = onnx_metadata(path)
+        metadata = EXPORTED[path.suffix](path)
     except (ValueError, OSError) as error:
-        raise Integrity(f"the exported model can't be read: {error}", where=str(path), fix=_FIX) from error
+        raise Integrity(f"the exported model can't be read: {error}", where=str(path), fix=FIX) from error
+    return parse_facts(metadata, path)
+
+
+def parse_facts(metadata: Mapping[str, str], path: Path) -> tuple[GraphFacts, Carried]:
+    """Check an exported model's metadata. Raises Integrity, naming the file `path`."""
     carried = read_metadata(metadata, where=str(path))
     if GRAPH not in metadata or carried.recipe is None:
-        raise Integrity("this ONNX file was not written by idolctl export", where=str(path), fix=_FIX)
+        raise Integrity("this file was not written by idolctl export", where=str(path), fix=FIX)
     try:
         facts = GraphFacts(**json.loads(metadata[GRAPH]))
-        numbers = (facts.rows, facts.opset, *(facts.size or ()))
+        numbers = (facts.rows, facts.opset or 1, *(facts.size or ()))
         if (facts.size is not None and len(facts.size) != 2) or not all(type(n) is int and n > 0 for n in numbers):
             raise ValueError("sizes are no whole numbers above 0")
         if not all(isinstance(n, int | float) for n in (facts.select_threshold, facts.box_nms)):
@@ -132,30 +141,5 @@ def read_facts(path: Path) -> tuple[GraphFacts, Carried]:
         size = None if facts.size is None else (facts.size[0], facts.size[1])
     except (ValueError, TypeError, RecursionError) as error:
         what = f"the graph's description can't be understood: {error}"
-        raise Integrity(what, where=f"{path}: metadata, {GRAPH}", fix=_FIX) from error
+        raise Integrity(what, where=f"{path}: metadata, {GRAPH}", fix=FIX) from error
     return facts._replace(size=size), carried
-
-
-def open_session(path: Path, *, device: str = "cpu") -> Any:
-    """Open an ONNX file in onnxruntime, on "cpu" or "cuda", with as many threads as torch uses."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        fix = "pip install 'idolctl[export]'"
-        raise Missing("onnxruntime is not installed", where=str(path), fix=fix) from error
-    kind, _, number = device.partition(":")
-    providers: list[Any] = ["CPUExecutionProvider"]
-    if kind == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(number or 0)}))
-    elif kind != "cpu":
-        what = f"device '{device}' can't be used: this onnxruntime has no support for it"
-        raise InvalidInput(what, where="--device", fix="--device cpu, or pip install onnxruntime-gpu")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # tracking runs beside it
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # onnxruntime's own types, one for each status
-        what = f"onnxruntime can't open it: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
-        raise Integrity(what, where=str(path), fix=_FIX) from error

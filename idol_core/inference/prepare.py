@@ -16,21 +16,28 @@ from idol_core.ops.precision import HALVES
 def evaluation_copy(model: IDOL, device: torch.device, precision: Precision = "float32") -> IDOL:
     """Copy `model` to `device` in evaluation mode, for use in `arithmetic(device, precision)`; `model` is unchanged.
 
-    Frozen batch norms are folded into their convolutions. In bf16 and fp16 the weights that autocast would cast for
-    every batch are cast here, once. Outputs are the same to the last bit. Training the model further, or loading other
-    weights into it, does not change the copy. The copy's weights must not be saved as a weights file.
+    As `for_evaluation`. Training the model further, or loading other weights into it, does not change the copy.
     """
-    made = copy.deepcopy(model).to(device).eval()
-    for module in made.modules():
+    return for_evaluation(copy.deepcopy(model).to(device), precision)
+
+
+def for_evaluation(model: IDOL, precision: Precision = "float32") -> IDOL:
+    """Turn `model` itself into one for evaluation only, and return it; its weights must not be saved any more.
+
+    Frozen batch norms are folded into their convolutions. In bf16 and fp16 the weights that autocast would cast for
+    every batch are cast here, once. Outputs are the same to the last bit.
+    """
+    model.eval()
+    for module in model.modules():
         for name, child in module.named_children():
             if isinstance(child, NormedConv):
                 setattr(module, name, child.folded())
     if precision in HALVES:
-        for part in _in_autocast(made):
+        for part in _in_autocast(model):
             for module in part.modules():
                 if isinstance(module, nn.Linear | nn.Conv2d):
                     module.to(HALVES[precision])
-    return made.requires_grad_(False)
+    return model.requires_grad_(False)
 
 
 def _in_autocast(model: IDOL) -> list[nn.Module]:

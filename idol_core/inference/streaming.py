@@ -22,12 +22,12 @@ from idol_core.config import InputConfig, Precision, TrackerConfig
 from idol_core.data.collate import collate_frames
 from idol_core.data.transforms import resize_for_test
 from idol_core.errors import InvalidInput
-from idol_core.inference.exported import ExportedModel
+from idol_core.inference.exported import ExportedModel, open_exported
 from idol_core.inference.prepare import evaluation_copy
 from idol_core.inference.pretrained import check_tracks, open_pretrained
 from idol_core.inference.replay import Forward, Replayed
 from idol_core.inference.select import observations, select_detections
-from idol_core.metadata import ONNX
+from idol_core.metadata import EXPORTED
 from idol_core.model.idol import IDOL
 from idol_core.ops.precision import arithmetic, default_precision
 from idol_core.structures import Decoded, Detections
@@ -109,7 +109,7 @@ class VideoSegmenter:
 
         The last is downloaded from Hugging Face into the cache, unless it is there; nothing else is downloaded.
 
-        A file that ends in .onnx is an exported model; onnxruntime runs it.
+        A file that ends in .onnx or .xml is an exported model; onnxruntime or OpenVINO runs it.
 
         `precision` is by default bf16 on a GPU that supports it, else float32. `options` go to the constructor, where
         they override the recipe. Raises Missing with the fetch command if the name is not in the cache, InvalidInput if
@@ -117,8 +117,8 @@ class VideoSegmenter:
         """
         name = os.fspath(weights)
         path = hub_weights(name) if name.startswith(PREFIX) else find_weights(name)
-        if path.suffix == ONNX:
-            exported = ExportedModel(path, device=str(device))
+        if path.suffix in EXPORTED:
+            exported = open_exported(path, device=str(device))
             recipe, classes = exported.carried
             model: IDOL | ExportedModel = exported
         else:
@@ -129,7 +129,7 @@ class VideoSegmenter:
             "input": recipe.input,
             "classes": classes or numbered(recipe.model.num_classes),
         }
-        own: Precision = "float32" if path.suffix == ONNX else default_precision(torch.device(device))
+        own: Precision = "float32" if path.suffix in EXPORTED else default_precision(torch.device(device))
         return cls(model, device=device, precision=precision or own, **(found | options))
 
     def start(self, *, keep: bool = False) -> OnlineVideo:

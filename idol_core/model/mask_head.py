@@ -38,7 +38,7 @@ class MaskHead(nn.Module):
         """Mask features [B, M, H/8, W/8], >= 0, of memory [B, S, C]; its first three levels have stride 8, 16, 32."""
         sizes = [h * w for h, w in level_shapes]
         maps = [
-            part.transpose(1, 2).unflatten(2, shape)
+            part.unflatten(1, shape).permute(0, 3, 1, 2)
             for part, shape in zip(memory.split(sizes, dim=1), level_shapes, strict=True)
         ]
         x = F.relu(self.conv32(maps[2]))

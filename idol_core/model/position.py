@@ -6,6 +6,7 @@ A pyramid is a sequence of S cells, its levels concatenated, each row-major. Fra
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,8 +14,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
-from idol_core.ops.constants import constant
+from idol_core.ops.constants import constant, exporting
 from idol_core.ops.deform_attn import LevelShapes
 
 TEMPERATURE = 10000.0
@@ -82,13 +84,29 @@ def sine_encoding(paddings: Sequence[Tensor], channels: int) -> Tensor:
     scaled = torch.cat(angles, dim=1)[..., None] / _periods(
         channels // 2, paddings[0].device
     )  # [B, S, 2, channels / 4]
-    return torch.stack((scaled.sin(), scaled.cos()), dim=-1).flatten(2)
+    sine, cosine = scaled.sin(), scaled.cos()
+    if exporting():  # one rounding of -3e6 is a quarter, so runtimes don't agree on its sine
+        all_padding = scaled < 0
+        sine, cosine = (
+            torch.where(all_padding, torch.tensor(fixed), varying)
+            for fixed, varying in zip(_of_padding(channels // 2), (sine, cosine), strict=True)
+        )
+    return torch.stack((sine, cosine), dim=-1).flatten(2)
 
 
 def _angles(valid: Tensor) -> tuple[Tensor, Tensor]:
     """y and x angles of cells: [B, h, w] bool -> two [B, h, w] float32; 0..2 pi on valid cells."""
     y, x = valid.cumsum(1, dtype=torch.float32), valid.cumsum(2, dtype=torch.float32)
     return (y - 0.5) / (y[:, -1:, :] + 1e-6) * (2 * math.pi), (x - 0.5) / (x[:, :, -1:] + 1e-6) * (2 * math.pi)
+
+
+@functools.cache
+def _of_padding(features: int) -> tuple[list[float], list[float]]:
+    """Sines and cosines where a whole row or column is padding, as numbers: computed by torch even under a tracer."""
+    with _disable_current_modes():
+        angle, _ = _angles(torch.zeros(1, 1, 1, dtype=torch.bool))
+        scaled = angle.flatten() / _periods(features, angle.device)
+        return scaled.sin().tolist(), scaled.cos().tolist()
 
 
 @constant(keep=8)

@@ -58,3 +58,8 @@ def constant(*, keep: int = 64) -> Callable[[Callable[_P, _T]], Callable[_P, _T]
         return get
 
     return decorate
+
+
+def exporting() -> bool:
+    """Whether torch.export traces the model, for runtimes without torch's operators. (New in torch 2.7.)"""
+    return bool(getattr(torch.compiler, "is_exporting", bool)())

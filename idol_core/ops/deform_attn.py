@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from idol_core.ops import deform_attn_cpu, deform_attn_torch, deform_attn_triton
+from idol_core.ops.constants import exporting
 from idol_core.ops.deform_attn_gather import sample_with_gathers
 from idol_core.ops.deform_attn_torch import LevelShapes, sample_with_torch
 
@@ -36,7 +37,7 @@ def deformable_attention(value: Tensor, level_shapes: LevelShapes, locations: Te
     Returns:
         [N, Q, M * D] in value's dtype, computed in the locations' precision. Differentiable once.
     """
-    if _exporting():
+    if exporting():
         return sample_with_gathers(value, level_shapes, locations, weights)
     device = value.device.type
     if device == "cpu" or (device == "cuda" and deform_attn_triton.serves(value, level_shapes, locations, weights)):
@@ -44,11 +45,6 @@ def deformable_attention(value: Tensor, level_shapes: LevelShapes, locations: Te
         return torch.ops.idol.deformable_attention(value, shapes, locations, weights)
     dtype = locations.dtype
     return sample_with_torch(value.to(dtype), level_shapes, locations, weights.to(dtype)).to(value.dtype)
-
-
-def _exporting() -> bool:
-    """Whether torch.export traces the model: its graph must not depend on our operator. (New in torch 2.7.)"""
-    return bool(getattr(torch.compiler, "is_exporting", bool)())
 
 
 def _cpu_forward(value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:

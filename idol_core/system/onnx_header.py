@@ -1,4 +1,4 @@
-"""Read the metadata of an ONNX file without loading its weights: the few fields of protobuf that this takes.
+"""Read the metadata of an ONNX file without loading its weights: as much of protobuf as this, and writing one, takes.
 
 A ModelProto is a sequence of fields: a tag (field number * 8 + wire type), then a value. Field 14, `metadata_props`, is
 an entry of a map of texts: field 1 is the key, field 2 the value. The graph, field 7, is skipped unread.
@@ -67,3 +67,16 @@ def _number(file: BinaryIO) -> int:
         if byte[0] < 128:
             return number
     raise ValueError("it is no ONNX file, or cut short")
+
+
+def length_delimited(field: int, length: int) -> bytes:
+    """What comes before a field's `length` bytes: its tag and the length, as variable-length numbers."""
+    return _variable(field * 8 + _BYTES) + _variable(length)
+
+
+def _variable(number: int) -> bytes:
+    digits = []
+    while number >= 128:
+        digits.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*digits, number])

@@ -48,6 +48,9 @@ def open_weights(path: Path) -> Weights:
         return Weights(_tensors(_open_torch(path), path), {})
     if path.suffix == ".pkl":
         return Weights(_tensors(_open_pickle(path), path), {})
+    if path.suffix == ".pt2":
+        what = "a file of torch.export is for AOTInductor; it is not opened here"
+        raise InvalidInput(what, where=str(path), fix="use the weights it came from")
     endings = ", ".join((".safetensors", *TORCH_ENDINGS, ".pkl"))
     raise InvalidInput(f"weights files end in {endings}", where=str(path), fix="rename the file to its right ending")
 

@@ -1,4 +1,4 @@
-"""`idolctl export WEIGHTS --to onnx --out FILE`."""
+"""`idolctl export WEIGHTS --to FORMAT --out FILE`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from idol_core.errors import InvalidInput
+from idol_core.metadata import EXPORTED
 from idolctl.commands import complete, options
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -21,6 +22,8 @@ class Form(StrEnum):
     """Formats of exported models."""
 
     onnx = "onnx"
+    openvino = "openvino"
+    torch = "torch"
 
 
 @app.command(
@@ -36,7 +39,9 @@ def export(
             help="A zoo name (idolctl ls zoo) or a weights file of step 2 or 3.", autocompletion=complete.weights
         ),
     ],
-    to: Annotated[Form, typer.Option(help="Format to write.")],
+    to: Annotated[
+        Form, typer.Option(help="Format: onnx, openvino (a .xml and a .bin file), or torch (.pt2 of torch.export).")
+    ],
     out: Annotated[Path, typer.Option(help="The file to write.")],
     size: Annotated[
         str,
@@ -51,35 +56,37 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     as_json: options.JSON = False,
 ) -> None:
-    """Export a model for other runtimes; the file is kept only if onnxruntime computes with it what torch does."""
+    """Export a model for other runtimes; the file is kept only if its runtime computes with it what torch does."""
     wanted = _size(size)
-    if out.exists() and not force:
-        raise InvalidInput(f"{out} is there already", where=str(out), fix="--force replaces it")
+    for file in (out, out.with_suffix(".bin")) if to is Form.openvino else (out,):
+        if file.exists() and not force:
+            raise InvalidInput(f"{file} is there already", where=str(file), fix="--force replaces it")
     from idolctl.prediction.weights import check_weights
 
     path = check_weights(weights)
-    if path.suffix == f".{Form.onnx}":
+    if path.suffix in EXPORTED or path.suffix == ".pt2":
         raise InvalidInput("this is an exported model already", where=str(path), fix="give the weights it came from")
-    from idol_core.export.onnx_file import export_onnx  # brings torch
-    from idol_core.inference.exported import read_facts
+    from idol_core.export.model import export_model  # brings torch
 
     def say(text: str) -> None:
         print(text, file=sys.stderr)
 
-    found = export_onnx(path, out, size=wanted, rows=max_detections, say=say)
-    facts, carried = read_facts(out)
-    assert carried.recipe is not None
-    resized = (carried.recipe.input.test_short_side, carried.recipe.input.test_max_size)
+    done = export_model(path, out, form=to.value, size=wanted, rows=max_detections, say=say)
     told = sys.stderr if as_json else sys.stdout
     print("largest difference from torch, and what is allowed", file=told)
-    for one in found:
+    for one in done.deviations:
         print(f"  {one.about:30s} {one.largest:<10.3g} {one.allowed:.3g}", file=told)
-    print(f"{out}  {out.stat().st_size / 1e6:.1f} MB, opset {facts.opset}, {facts.rows} rows, frames resized to "
-          f"a short side of {resized[0]}, at most {resized[1]}", file=told)  # fmt: skip
-    print(f"Next: idolctl predict VIDEO --weights {out}", file=told)
+    megabytes = sum(file.stat().st_size for file in done.files) / 1e6
+    names = " + ".join(str(file) for file in done.files)
+    print(f"{names}  {megabytes:.1f} MB, {done.facts.rows} rows, frames resized to "
+          f"a short side of {done.input.test_short_side}, at most {done.input.test_max_size}", file=told)  # fmt: skip
+    if to is Form.torch:
+        print("Next: docs/export.md, AOTInductor", file=told)
+    else:
+        print(f"Next: idolctl predict VIDEO --weights {out}", file=told)
     if as_json:
-        deviations = {one.about: {"largest": one.largest, "allowed": one.allowed} for one in found}
-        print(json.dumps({"file": str(out), "deviations": deviations, **facts._asdict()}))
+        deviations = {one.about: {"largest": one.largest, "allowed": one.allowed} for one in done.deviations}
+        print(json.dumps({"file": str(out), "deviations": deviations, **done.facts._asdict()}))
 
 
 def _size(text: str) -> tuple[int, int] | None:

@@ -14,7 +14,7 @@ from idol_core.classes import match_classes, numbered, parse_same
 from idol_core.config import Precision, StageConfig
 from idol_core.data.dataset import Dataset
 from idol_core.errors import Integrity, InvalidInput
-from idol_core.metadata import ONNX
+from idol_core.metadata import EXPORTED
 from idol_core.system.cpu import configure_threads
 from idol_core.system.files import write_json
 from idolctl.evaluation.targets import Target
@@ -92,7 +92,7 @@ def images(target: Target, dataset: Dataset, config: StageConfig, device: str | 
     from idol_core.inference.datasets import infer_images
     from idol_core.ops.devices import usable_device
 
-    if target.weights.suffix == ONNX:
+    if target.weights.suffix in EXPORTED:
         what = "an exported model tracks videos; it can't be scored on images"
         raise InvalidInput(what, where=str(target.weights), fix="--data SET of videos, or the weights it came from")
     return infer_images(
@@ -123,10 +123,10 @@ def _records(
 
 def _model(target: Target, config: StageConfig, device: str | None) -> Any:
     """The network of the target's weights, or the exported model, which is on its device (default: the CPU)."""
-    if target.weights.suffix == ONNX:
-        from idol_core.inference.exported import ExportedModel
+    if target.weights.suffix in EXPORTED:
+        from idol_core.inference.exported import open_exported
 
-        return ExportedModel(target.weights, device=device or "cpu")
+        return open_exported(target.weights, device=device or "cpu")
     from idol_core.build import build_model
     from idol_core.weights import load_weights
 

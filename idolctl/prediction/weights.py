@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from idol_core.config import Precision
 from idol_core.errors import InvalidInput, Missing
-from idol_core.metadata import ONNX, file_metadata
+from idol_core.metadata import EXPORTED, file_metadata
 from idol_core.system.cache import find_weights
 from idol_core.system.cpu import configure_threads
 from idolctl.errors import suggestion
@@ -50,7 +50,7 @@ def open_segmenter(
 
     `cuda_graphs`: see VideoSegmenter; by default on a GPU.
 
-    An exported model is run by onnxruntime, on the CPU unless a device is given.
+    An exported model is run by onnxruntime or OpenVINO, on the CPU unless a device is given.
 
     Raises InvalidInput for a device that does not exist, for `cuda_graphs` on a CPU, and as
     VideoSegmenter.from_pretrained does.
@@ -59,8 +59,8 @@ def open_segmenter(
     from idol_core.inference.streaming import VideoSegmenter
     from idol_core.ops.devices import usable_device
 
-    chosen = (device or "cpu") if path.suffix == ONNX else usable_device(device)
-    if cuda_graphs and path.suffix == ONNX:
+    chosen = (device or "cpu") if path.suffix in EXPORTED else usable_device(device)
+    if cuda_graphs and path.suffix in EXPORTED:
         raise InvalidInput("an exported model has no CUDA graphs", where="--cuda-graphs", fix="leave the option out")
     if cuda_graphs and not chosen.startswith("cuda"):
         raise InvalidInput(f"CUDA graphs need a GPU, not {chosen}", where="--cuda-graphs", fix="leave the option out")

@@ -19,8 +19,8 @@ from idol_core.config import DataConfig, DataSource, InputConfig, StageConfig, T
 from idol_core.data.transforms import resize_for_test
 from idol_core.errors import IdolError
 from idol_core.export.graph import select_rows
-from idol_core.export.proof import compare, raise_if_apart
-from idol_core.inference.exported import ExportedModel, ExportedRows
+from idol_core.export.proof import compare, expect, raise_if_apart
+from idol_core.inference.exported import ExportedRows, open_exported
 from idol_core.inference.prepare import evaluation_copy
 from idol_core.inference.pretrained import open_pretrained
 from idol_core.inference.select import select_queries
@@ -131,18 +131,18 @@ def test_the_graph_has_standard_operators_only_and_says_what_it_is(made):
     assert carried.classes == ("red", "green")
     assert (carried.recipe.model, carried.recipe.tracker) == (MODEL, TRACKER)
     assert (carried.recipe.input.test_short_side, carried.recipe.input.test_max_size) == (64, 96)
-    assert ExportedModel(made / "tiny.onnx").facts.size == (64, 96)
+    assert open_exported(made / "tiny.onnx").facts.size == (64, 96)
 
 
 def test_a_file_that_computes_something_else_is_refused(made):
-    exported = ExportedModel(made / "tiny.onnx")
+    exported = open_exported(made / "tiny.onnx")
     model, recipe, _ = open_pretrained(made / "tiny.safetensors")
     cpu = torch.device("cpu")
-    raise_if_apart(compare(exported, evaluation_copy(model, cpu), recipe, sizes=[(64, 96)]), where="")
+    raise_if_apart(compare(exported, expect(evaluation_copy(model, cpu), recipe, sizes=[(64, 96)])), where="")
     with torch.no_grad():
         model.embed_head.layers[-1].bias[0] += 1e-3
     with pytest.raises(IdolError, match=r"embeddings are 0\.001 apart"):
-        raise_if_apart(compare(exported, evaluation_copy(model, cpu), recipe, sizes=[(64, 96)]), where="")
+        raise_if_apart(compare(exported, expect(evaluation_copy(model, cpu), recipe, sizes=[(64, 96)])), where="")
 
 
 def test_selection_with_fixed_rows_is_the_selection_of_every_frame():
@@ -158,7 +158,7 @@ def test_selection_with_fixed_rows_is_the_selection_of_every_frame():
 
 
 def test_frames_that_the_graph_cannot_take_are_refused_and_those_padded_further_are_told(made, capsys):
-    exported = ExportedModel(made / "tiny.onnx")
+    exported = open_exported(made / "tiny.onnx")
     with pytest.raises(IdolError, match="does not fit the exported graph's 64x96"):
         exported.detect([torch.zeros(3, 96, 64, dtype=torch.uint8)])
     assert len(exported.detect([torch.zeros(3, *SIZE, dtype=torch.uint8)])[0].scores) > 0

@@ -1,0 +1,36 @@
+"""Write a traced graph with torch.export (.pt2), for AOTInductor and other users of torch's own format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch.export import ExportedProgram
+
+from idol_core.export.quiet import quiet
+from idol_core.inference.exported import GRAPH, ExportedModel, ExportedRows, parse_facts
+from idol_core.inference.runtimes import Runtime
+
+_METADATA = ("recipe", "classes", GRAPH)
+
+
+def write_torch(program: ExportedProgram, metadata: Mapping[str, str], path: Path) -> None:
+    """Write a traced `FrameToDetections`; the metadata becomes torch.export's `extra_files`."""
+    with quiet():
+        torch.export.save(program, path, extra_files=dict(metadata))
+
+
+def open_torch(path: Path) -> ExportedModel:
+    """Open a file of `write_torch`. For files made here only: torch.export.load executes code from the file."""
+    metadata = dict.fromkeys(_METADATA, "")
+    with quiet():
+        graph = torch.export.load(path, extra_files=metadata).module()
+    facts, carried = parse_facts({key: text for key, text in metadata.items() if text}, path)
+
+    def run(inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        return [output.numpy() for output in graph(*(torch.from_numpy(inputs[name]) for name in ("frame", "size")))]
+
+    return ExportedModel(path, facts, carried, Runtime(ExportedRows._fields, run))
