@@ -85,7 +85,7 @@ def export_model(
         first = aside.with_suffix(".onnx") if form == "openvino" else aside
         try:
             expected = _write(weights, first, form=form, size=size, rows=rows, say=say)
-            gc.collect()  # frees the network, before a runtime loads it again
+            gc.collect()
             return_freed_memory()
             if form == "openvino":
                 convert_to_openvino(first, aside)
@@ -123,6 +123,8 @@ def _write(
     say("writing the graph")
     write = write_torch if form == "torch" else write_onnx
     write(traced(network, recipe, facts), metadata, path)
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data = tensor.data.new_empty(0)  # torch keeps references; a runtime is to load the weights again
     return expected
 
 

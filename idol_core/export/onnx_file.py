@@ -82,7 +82,23 @@ def _simplify(model: Any) -> None:
         common.RemoveUnusedFunctionsPass(),
         common.RemoveUnusedOpsetsPass(),
         common.CommonSubexpressionEliminationPass(),
+        _transpose_weights,
         common.RemoveUnusedNodesPass(),
         common.ClearMetadataAndDocStringPass(),
     ):
         clean(model)
+
+
+def _transpose_weights(model: Any) -> None:
+    """Store the weights of linear layers as they are multiplied, or else a runtime keeps both forms while it loads."""
+    import onnx_ir
+
+    for node in list(model.graph):
+        if node.op_type != "Transpose" or not node.inputs[0].is_initializer() or len(node.inputs[0].shape) != 2:
+            continue
+        stored, used = node.inputs[0], node.outputs[0]
+        turned = onnx_ir.tensor(stored.const_value.raw.T, name=f"{stored.name}.transposed")
+        weight = onnx_ir.Value(name=turned.name, shape=used.shape, type=used.type, const_value=turned)
+        model.graph.register_initializer(weight)
+        used.replace_all_uses_with(weight)
+        model.graph.remove(node, safe=True)

@@ -20,6 +20,7 @@ from idol_core.data.transforms import resize_for_test
 from idol_core.errors import IdolError
 from idol_core.export.graph import select_rows
 from idol_core.export.proof import compare, expect, raise_if_apart
+from idol_core.export.torch_file import open_torch
 from idol_core.inference.exported import ExportedRows, open_exported
 from idol_core.inference.prepare import evaluation_copy
 from idol_core.inference.pretrained import open_pretrained
@@ -65,6 +66,8 @@ def made(tmp_path_factory):
             weights = save_random(folder / "tiny.safetensors")
             command = ["export", str(weights), "--to", "onnx", "--out", str(folder / "tiny.onnx"), "--size", "64x96"]
             assert main([*command, "--max-detections", "20"]) == 0
+            command = ["export", str(weights), "--to", "openvino", "--out", str(folder / "tiny.xml"), "--size", "64x96"]
+            assert main([*command, "--max-detections", "20"]) == 0
     return folder
 
 
@@ -80,13 +83,47 @@ def clip(count=6, height=72, width=100):
 
 def test_predict_writes_the_same_tracks(made, call, tmp_path):
     write_video(tmp_path / "clip.mp4", iter(clip()), rate=5)
-    for name in ("tiny.safetensors", "tiny.onnx"):
+    results = []
+    for name in ("tiny.safetensors", "tiny.onnx", "tiny.xml"):
         weights = ("--weights", made / name, "--device", "cpu", "--threshold", "0")
         assert call("predict", "clip.mp4", *weights, "--save", "json", "--out", name)[0] == 0
-    ours, theirs = (json.loads((tmp_path / n / "results.json").read_text()) for n in ("tiny.safetensors", "tiny.onnx"))
-    assert len(ours) > 2
-    assert [entry.pop("score") for entry in theirs] == pytest.approx([entry.pop("score") for entry in ours], abs=1e-6)
-    assert theirs == ours
+        results.append(json.loads((tmp_path / name / "results.json").read_text()))
+    scores = [[entry.pop("score") for entry in entries] for entries in results]
+    assert len(results[0]) > 2
+    for theirs, their_scores in zip(results[1:], scores[1:], strict=True):
+        assert their_scores == pytest.approx(scores[0], abs=1e-6)
+        assert theirs == results[0]
+
+
+def test_an_openvino_model_is_opened_with_its_own_weights_only(made, call, tmp_path):
+    write_video(tmp_path / "clip.mp4", iter(clip(count=2)), rate=5)
+    content = (made / "tiny.xml").read_bytes()
+    assert file_metadata(made / "tiny.xml") == file_metadata(made / "tiny.onnx")
+    for name, xml, weights, code, what in (
+        ("alone", content, None, 3, "weights are missing"),
+        ("other", content, bytes((made / "tiny.bin").stat().st_size), 4, "not the weights of the .xml"),
+        ("half", content[: len(content) // 2], b"", 4, "can't be read"),
+        ("text", b"no model", b"", 4, "can't be read"),
+        ("foreign", b"<net><rt_info/></net>", b"", 4, "not written by idolctl export"),
+    ):
+        (tmp_path / f"{name}.xml").write_bytes(xml)
+        if weights is not None:
+            (tmp_path / f"{name}.bin").write_bytes(weights)
+        found, _, err = call("predict", "clip.mp4", "--weights", f"{name}.xml")
+        assert found == code, name
+        assert what in blocks(err)[0]["error"]
+
+
+def test_a_file_of_torch_export_says_what_it_is_and_is_not_opened_by_predict(made, call, tmp_path):
+    write_video(tmp_path / "clip.mp4", iter(clip(count=2)), rate=5)
+    code, _, err = call("export", made / "tiny.safetensors", "--to", "torch", "--out", "tiny.pt2", "--size", "64x96")
+    assert code == 0, err
+    exported = open_torch(tmp_path / "tiny.pt2")
+    assert exported.facts == open_exported(made / "tiny.onnx").facts._replace(opset=None, rows=MODEL.queries)
+    assert exported.carried == file_metadata(made / "tiny.onnx")
+    code, _, err = call("predict", "clip.mp4", "--weights", "tiny.pt2")
+    assert code == 2
+    assert "AOTInductor" in blocks(err)[0]["error"]
 
 
 def test_eval_gives_the_same_scores(made, call, tmp_path):
@@ -176,10 +213,12 @@ def test_frames_that_the_graph_cannot_take_are_refused_and_those_padded_further_
         (["--size", "big"], 2, "'big' is no size", "--size 480x864"),
         (["--out", "model.pb"], 2, "end in .onnx", "model.onnx"),
         (["--out", "there.onnx"], 2, "is there already", "--force"),
+        (["--to", "openvino", "--out", "there.xml"], 2, "there.bin is there already", "--force"),
     ],
 )
 def test_options_that_cannot_be_end_in_three_lines(made, call, tmp_path, options, code, what, fix):
     (tmp_path / "there.onnx").touch()
+    (tmp_path / "there.bin").touch()
     found, _, err = call("export", made / "tiny.safetensors", "--to", "onnx", "--out", "x.onnx", *options)
     (block,) = blocks(err)
     assert found == code
@@ -196,6 +235,7 @@ def test_weights_that_cannot_be_exported_end_in_three_lines(made, call, tmp_path
         (first, (), 2, "no embedding head"),
         (swin, ("--size", "dynamic"), 2, "fixed size"),
         (made / "tiny.onnx", (), 2, "an exported model already"),
+        (made / "tiny.xml", (), 2, "an exported model already"),
     ):
         found, _, err = call("export", weights, "--to", "onnx", "--out", "x.onnx", *options)
         assert found == code
