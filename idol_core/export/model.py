@@ -94,6 +94,7 @@ def export_model(
                 first.unlink(missing_ok=True)
         say(f"comparing {FORMATS[form].runtime} with torch")
         exported = _open(aside, form)
+        return_freed_memory()
         deviations = compare(exported, expected)
         raise_if_apart(deviations, where=str(out))
     assert exported.carried.recipe is not None

@@ -52,7 +52,9 @@ def open_onnxruntime(path: Path, *, device: str = "cpu", lean: bool = False) -> 
     if lean:
         options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=providers, disabled_optimizers=["ConstantFolding"] if lean else None
+        )  # half of Swin's size is attention masks and biases that it would add up once for all
     except Exception as error:  # onnxruntime's own types, one for each status
         raise Integrity(f"onnxruntime can't open it: {_first_line(error)}", where=str(path), fix=FIX) from error
     outputs = [output.name for output in session.get_outputs()]
