@@ -11,6 +11,7 @@ Prints the median of each and its ratio to torch. Asserts nothing.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import resource
 import statistics
@@ -31,21 +32,24 @@ from idol_core.inference.pretrained import open_pretrained
 from idol_core.inference.select import select_detections
 from idol_core.ops.precision import arithmetic
 
+_FEW = 0.5  # lowest score in torch, which computes masks for what it selects only: random weights select hundreds
+
 
 def speed(files: list[Path], sizes: list[tuple[int, int]], threads: int, frames: int) -> None:
     torch.set_num_threads(threads)
     model, recipe, _ = open_pretrained(files[0])
     network = for_evaluation(model)
     cpu = torch.device("cpu")
+    tracker = dataclasses.replace(recipe.tracker, select_threshold=_FEW)
 
     def ours(frame: torch.Tensor) -> object:
         with torch.inference_mode(), arithmetic(cpu, "float32"):
-            return select_detections(network, network(collate_frames([frame], config=recipe.input)), recipe.tracker)
+            return select_detections(network, network(collate_frames([frame], config=recipe.input)), tracker)
 
     ways = {f"torch, {files[0].name}": ours}
     for file in files[1:]:
         exported = open_exported(file)
-        ways[file.name] = lambda frame, exported=exported: exported.detect([frame])
+        ways[file.name] = lambda frame, exported=exported: exported.run(frame)
     for size in sizes:
         spent: dict[str, list[float]] = {name: [] for name in ways}
         for number in range(frames + 1):

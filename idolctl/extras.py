@@ -28,6 +28,7 @@ EXTRAS = {
     "fiftyone": Extra(("fiftyone",), "tracks as a FiftyOne data set"),
     "timm": Extra(("timm",), "backbones of timm"),
     "export": Extra(("onnx", "onnxscript", "onnxruntime"), "idolctl export, and running what it wrote"),
+    "openvino": Extra(("onnx", "onnxscript", "openvino"), "idolctl export --to openvino, and running what it wrote"),
     "slurm": Extra(("submitit",), "run --launcher slurm"),
     "detectron2": Extra(("detectron2",), "IDOL as a detectron2 model (idol_core.detectron2)"),
 }
