@@ -19,7 +19,8 @@ def leave(folder, *, step=1, lr=1e-4, status="done", ap=None, log=(), lines=(), 
     order = {"key": "", "config": config, "parent": None, "identity": {"settings": {}, "train": "a", "val": "b"}}
     (folder / "stage.json").write_text(json.dumps(order))
     metrics = None if ap is None else {"AP": ap, "AP50": ap + 10}
-    state = {"status": status, "phase": "train", "iteration": 20, "iterations": 40, "seconds": 75.0}
+    reached = 40 if status == "done" else 20
+    state = {"status": status, "phase": "train", "iteration": reached, "iterations": 40, "seconds": 75.0}
     (folder / "state.json").write_text(json.dumps(state | {"metrics": metrics, "error": error}))
     if status == "done":
         (folder / "weights.safetensors").write_bytes(b"")
