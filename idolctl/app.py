@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import select
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -108,6 +110,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(argv)
 
 
+def _nobody_reads() -> bool:
+    """Whether stdout or stderr is a pipe whose reader has gone, as after `| head`; what is left for it goes nowhere."""
+    poll = select.poll()
+    for output in (1, 2):
+        poll.register(output, 0)
+    gone = [output for output, events in poll.poll(0) if events & select.POLLERR]
+    for output in gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return bool(gone)
+
+
 def _run(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
@@ -120,9 +133,8 @@ def _run(argv: Sequence[str] | None) -> int:
         return result if isinstance(result, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 1
+    except BrokenPipeError as error:  # of our output, or of a connection
+        return 1 if _nobody_reads() else report(error, debug=debug)
     except UsageError as error:
         return report(_usage(error), debug=debug)
     except Exception as error:

@@ -77,3 +77,13 @@ def test_every_command_has_examples_of_itself(idolctl, name):
     examples = shown.partition("Examples:\n")[2].strip().splitlines()
     assert examples
     assert all(f"idolctl {name}" in line for line in examples)
+
+
+def test_a_reader_that_goes_away_ends_the_command_without_a_word():
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run([sys.executable, "-m", "idolctl", "ls", "zoo"], stdout=write, stderr=subprocess.PIPE)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
