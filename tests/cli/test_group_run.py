@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -23,6 +24,11 @@ from tests.cli.conftest import CHECKOUT, blocks
 from tests.cli.mini import make_mini
 from tests.e2e.stages import ENVIRONMENT, newest, state
 from tests.processes import Started
+
+# submitit sets up logging when it is imported, and closes all handlers that are there: also absl's, which the tests of
+# exports bring, with the stderr that pytest records. So it comes first.
+with contextlib.suppress(ImportError):
+    import submitit  # noqa: F401
 
 FAST = ("--steps", "1", "--set", "solver.iterations=4", "--set", "solver.batch_size=4")
 
