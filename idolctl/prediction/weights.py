@@ -59,10 +59,11 @@ def open_segmenter(
     from idol_core.inference.streaming import VideoSegmenter
     from idol_core.ops.devices import usable_device
 
-    chosen = (device or "cpu") if path.suffix in EXPORTED else usable_device(device)
-    if cuda_graphs and path.suffix in EXPORTED:
+    exported = path.suffix in EXPORTED
+    chosen = (device or "cpu") if exported else usable_device(device)
+    if cuda_graphs and exported:
         raise InvalidInput("an exported model has no CUDA graphs", where="--cuda-graphs", fix="leave the option out")
     if cuda_graphs and not chosen.startswith("cuda"):
         raise InvalidInput(f"CUDA graphs need a GPU, not {chosen}", where="--cuda-graphs", fix="leave the option out")
-    replay = chosen.startswith("cuda") if cuda_graphs is None else cuda_graphs
+    replay = chosen.startswith("cuda") and not exported if cuda_graphs is None else cuda_graphs
     return VideoSegmenter.from_pretrained(str(path), device=chosen, precision=precision, cuda_graphs=replay)
