@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from idol_core.errors import Integrity, InvalidInput, Missing
+from idol_core.system.files import sha256_of
 from idol_core.system.openvino_header import PLACE, openvino_metadata
 
 FIX = "write it with idolctl export"
@@ -78,7 +78,7 @@ def open_openvino(path: Path, *, device: str = "cpu") -> Runtime:
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise Missing("the model's weights are missing", where=str(weights), fix=f"put them beside {path.name}")
-    if openvino_metadata(path).get(WEIGHTS_HASH) != file_hash(weights):
+    if openvino_metadata(path).get(WEIGHTS_HASH) != sha256_of(weights):
         raise Integrity("these are not the weights of the .xml beside it", where=str(weights), fix=FIX)
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     try:
@@ -94,16 +94,10 @@ def open_openvino(path: Path, *, device: str = "cpu") -> Runtime:
     return Runtime(outputs, run)
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def mark_weights(path: Path) -> None:
     """Add the hash of the .bin file to the metadata of an OpenVINO model that was just written."""
     before, end, after = path.read_text(encoding="utf-8").rpartition(f"</{PLACE[-1]}>")
-    mark = f'<{WEIGHTS_HASH} value="{file_hash(path.with_suffix(".bin"))}"/>'
+    mark = f'<{WEIGHTS_HASH} value="{sha256_of(path.with_suffix(".bin"))}"/>'
     path.write_text(before + mark + end + after, encoding="utf-8")
 
 

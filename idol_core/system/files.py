@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import uuid
@@ -30,6 +31,12 @@ def write_json(path: Path, value: Any, *, indent: int | None = 1) -> None:
     """Write `value` as JSON, atomically. NaN and infinity are refused (ValueError)."""
     with write_aside(path) as aside:
         aside.write_text(json.dumps(value, indent=indent, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 LARGEST_JSON, DEEPEST_JSON = 16 << 20, 64  # bytes and levels of nesting; the files we write are far smaller

@@ -6,7 +6,6 @@ SHA-256 of what arrived.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import os
 import re
@@ -19,6 +18,7 @@ from urllib.parse import quote, urlsplit
 
 from idol_core.errors import Integrity, InvalidInput, NetworkError
 from idol_core.system.download import Progress, Say, download, innermost, passes, say_on_stderr
+from idol_core.system.files import sha256_of
 from idol_core.system.stand_ins import refuse_stand_in
 
 PREFIX = "hf:"
@@ -171,9 +171,7 @@ _AGAIN = "try again later, or set HF_ENDPOINT to a mirror of the hub"
 
 
 def _check(part: Path, place: HubPlace, known: HubCopy, answer: Answer) -> None:
-    with open(part, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    arrived = Answer(part.stat().st_size, digest)
+    arrived = Answer(part.stat().st_size, sha256_of(part))
     try:
         for expected in (known, HubCopy(answer.size, answer.sha256)):
             arrived.require(expected, str(place))

@@ -10,6 +10,7 @@ import typer
 
 from idol_core.errors import IdolError, InvalidInput
 from idol_core.system.cache import cache_folder
+from idol_core.system.files import sha256_of
 from idol_core.system.hub import PREFIX, HubPlace
 from idol_core.system.hub_cache import cached_hub_weights, hub_weights
 from idolctl.commands import complete, options
@@ -18,7 +19,6 @@ from idolctl.terminal.progress import say, transfer
 from idolctl.zoo.entries import Zoo, ZooEntry, ZooFolder, load_zoo
 from idolctl.zoo.fetch import Fetched, fetch, original, verify
 from idolctl.zoo.fetch_folder import fetch_folder, verify_folder
-from idolctl.zoo.pins import sha256_of
 from idolctl.zoo.sources import in_order, sources_of
 from idolctl.zoo.sources import mirrors as all_mirrors
 

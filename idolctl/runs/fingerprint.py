@@ -12,7 +12,7 @@ from idol_core.config import DataSource, StageConfig, stage_to_dict
 from idol_core.data.catalog import resolve_source
 from idol_core.errors import Missing
 from idol_core.system.cache import cache_folder
-from idol_core.system.files import read_object, write_json
+from idol_core.system.files import read_object, sha256_of, write_json
 
 SCRATCH = "scratch"
 # Settings of how a stage is run, not of what it learns: they may change before it is resumed.
@@ -124,9 +124,7 @@ class FileHashes:
         stamp = [stat.st_size, stat.st_mtime_ns]
         known = self._known.get(str(path.resolve()))
         if known is None or known[:2] != stamp:
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            known = self._known[str(path.resolve())] = [*stamp, digest]
+            known = self._known[str(path.resolve())] = [*stamp, sha256_of(path)]
             with contextlib.suppress(OSError):  # without a writable cache, hash again next time
                 write_json(self._path, self._known)
         return str(known[2])

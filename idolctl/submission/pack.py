@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import json
 import zipfile
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from idol_core.data.annotations.fields import integer
 from idol_core.errors import Integrity, InvalidInput
-from idol_core.system.files import write_aside
+from idol_core.system.files import sha256_of, write_aside
 from idolctl.submission.results import Scan, Videos, entries, scan
 
 MEMBER = "results.json"
@@ -156,11 +155,9 @@ def _read_back(path: Path, expected: int) -> None:
 
 
 def _package(out: Path, written: Path, found: Scan, keep: bytearray, videos: int) -> Package:
-    with open(written, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     dropped = max((found.scores[i] for i in range(len(found)) if not keep[i]), default=None)
     shown = len({video for video, kept in zip(found.videos, keep, strict=True) if kept})
-    return Package(out, digest, written.stat().st_size, sum(keep), len(found), shown, videos, dropped)
+    return Package(out, sha256_of(written), written.stat().st_size, sum(keep), len(found), shown, videos, dropped)
 
 
 class _TooLarge(Integrity):

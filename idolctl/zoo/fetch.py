@@ -13,11 +13,12 @@ from idol_core.config import ModelConfig
 from idol_core.errors import IdolError, Integrity, InvalidInput, Missing, NetworkError
 from idol_core.system.cache import cache_folder, weights_path
 from idol_core.system.download import Progress
+from idol_core.system.files import sha256_of
 from idol_core.system.partial_files import one_at_a_time, private_part
 from idolctl.terminal.progress import say
 from idolctl.zoo.entries import ZooEntry
 from idolctl.zoo.metadata import metadata_of, require_fit
-from idolctl.zoo.pins import check, pin, pinned, sha256_of
+from idolctl.zoo.pins import check, pin, pinned
 from idolctl.zoo.sources import Source, mirrored, obtain, sources_of
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from idol_core.errors import IdolError, Integrity, Missing, NetworkError
 from idol_core.system.cache import cache_folder
 from idol_core.system.download import Progress, download
+from idol_core.system.files import sha256_of
 from idol_core.system.hub import HubPlace
 from idol_core.system.partial_files import one_at_a_time
 from idol_core.system.stand_ins import refuse_stand_in
@@ -17,7 +18,7 @@ from idolctl.terminal.progress import say
 from idolctl.zoo.drive import drive_folder
 from idolctl.zoo.entries import ZooFolder
 from idolctl.zoo.fetch import Fetched, none_worked
-from idolctl.zoo.pins import check, pin, pinned, sha256_of
+from idolctl.zoo.pins import check, pin, pinned
 from idolctl.zoo.sources import copy, in_order
 from idolctl.zoo.zipped import unzipped_hub_file
 

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import re
 import time
-from pathlib import Path
 
 from filelock import FileLock
 
 from idol_core.errors import Integrity
 from idol_core.system.cache import cache_folder
 from idol_core.system.files import write_json
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def pinned(name: str) -> str | None:

@@ -26,10 +26,10 @@ from idol_core.errors import IdolError, Integrity, NetworkError
 from idol_core.system import download as downloading
 from idol_core.system.cache import weights_path
 from idol_core.system.download import download
+from idol_core.system.files import sha256_of
 from idol_core.system.partial_files import private_part
 from idolctl.app import main
 from idolctl.zoo.entries import load_zoo
-from idolctl.zoo.pins import sha256_of
 from tests.cli.conftest import CHECKOUT, blocks
 
 NAME = "swinl-imagenet22k"  # an entry without a published hash whose content is not looked into
