@@ -7,13 +7,15 @@ A run trains for `--seconds` from the given weights (of step 2; other classes th
 schedule over as many iterations as fit, and is scored on toy validation videos of three seeds (toy) or on the
 validation videos (shapes): AP, HOTA, identity switches; AP with the embeddings shuffled among each frame's detections;
 AP and switches with tracker.similarity_weighting; mask AP of images (toy: its
-validation images, shapes: the frames). Every run is one process, `--jobs` at once. What is in `--out` is not run again;
-after `--stop` seconds no run is begun. Prints mean and spread over seeds, and the difference to pairs.
+validation images, shapes: the frames); AP by occlusion where objects have levels of it (toy). Every run is one process,
+`--jobs` at once. What is in `--out` is not run again; after `--stop` seconds no run is begun. Prints mean and spread
+over seeds, and the difference to pairs.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -172,9 +174,12 @@ def scores(config, model, root, held, pictures, device):
     from idol_core.data.catalog import resolve_source
     from idol_core.data.dataset import open_dataset
     from idol_core.data.images import as_images
+    from idol_core.errors import Missing
     from idol_core.evaluation.coco_ap import evaluate_coco
     from idol_core.evaluation.id_switches import identity_switches
     from idol_core.evaluation.identity import evaluate_identity
+    from idol_core.evaluation.occlusion import GROUPS, occlusion_scores
+    from idol_core.evaluation.overlaps import compare
     from idol_core.evaluation.video_ap import evaluate_vis
     from idol_core.inference.datasets import infer_images, read_frames
     from idol_core.inference.streaming import VideoSegmenter
@@ -182,7 +187,7 @@ def scores(config, model, root, held, pictures, device):
     from idol_core.tracking.tracker import Tracker
     from idol_core.tracking.tracks import VideoAssembler
 
-    found = []
+    found, groups = [], []
     for source in held:
         dataset = open_dataset(resolve_source(source, root))
         segmenter = VideoSegmenter(
@@ -210,10 +215,17 @@ def scores(config, model, root, held, pictures, device):
         shuffled = tracked(config.tracker, np.random.default_rng(0).permutation)[0]
         similar = tracked(dataclasses.replace(config.tracker, similarity_weighting=True))[:2]
         found.append((ap, hota, switches, shuffled, *similar))
+        with contextlib.suppress(Missing):  # no occlusion levels
+            groups.append(occlusion_scores(compare(dataset.index, results)))
     columns = dict(zip(FIGURES[:-1], zip(*found, strict=True), strict=True))
     images = as_images(open_dataset(resolve_source(pictures, root)))
     masks = infer_images(model, images, input=config.input, device=device, on_progress=lambda *_: None)
-    means = {name: sum(c) if name.startswith("switches") else statistics.fmean(c) for name, c in columns.items()}
+    by_occlusion = {
+        f"AP {group}": 100 * statistics.fmean(one[group]["AP"] for one in groups) for group in GROUPS if groups
+    }
+    means = by_occlusion | {
+        name: sum(c) if name.startswith("switches") else statistics.fmean(c) for name, c in columns.items()
+    }
     return {**means, "mask AP": 100 * evaluate_coco(images.index, masks).stats["AP"]}
 
 
@@ -276,19 +288,26 @@ def told(values, sign=""):
 
 
 def print_tables(options):
+    from idol_core.evaluation.occlusion import GROUPS
+
     for name in options.sets:
         rows = {}
         for arm in options.only:
             files = {seed: result_file(options, name, arm, seed) for seed in options.seeds}
             rows[arm] = {seed: json.loads(path.read_text()) for seed, path in files.items() if path.is_file()}
         base = rows.get("pairs", {})
+        kinds = (f"AP {group}" for group in GROUPS)
+        figures = [
+            *FIGURES,
+            *(kind for kind in kinds if any(kind in one for found in rows.values() for one in found.values())),
+        ]
         print(f"\n{name}: mean ± spread over seeds; AP - pairs: seed by seed\n")
-        print(f"| {name} | {' | '.join(FIGURES)} | AP - pairs | seeds | iterations | seconds |")
-        print("|---" * (len(FIGURES) + 5) + "|")
+        print(f"| {name} | {' | '.join(figures)} | AP - pairs | seeds | iterations | seconds |")
+        print("|---" * (len(figures) + 5) + "|")
         for arm, found in rows.items():
             if not found:
                 continue
-            cells = [told([one[figure] for one in found.values()]) for figure in FIGURES]
+            cells = [told([one[figure] for one in found.values()]) for figure in figures]
             both = [found[seed]["AP"] - base[seed]["AP"] for seed in found if seed in base]
             cells.append(told(both, "+") if both and arm != "pairs" else "")
             cells.append(str(len(found)))
