@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 
 from idol_core.build import build_model
-from idol_core.config import InputConfig, LossConfig, Precision, SolverConfig
+from idol_core.config import InputConfig, LossConfig, Precision, SolverConfig, TimmConfig
 from idol_core.data.collate import collate_frames
 from idol_core.engine.optim import clip_gradients, make_optimizers, skip_unless_finite
 from idol_core.losses.contrastive import draw_order
@@ -39,10 +40,10 @@ def pair() -> Batch:
     return Batch(FrameBatch(images, padding, sizes), targets, targets, ("a", "b"))
 
 
-def step(device: str) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+def step(device: str, **changes: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Class logits, losses and gradients by name, on the CPU."""
     torch.manual_seed(0)
-    model = build_model(tiny_config(dropout=0.0))
+    model = build_model(tiny_config(dropout=0.0, **changes))
     for module in model.modules():  # first offsets point to the lines between cells, where gradients jump
         if isinstance(module, DeformableAttention):
             torch.nn.init.uniform_(module.offsets.bias, -2, 2)
@@ -64,8 +65,15 @@ def full_float32() -> Iterator[None]:
     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
-def test_a_training_step_gives_the_cpus_numbers() -> None:
-    (logits, losses, gradients), (expected, expected_losses, expected_gradients) = step("cuda"), step("cpu")
+@pytest.mark.parametrize("backbone", ["tiny", "resnet10t", "vit_tiny_patch16_224"])
+def test_a_training_step_gives_the_cpus_numbers(backbone: str) -> None:
+    changes: dict[str, Any] = {}
+    if backbone != "tiny":
+        pytest.importorskip("timm", reason="timm is not installed")
+        changes = {"backbone": TimmConfig(name=backbone)}
+    (logits, losses, gradients), (expected, expected_losses, expected_gradients) = (
+        step(device, **changes) for device in ("cuda", "cpu")
+    )
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
     torch.testing.assert_close(losses, expected_losses, atol=1e-4, rtol=1e-4)
     assert gradients.keys() == expected_gradients.keys()
