@@ -88,13 +88,15 @@ class Operations(TorchDispatchMode):
         return sum(self.counts[packet] for packet in CASTS)
 
 
-class FusedAttention(TorchFunctionMode):
-    """Attention is one operation, as on a GPU; without one torch would choose its plain form."""
+class FusedOnGPU(TorchFunctionMode):
+    """Attention and dropout are one operation each, as on a GPU; without one torch would choose their plain forms."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is not F.scaled_dot_product_attention:
-            return func(*args, **(kwargs or {}))
         kwargs = kwargs or {}
+        if func is F.dropout:
+            return _dropout(*args, **kwargs)
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **kwargs)
         query, key, value = args
         mask, dropout = kwargs.get("attn_mask"), kwargs.get("dropout_p", 0.0)
         if mask is not None:
@@ -102,6 +104,10 @@ class FusedAttention(TorchFunctionMode):
         return aten._scaled_dot_product_efficient_attention(
             query, key, value, mask, torch.is_grad_enabled(), dropout
         )[0]  # fmt: skip
+
+
+def _dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    return torch.native_dropout(x, p, training)[0] if training and p else x
 
 
 def _is_view(func: Any) -> bool:
@@ -122,7 +128,7 @@ def fake_cuda(precision: Precision = "float32", *, device: torch.device = CUDA) 
     `device` may be the CPU, for what autograd refuses to do without a GPU: the backward pass.
     """
     dtype, kind = HALVES.get(precision), device.type
-    with FakeTensorMode(allow_non_fake_inputs=True), FusedAttention():
+    with FakeTensorMode(allow_non_fake_inputs=True), FusedOnGPU():
         torch.set_autocast_enabled(kind, dtype is not None)
         torch.set_autocast_dtype(kind, dtype or torch.bfloat16)
         torch.autocast_increment_nesting()
