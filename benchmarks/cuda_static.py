@@ -102,19 +102,19 @@ def training_operations(config: ModelConfig, height: int, width: int, *, precisi
     with fake_cuda(precision, device=cpu):
         model.to_empty(device=cpu)
         batch = fake_batch(4, height, width, device=cpu)
-        for _ in range(2):
-            seen = {part: Operations(selected=MATCHES, device=cpu) for part in PARTS}
-            with ExitStack() as step:
-                with seen["weights"]:
-                    step.enter_context(step_weights(model, precision))
-                with seen["forward"]:
-                    decoded = model(batch.frames)
-                with seen["losses"]:
-                    objective = torch.stack(list(Criterion(LossConfig())(model, decoded, batch).values())).sum()
-                with seen["backward"], torch.autocast("cpu", enabled=False):
-                    objective.backward()
-            model.zero_grad(set_to_none=True)
-            torch.clear_autocast_cache()
+        with Operations(selected=MATCHES, device=cpu):  # makes what is kept for all steps
+            Criterion(LossConfig())(model, model(batch.frames), batch)
+        torch.clear_autocast_cache()
+        seen = {part: Operations(selected=MATCHES, device=cpu) for part in PARTS}
+        with ExitStack() as step:
+            with seen["weights"]:
+                step.enter_context(step_weights(model, precision))
+            with seen["forward"]:
+                decoded = model(batch.frames)
+            with seen["losses"]:
+                objective = torch.stack(list(Criterion(LossConfig())(model, decoded, batch).values())).sum()
+            with seen["backward"], torch.autocast("cpu", enabled=False):
+                objective.backward()
     return seen
 
 

@@ -16,7 +16,7 @@ from idol_core.losses.memory import memory_losses, recurring
 from idol_core.losses.simota import Assignment, match_rounds, settle
 from idol_core.ops.boxes import cxcywh_to_xyxy
 from idol_core.ops.constants import constant
-from idol_core.structures import Batch, Decoded, Targets
+from idol_core.structures import Batch, Decoded, Targets, chosen
 
 DETECTION = ("loss_ce", "loss_bbox", "loss_giou", "loss_mask", "loss_dice")
 Draws = torch.Generator | Sequence[torch.Generator] | None
@@ -104,7 +104,8 @@ class Criterion:
         present[layer, row, query, targets.labels[row, matched.instance]] = True
         classification = focal_loss(keys.logits.float(), present, alpha=alpha).sum((1, 2, 3))
 
-        boxes, goals = keys.boxes[layer, row, query].float(), targets.boxes[row, matched.instance]
+        boxes = chosen(keys.boxes, keys.place(layer, row, query)).float()
+        goals = targets.boxes[row, matched.instance]
         giou = giou_loss(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(goals))
 
         mask, dice = self._masks(model, keys, targets, matched)
