@@ -8,6 +8,9 @@ Everything runs on fake tensors: shapes, dtypes and devices are real, values are
 - the bytes that autograd keeps for the backward pass after the forward of 4 pairs of frames (each storage once, the
   parameters not);
 - the operations that do work (views and allocations don't) in the forward of one frame, and the casts among them;
+- the same in a training step of 4 pairs, each of which the host has to start: making the step's weights, forward,
+  losses with matching, backward (on fake tensors of the CPU, as autograd does no backward for CUDA without a GPU;
+  clipping and the optimizer are a few operations on all weights and are left out);
 - waits: places where the host needs a value from the device before it can go on;
 - graph breaks of torch.compile, on a small model of the same build.
 
@@ -23,6 +26,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from idol_core.build import assemble
-from idol_core.config import LossConfig, ModelConfig, SwinConfig, TrackerConfig
+from idol_core.config import LossConfig, ModelConfig, Precision, SwinConfig, TrackerConfig
 from idol_core.engine.fake_cuda import (
     CUDA,
     Operations,
@@ -42,26 +46,30 @@ from idol_core.engine.fake_cuda import (
     saved_storages,
     shapes_of,
 )
+from idol_core.engine.optim import clip_gradients, skip_unless_finite
+from idol_core.engine.step_weights import step_weights
 from idol_core.inference.prepare import evaluation_copy
 from idol_core.losses.criterion import Criterion
 from idol_core.structures import FrameBatch
 
 MODELS = {"r50": ModelConfig(), "swinl": ModelConfig(backbone=SwinConfig())}
-DTYPES = ("float32", "bf16")
+DTYPES: tuple[Precision, ...] = ("float32", "bf16")
+PARTS = ("weights", "forward", "losses", "backward")  # of a training step
+MATCHES = 200  # queries of all layers that an object was assigned
 GIB = 2**30
 
 
-def kept_bytes(config: ModelConfig, height: int, width: int, *, precision: str, pairs: int = 4) -> int:
+def kept_bytes(config: ModelConfig, height: int, width: int, *, precision: Precision, pairs: int = 4) -> int:
     """Bytes kept for the backward pass by a training forward of so many pairs of padded frames."""
     model = shapes_of(config).train()
     with fake_cuda(precision):
         model.to_empty(device=CUDA)
-        with saved_storages(model) as saved:
+        with saved_storages(model) as saved, step_weights(model, precision):
             model(fake_frames(2 * pairs, height, width))
     return saved.bytes
 
 
-def frame_operations(config: ModelConfig, height: int, width: int, *, precision: str) -> Operations:
+def frame_operations(config: ModelConfig, height: int, width: int, *, precision: Precision) -> Operations:
     """The operations of the forward of one frame in evaluation, once everything is warm."""
     model = evaluation_copy(shapes_of(config), torch.device("meta"), precision)
     with fake_cuda(precision), torch.no_grad():
@@ -76,18 +84,38 @@ def frame_operations(config: ModelConfig, height: int, width: int, *, precision:
 
 def training_waits(config: ModelConfig, height: int, width: int) -> Counter[str]:
     """What the host waits for in a training step whose losses are not read, on one process."""
-    from idol_core.engine.optim import clip_gradients, skip_unless_finite
-
     model = shapes_of(config).train()
     with fake_cuda():
         model.to_empty(device=CUDA)
         batch = fake_batch(2, height, width)
-        with Operations() as seen:
+        with Operations() as seen, step_weights(model, "float32"):
             Criterion(LossConfig())(model, model(batch.frames), batch)
             for parameter in model.parameters():  # autograd's backward asks for a real device, and never waits for it
                 parameter.grad = torch.empty_like(parameter)
             skip_unless_finite([], clip_gradients(model, 0.01))
     return seen.waits
+
+
+def training_operations(config: ModelConfig, height: int, width: int, *, precision: Precision) -> dict[str, Operations]:
+    """The operations of each part of a training step of 4 pairs, once everything is warm."""
+    model, cpu = shapes_of(config).train(), torch.device("cpu")
+    with fake_cuda(precision, device=cpu):
+        model.to_empty(device=cpu)
+        batch = fake_batch(4, height, width, device=cpu)
+        with Operations(selected=MATCHES, device=cpu):  # makes what is kept for all steps
+            Criterion(LossConfig())(model, model(batch.frames), batch)
+        torch.clear_autocast_cache()
+        seen = {part: Operations(selected=MATCHES, device=cpu) for part in PARTS}
+        with ExitStack() as step:
+            with seen["weights"]:
+                step.enter_context(step_weights(model, precision))
+            with seen["forward"]:
+                decoded = model(batch.frames)
+            with seen["losses"]:
+                objective = torch.stack(list(Criterion(LossConfig())(model, decoded, batch).values())).sum()
+            with seen["backward"], torch.autocast("cpu", enabled=False):
+                objective.backward()
+    return seen
 
 
 def frame_waits(config: ModelConfig, height: int, width: int, *, frames: int = 4) -> Counter[str]:
@@ -149,6 +177,13 @@ def rows(names: list[str]) -> Iterator[Row]:
             yield Row(f"operations, one frame 480p, {precision}", name, before, seen.total, "550" * r50)
         yield Row("casts among them, bf16", name, "283" * r50, seen.casts, "50" * r50)
         yield Row("folding frozen batch norms", name, "318" * r50, seen.counts[aten.rsqrt], "0" * r50)
+        for precision in DTYPES:
+            parts = training_operations(config, 480, 768, precision=precision)
+            before = {"float32": "2774", "bf16": "3435"}[precision] * r50
+            total = sum(seen.total for seen in parts.values())
+            yield Row(f"operations, a training step, {precision}", name, before, total, "")
+            for part, seen in parts.items():
+                yield Row(f"  {part}", name, "", seen.total, "")
         yield Row("waits, a batch of 4 frames", name, "", frame_waits(config, 480, 864).total(), "2" * r50)
         yield Row("waits, a training step", name, "5" * r50, training_waits(config, 480, 864).total(), "2" * r50)
     yield Row("graph breaks under torch.compile", "tiny", "6", graph_breaks(), "0")

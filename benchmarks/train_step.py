@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +31,7 @@ import torch  # noqa: E402  (after the thread settings)
 from idol_core.build import build_model  # noqa: E402
 from idol_core.config import ModelConfig, ResNetConfig, SolverConfig, StageConfig  # noqa: E402
 from idol_core.engine.optim import clip_gradients, make_optimizers  # noqa: E402
+from idol_core.engine.step_weights import step_weights  # noqa: E402
 from idol_core.losses.contrastive import select_samples  # noqa: E402
 from idol_core.losses.criterion import Criterion  # noqa: E402
 from idol_core.losses.simota import match  # noqa: E402
@@ -109,9 +111,15 @@ def measure(
         batch = timed("data", lambda: next(batches).to(device))
         assert isinstance(batch, Batch)
         pairs = len(batch.sample_ids)
-        decoded = timed("forward", lambda b=batch: model(b.frames))
-        losses = timed("losses", lambda b=batch, d=decoded: criterion(model, d, b))
-        timed("backward", lambda values=losses: sum(values.values()).backward())
+        with ExitStack() as stack:
+
+            def forward(b=batch, s=stack) -> object:
+                s.enter_context(step_weights(model, "float32"))
+                return model(b.frames)
+
+            decoded = timed("forward", forward)
+            losses = timed("losses", lambda b=batch, d=decoded: criterion(model, d, b))
+            timed("backward", lambda values=losses: torch.stack(list(values.values())).sum().backward())
 
         def update() -> None:
             clip_gradients(model, solver.clip_norm)

@@ -43,9 +43,10 @@ class NormedConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
         self.norm = FrozenBatchNorm(outputs)
         self.stride, self.padding = stride, kernel // 2
+        self.shift: Tensor | None = None  # [C] while the norm's scale is already in the weight (engine.step_weights)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self._fold()
+        weight, bias = self._fold() if self.shift is None else (self.weight, self.shift)
         return F.conv2d(x, weight, bias, self.stride, self.padding)
 
     @torch.no_grad()
@@ -61,6 +62,19 @@ class NormedConv(nn.Module):
     def _fold(self) -> tuple[Tensor, Tensor]:
         scale, shift = self.norm.scale_and_shift()
         return self.weight * scale.view(-1, 1, 1, 1), shift
+
+
+@torch.no_grad()
+def scales_and_shifts(norms: Sequence[FrozenBatchNorm], dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
+    """`scale_and_shift` of all norms at once, in a few operations: scales [C, 1, 1, 1] each, shifts [C] in `dtype`."""
+    if not norms:
+        return [], []
+    sizes = [len(norm.weight) for norm in norms]
+    fields = ("weight", "bias", "running_mean", "running_var")
+    weight, bias, mean, var = (torch.cat([norm.get_buffer(name) for norm in norms]) for name in fields)
+    scale = weight * (var + FrozenBatchNorm.eps).rsqrt()
+    shift = (bias - mean * scale).to(dtype)
+    return list(scale.view(-1, 1, 1, 1).split(sizes)), list(shift.split(sizes))
 
 
 class Bottleneck(nn.Module):

@@ -33,6 +33,7 @@ from idol_core.engine.average import Average
 from idol_core.engine.fake_cuda import CUDA, Operations, fake_cuda, saved_storages, shapes_of
 from idol_core.engine.objective import Objective
 from idol_core.engine.optim import clip_gradients, full_state, make_optimizers, set_lr
+from idol_core.engine.step_weights import step_weights
 from idol_core.losses.criterion import Criterion
 from idol_core.losses.simota import CANDIDATES
 from idol_core.ops.precision import arithmetic, tf32
@@ -231,15 +232,18 @@ class _Steps:
         """Seconds of forward, losses and backward."""
         generators = [torch.Generator(self._device).manual_seed(i) for i in range(len(batch.sample_ids))]
         started = self._now()
-        with arithmetic(self._device, self._solver.precision):
-            losses = self._objective(batch, generators)
-        with tf32(allowed=self._solver.precision == "tf32"):
-            sum(losses.values()).backward()
+        with step_weights(self._model, self._solver.precision):
+            with arithmetic(self._device, self._solver.precision):
+                losses = self._objective(batch, generators)
+            with tf32(allowed=self._solver.precision == "tf32"):
+                torch.stack(list(losses.values())).sum().backward()
         return self._now() - started
 
     def saved_bytes(self, batch: Batch) -> int:
         """Bytes that a forward saves for its backward pass."""
-        with saved_storages(self._model) as saved, arithmetic(self._device, self._solver.precision):
+        precision = self._solver.precision
+        weights = step_weights(self._model, precision)
+        with saved_storages(self._model) as saved, weights, arithmetic(self._device, precision):
             self._objective(batch, [torch.Generator(self._device) for _ in batch.sample_ids])
         return saved.bytes
 
@@ -268,7 +272,7 @@ def _saved_bytes(config: StageConfig, content: Content, items: int) -> int:
     with fake_cuda(config.solver.precision):
         model.to_empty(device=CUDA)
         batch = random_batch(config, content, items, CUDA)
-        with Operations(selected=matches), saved_storages(model) as saved:
+        with Operations(selected=matches), saved_storages(model) as saved, step_weights(model, config.solver.precision):
             Criterion(config.loss)(model, model(batch.frames), batch)
         return saved.bytes
 

@@ -42,9 +42,9 @@ class Operations(TorchDispatchMode):
     finds `selected` rows.
     """
 
-    def __init__(self, *, selected: int = SELECTED) -> None:
+    def __init__(self, *, selected: int = SELECTED, device: torch.device = CUDA) -> None:
         super().__init__()
-        self._selected = selected
+        self._selected, self._kind = selected, device.type
         self.counts: Counter[Any] = Counter()
         self.waits: Counter[str] = Counter()
 
@@ -64,7 +64,7 @@ class Operations(TorchDispatchMode):
         first = next((a for a in args if isinstance(a, Tensor)), None)
         if first is None:
             return None
-        on_device = first.device.type == "cuda"
+        on_device = first.device.type == self._kind
         if packet is aten._local_scalar_dense:
             self.waits["item"] += on_device
             return False if first.dtype == torch.bool else first.dtype.is_floating_point * 1.0
@@ -88,13 +88,15 @@ class Operations(TorchDispatchMode):
         return sum(self.counts[packet] for packet in CASTS)
 
 
-class FusedAttention(TorchFunctionMode):
-    """Attention is one operation, as on a GPU; without one torch would choose its plain form."""
+class FusedOnGPU(TorchFunctionMode):
+    """Attention and dropout are one operation each, as on a GPU; without one torch would choose their plain forms."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is not F.scaled_dot_product_attention:
-            return func(*args, **(kwargs or {}))
         kwargs = kwargs or {}
+        if func is F.dropout:
+            return _dropout(*args, **kwargs)
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **kwargs)
         query, key, value = args
         mask, dropout = kwargs.get("attn_mask"), kwargs.get("dropout_p", 0.0)
         if mask is not None:
@@ -102,6 +104,10 @@ class FusedAttention(TorchFunctionMode):
         return aten._scaled_dot_product_efficient_attention(
             query, key, value, mask, torch.is_grad_enabled(), dropout
         )[0]  # fmt: skip
+
+
+def _dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    return torch.native_dropout(x, p, training)[0] if training and p else x
 
 
 def _is_view(func: Any) -> bool:
@@ -116,19 +122,22 @@ def _leaves_device(packet: Any, args: Any, result: Any) -> bool:
 
 
 @contextmanager
-def fake_cuda(precision: Precision = "float32") -> Iterator[None]:
-    """Tensors made in here are fake; autocast to `precision` is on for CUDA, whether there is a GPU or not."""
-    dtype = HALVES.get(precision)
-    with FakeTensorMode(allow_non_fake_inputs=True), FusedAttention():
-        torch.set_autocast_enabled("cuda", dtype is not None)
-        torch.set_autocast_dtype("cuda", dtype or torch.bfloat16)
+def fake_cuda(precision: Precision = "float32", *, device: torch.device = CUDA) -> Iterator[None]:
+    """Tensors made in here are fake; autocast to `precision` is on for CUDA, whether there is a GPU or not.
+
+    `device` may be the CPU, for what autograd refuses to do without a GPU: the backward pass.
+    """
+    dtype, kind = HALVES.get(precision), device.type
+    with FakeTensorMode(allow_non_fake_inputs=True), FusedOnGPU():
+        torch.set_autocast_enabled(kind, dtype is not None)
+        torch.set_autocast_dtype(kind, dtype or torch.bfloat16)
         torch.autocast_increment_nesting()
         try:
             yield
         finally:
             if torch.autocast_decrement_nesting() == 0:
                 torch.clear_autocast_cache()
-            torch.set_autocast_enabled("cuda", False)
+            torch.set_autocast_enabled(kind, False)
 
 
 def shapes_of(config: ModelConfig) -> IDOL:
@@ -137,24 +146,25 @@ def shapes_of(config: ModelConfig) -> IDOL:
         return assemble(config)
 
 
-def fake_frames(count: int, height: int, width: int) -> FrameBatch:
+def fake_frames(count: int, height: int, width: int, device: torch.device = CUDA) -> FrameBatch:
     """Frames on the fake device, padded by ten columns as those of 480x854 are."""
-    images = torch.empty(count, 3, height, width, dtype=torch.uint8, device=CUDA)
-    padding = torch.empty(count, height, width, dtype=torch.bool, device=CUDA)
-    sizes = torch.empty(count, 2, dtype=torch.int64, device=CUDA)
+    images = torch.empty(count, 3, height, width, dtype=torch.uint8, device=device)
+    padding = torch.empty(count, height, width, dtype=torch.bool, device=device)
+    sizes = torch.empty(count, 2, dtype=torch.int64, device=device)
     scale = InputConfig().pixel_mean, InputConfig().pixel_std
     return FrameBatch(images, padding, sizes, ((height, width - 10),) * count, scale)
 
 
-def fake_batch(pairs: int, height: int, width: int, instances: int = 4) -> Batch:
+def fake_batch(pairs: int, height: int, width: int, instances: int = 4, device: torch.device = CUDA) -> Batch:
     """Pairs of frames with their instances, on the fake device."""
     shape = (pairs, instances)
-    masks = torch.empty(*shape, height // 4, width // 4, dtype=torch.bool, device=CUDA)
+    masks = torch.empty(*shape, height // 4, width // 4, dtype=torch.bool, device=device)
     targets = Targets(
-        torch.empty(shape, dtype=torch.int64, device=CUDA), torch.empty(*shape, 4, device=CUDA), masks,
-        torch.empty(shape, dtype=torch.bool, device=CUDA),
+        torch.empty(shape, dtype=torch.int64, device=device), torch.empty(*shape, 4, device=device), masks,
+        torch.empty(shape, dtype=torch.bool, device=device),
     )  # fmt: skip
-    return Batch(fake_frames(2 * pairs, height, width), targets, targets, tuple(map(str, range(pairs))), True)
+    frames = fake_frames(2 * pairs, height, width, device)
+    return Batch(frames, targets, targets, tuple(map(str, range(pairs))), True)
 
 
 @dataclass

@@ -23,6 +23,7 @@ from idol_core.engine.meter import Meter
 from idol_core.engine.objective import drop_unused_gradients, in_group
 from idol_core.engine.optim import clip_gradients, full_state, make_optimizers, set_lr, skip_unless_finite
 from idol_core.engine.outcomes import Outcomes
+from idol_core.engine.step_weights import step_weights
 from idol_core.errors import IdolError, Preempted
 from idol_core.model.idol import IDOL
 from idol_core.ops.precision import arithmetic, tf32
@@ -121,7 +122,7 @@ def train(
             micro_batches = [_padded_alike(batch, group) for batch in micro_batches]
         micro_batches = [batch.to(group.device) for batch in micro_batches]
         lr = set_lr(optimizers, iteration, solver)
-        losses = _gradients(objective, micro_batches, scaler, iteration, solver, group)
+        losses = _gradients(model, objective, micro_batches, scaler, iteration, solver, group)
         drop_unused_gradients(model, micro_batches, group)
         for optimizer in optimizers:
             scaler.unscale_(optimizer)
@@ -162,7 +163,7 @@ def _padded_alike(batch: Batch, group: Group) -> Batch:
 
 
 def _gradients(
-    objective: nn.Module, micro_batches: list[Batch], scaler: torch.amp.GradScaler, iteration: int,
+    model: IDOL, objective: nn.Module, micro_batches: list[Batch], scaler: torch.amp.GradScaler, iteration: int,
     solver: SolverConfig, group: Group,
 ) -> list[dict[str, Tensor]]:  # fmt: skip
     """Accumulate the gradients of this process's micro-batches; returns each one's contribution to the mean weighted
@@ -177,12 +178,13 @@ def _gradients(
         generators = [torch.Generator(group.device).manual_seed(seed) for seed in seeds]
         last = position + 1 == len(micro_batches)
         sync = nullcontext() if last or group.world == 1 else objective.no_sync()  # type: ignore[operator]
-        with sync:
+        with sync, step_weights(model, solver.precision):
             with arithmetic(group.device, solver.precision):
                 losses = objective(batch, generators)
+            values = torch.stack(list(losses.values()))
             with tf32(allowed=solver.precision == "tf32"):
-                scaler.scale(sum(losses.values()) * share).backward()
-        parts.append({name: value.detach() * share for name, value in losses.items()})
+                scaler.scale(values.sum() * share).backward()
+        parts.append(dict(zip(losses, (values.detach() * share).unbind(), strict=True)))
     return parts
 
 

@@ -33,14 +33,14 @@ def for_evaluation(model: IDOL, precision: Precision = "float32") -> IDOL:
             if isinstance(child, NormedConv):
                 setattr(module, name, child.folded())
     if precision in HALVES:
-        for part in _in_autocast(model):
+        for part in in_autocast(model):
             for module in part.modules():
                 if isinstance(module, nn.Linear | nn.Conv2d):
                     module.to(HALVES[precision])
     return model.requires_grad_(False)
 
 
-def _in_autocast(model: IDOL) -> list[nn.Module]:
+def in_autocast(model: IDOL) -> list[nn.Module]:
     """The parts that run in autocast's dtype; projections, heads and dynamic masks keep float32."""
     masks = model.mask_head
     drawn = [masks.conv32, masks.conv16, masks.conv8, masks.reduce, masks.final]

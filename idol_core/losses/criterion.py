@@ -15,8 +15,10 @@ from idol_core.losses.mask import mask_losses
 from idol_core.losses.memory import memory_losses, recurring
 from idol_core.losses.simota import Assignment, match_rounds, settle
 from idol_core.ops.boxes import cxcywh_to_xyxy
-from idol_core.structures import Batch, Decoded, Targets
+from idol_core.ops.constants import constant
+from idol_core.structures import Batch, Decoded, Targets, chosen
 
+DETECTION = ("loss_ce", "loss_bbox", "loss_giou", "loss_mask", "loss_dice")
 Draws = torch.Generator | Sequence[torch.Generator] | None
 
 
@@ -39,8 +41,8 @@ class Matched(NamedTuple):
     instance: Tensor
 
     def per_layer(self, values: Tensor, layers: int) -> Tensor:
-        """Sum `values` [n] over the matches of each layer: [layers]."""
-        return (values[:, None] * (self.layer[:, None] == torch.arange(layers, device=values.device))).sum(0)
+        """Sum `values` [..., n] over the matches of each layer: [..., layers]."""
+        return (values[..., None] * (self.layer[:, None] == torch.arange(layers, device=values.device))).sum(-2)
 
 
 class Criterion:
@@ -48,6 +50,7 @@ class Criterion:
 
     def __init__(self, config: LossConfig) -> None:
         self.config = config
+        self._weights = (config.classification, config.l1, config.giou, config.mask, config.dice)
 
     def __call__(
         self,
@@ -84,16 +87,16 @@ class Criterion:
 
         # Detection losses of the labelled frames, then the contrastive losses between frames.
         layers = len(assignment.gt)
-        losses = self._named(self._detection(model, keys, batch.key, assignment), normalizer[:layers])
+        losses = self._named(self._detection(model, keys, batch.key, assignment) / normalizer[:layers])
         if batch.ref is not None or batch.clip_frames > 1:
             anchor = assignment.anchor[-1]
             contrastive = self._contrastive(model, keys.queries[-1], anchor, compared, samples, batch, generator)
             losses |= {name: value / normalizer[-1] for name, value in contrastive.items()}
         return losses
 
-    def _detection(self, model: Heads, keys: Decoded, targets: Targets, assignment: Assignment) -> dict[str, Tensor]:
-        """Weighted sums of the detection and mask losses, per layer: [L] each."""
-        weights, alpha, layers = self.config, self.config.focal_alpha, len(keys.logits)
+    def _detection(self, model: Heads, keys: Decoded, targets: Targets, assignment: Assignment) -> Tensor:
+        """Weighted sums of the detection and mask losses, in the order of DETECTION, per layer: [5, L]."""
+        alpha, layers = self.config.focal_alpha, len(keys.logits)
         layer, row, query = (assignment.gt >= 0).nonzero(as_tuple=True)
         matched = Matched(layer, row, query, assignment.gt[layer, row, query])
 
@@ -101,17 +104,13 @@ class Criterion:
         present[layer, row, query, targets.labels[row, matched.instance]] = True
         classification = focal_loss(keys.logits.float(), present, alpha=alpha).sum((1, 2, 3))
 
-        boxes, goals = keys.boxes[layer, row, query].float(), targets.boxes[row, matched.instance]
+        boxes = chosen(keys.boxes, keys.place(layer, row, query)).float()
+        goals = targets.boxes[row, matched.instance]
         giou = giou_loss(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(goals))
 
         mask, dice = self._masks(model, keys, targets, matched)
-        return {
-            "loss_ce": weights.classification * classification,
-            "loss_bbox": weights.l1 * matched.per_layer(l1_loss(boxes, goals), layers),
-            "loss_giou": weights.giou * matched.per_layer(giou, layers),
-            "loss_mask": weights.mask * matched.per_layer(mask, layers),
-            "loss_dice": weights.dice * matched.per_layer(dice, layers),
-        }
+        of_matches = matched.per_layer(torch.stack((l1_loss(boxes, goals), giou, mask, dice)), layers)
+        return _column(self._weights, boxes.device) * torch.cat((classification[None], of_matches))
 
     def _masks(self, model: Heads, keys: Decoded, targets: Targets, matched: Matched) -> tuple[Tensor, Tensor]:
         """Mask (focal) and Dice loss of every match: [n] each. Without a match, the mask branch gets zero gradients and
@@ -149,15 +148,20 @@ class Criterion:
         weights = {"loss_reid_aux": self.config.auxiliary}
         return {name: weights.get(name, self.config.contrastive) * value for name, value in sums.items()}
 
-    def _named(self, losses: dict[str, Tensor], normalizer: Tensor) -> dict[str, Tensor]:
-        """One entry per loss and layer, divided by the layer's normalizer [L]."""
-        last = len(normalizer) - 1
+    def _named(self, losses: Tensor) -> dict[str, Tensor]:
+        """One entry per loss and layer of `losses` [5, L]."""
+        last = losses.shape[1] - 1
         chosen = range(last + 1) if self.config.deep_supervision else [last]
         return {
-            name if layer == last else f"{name}_{layer}": values[layer] / normalizer[layer]
-            for name, values in losses.items()
+            name if layer == last else f"{name}_{layer}": values[layer]
+            for name, values in zip(DETECTION, (row.unbind() for row in losses.unbind()), strict=True)
             for layer in chosen
         }
+
+
+@constant()
+def _column(values: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(values)[:, None].to(device)
 
 
 class Compared(NamedTuple):

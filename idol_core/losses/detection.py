@@ -30,22 +30,17 @@ def giou_loss(boxes_xyxy: Tensor, targets_xyxy: Tensor, *, eps: float = 1e-7) ->
 
     `eps` is added to both denominators, so boxes without area give finite values and gradients.
     """
-    inner = torch.cat(
-        (
-            torch.maximum(boxes_xyxy[..., :2], targets_xyxy[..., :2]),
-            torch.minimum(boxes_xyxy[..., 2:], targets_xyxy[..., 2:]),
-        ),
-        dim=-1,
-    )
-    outer = torch.cat(
-        (
-            torch.minimum(boxes_xyxy[..., :2], targets_xyxy[..., :2]),
-            torch.maximum(boxes_xyxy[..., 2:], targets_xyxy[..., 2:]),
-        ),
-        dim=-1,
-    )
-    overlaps = (inner[..., 2:] > inner[..., :2]).all(-1)
-    intersection = torch.where(overlaps, area(inner), 0.0)
+    top_left, bottom_right = boxes_xyxy.split(2, dim=-1)
+    goal_top_left, goal_bottom_right = targets_xyxy.split(2, dim=-1)
+    inner = torch.minimum(bottom_right, goal_bottom_right) - torch.maximum(top_left, goal_top_left)  # [..., 2]
+    outer = torch.maximum(bottom_right, goal_bottom_right) - torch.minimum(top_left, goal_top_left)
+    intersection = torch.where((inner > 0).all(-1), _product(inner), 0.0)
     union = area(boxes_xyxy) + area(targets_xyxy) - intersection
-    enclosing = area(outer)
+    enclosing = _product(outer)
     return 1 - (intersection / (union + eps) - (enclosing - union) / (enclosing + eps))
+
+
+def _product(sides: Tensor) -> Tensor:
+    """Width times height: [..., 2] -> [...]."""
+    width, height = sides.unbind(-1)
+    return width * height

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from idol_core.ops.boxes import cxcywh_to_xyxy, pairwise_giou, pairwise_iou
+from idol_core.ops.boxes import cxcywh_to_xyxy, pairwise_overlaps
 from idol_core.structures import Targets
 
 CANDIDATES = 10  # an instance takes as many queries as the sum of that many largest IoUs, rounded down
@@ -109,10 +109,10 @@ def pair_costs(probs: Tensor, boxes: Tensor, targets: Targets) -> Costs:
     probs, boxes = probs.float(), boxes.float()
     valid = targets.valid[..., None]
     ours, theirs = cxcywh_to_xyxy(targets.boxes), cxcywh_to_xyxy(boxes)
-    iou, _ = pairwise_iou(ours, theirs)
+    iou, giou = pairwise_overlaps(ours, theirs)
 
     # Overlap: minus GIoU, weight 3.
-    overlap_cost = 3.0 * -pairwise_giou(ours, theirs)
+    overlap_cost = 3.0 * -giou
 
     # Class: focal loss of the instance's class as a positive, minus its focal loss as a negative.
     labels = targets.labels[..., None].expand(*iou.shape)
@@ -123,10 +123,9 @@ def pair_costs(probs: Tensor, boxes: Tensor, targets: Targets) -> Costs:
 
     # Position: 100 unless the query's centre lies in the box and near its centre; 10,000 more for a query whose centre
     # is in no instance's box or centre zone.
-    x, y = boxes[..., None, :, 0], boxes[..., None, :, 1]
-    in_box = _strictly_within(x, y, ours)
     centre = targets.boxes[..., :2]
-    in_centre = _strictly_within(x, y, torch.cat((centre - CENTRE_RADIUS, centre + CENTRE_RADIUS), -1))
+    near = torch.cat((centre - CENTRE_RADIUS, centre + CENTRE_RADIUS), -1)
+    in_box, in_centre = _strictly_within(boxes[..., :2], torch.stack((ours, near), -3)).unbind(-3)
     outside = ~((in_box | in_centre) & valid).any(-2, keepdim=True)
 
     cost = class_cost + overlap_cost + OFF_CENTRE_COST * ~(in_box & in_centre) + OUTSIDE_COST * outside
@@ -194,7 +193,7 @@ def _keep_cheapest(matched: Tensor, cost: Tensor, queries: Tensor) -> Tensor:
     return torch.where(queries[..., None, :], alone, matched)
 
 
-def _strictly_within(x: Tensor, y: Tensor, zones_xyxy: Tensor) -> Tensor:
-    """True where points x, y [..., 1, Q] lie inside zones [..., N, 4], border excluded: [..., N, Q] bool."""
-    left, top, right, bottom = zones_xyxy[..., None].unbind(-2)
-    return (x > left) & (x < right) & (y > top) & (y < bottom)
+def _strictly_within(points: Tensor, zones_xyxy: Tensor) -> Tensor:
+    """True where points [..., Q, 2] (x, y) lie inside zones [..., 2, N, 4], border excluded: [..., 2, N, Q] bool."""
+    places, zones = points[..., None, None, :, :], zones_xyxy[..., None, :]
+    return ((places > zones[..., :2]) & (places < zones[..., 2:])).all(-1)

@@ -92,8 +92,11 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, position: Tensor) -> Tensor:
         """x, position: [B, Q, C] -> [B, Q, C]."""
         dim = x.shape[-1]
-        placed = F.linear(x + position, self.qkv.weight[: 2 * dim], self.qkv.bias[: 2 * dim])
-        value = F.linear(x, self.qkv.weight[2 * dim :], self.qkv.bias[2 * dim :])
+        (placed_weight, value_weight), (placed_bias, value_bias) = (
+            parameter.split((2 * dim, dim)) for parameter in (self.qkv.weight, self.qkv.bias)
+        )
+        placed = F.linear(x + position, placed_weight, placed_bias)
+        value = F.linear(x, value_weight, value_bias)
         q, k = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in placed.chunk(2, dim=-1))
         v = value.unflatten(-1, (self.heads, -1)).transpose(1, 2)
         mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)

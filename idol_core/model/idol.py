@@ -12,7 +12,7 @@ from idol_core.model.mask_head import MaskHead
 from idol_core.model.pyramid import PyramidProjection
 from idol_core.ops.numeric import at_least_float32
 from idol_core.ops.pixels import normalized
-from idol_core.structures import Decoded, FrameBatch
+from idol_core.structures import Decoded, FrameBatch, chosen
 
 
 class IDOL(nn.Module):
@@ -68,8 +68,9 @@ class IDOL(nn.Module):
         Returns:
             [n, H/4, W/4] float.
         """
-        points = decoded.references[layer, row, query] * decoded.sizes[row].flip(-1)
-        return self.mask_head(decoded.queries[layer, row, query], points, features, row)
+        place = decoded.place(layer, row, query)
+        points = chosen(decoded.references, place) * decoded.sizes[row].flip(-1)
+        return self.mask_head(chosen(decoded.queries, place), points, features, row)
 
     def embed(self, queries: Tensor) -> Tensor:
         """Embed queries: [..., C] -> [..., C]. Raises ValueError on step 1's model, which has no embedding head."""

@@ -35,18 +35,16 @@ def geometry(padding: Tensor, level_shapes: LevelShapes, mapped: int, channels: 
     """Compute the Geometry of frames with `padding` [B, H, W] bool; C is `channels`.
 
     A cell of the first `mapped` levels is padding if its top left pixel is. A cell of a later level is padding if the
-    top left cell of level 0 within it is, as in the published models.
+    top left cell of level 0 within it is, as in the published models. All levels are computed together: on a GPU every
+    operation has to be started, and frames of training differ in size.
     """
-    paddings: list[Tensor] = []
-    for i, shape in enumerate(level_shapes):
-        paddings.append(_shrink(padding if i < mapped else paddings[0], shape))
-    ratios = valid_ratios(paddings)
-    return Geometry(
-        sine_encoding(paddings, channels),
-        torch.cat([p.flatten(1) for p in paddings], dim=1),
-        ratios,
-        cell_references(level_shapes, ratios),
-    )
+    height, width = padding.shape[1:]
+    pixels = _sampled_pixels(level_shapes, (height, width), mapped, padding.device)
+    cells = padding.flatten(1).index_select(1, pixels)
+    split = cells.split([h * w for h, w in level_shapes], dim=1)
+    valid = _count_valid([part.unflatten(1, shape) for part, shape in zip(split, level_shapes, strict=True)])
+    ratios = _valid_ratios(valid, level_shapes)
+    return Geometry(_encode(valid, channels), cells, ratios, cell_references(level_shapes, ratios))
 
 
 @constant(keep=4)
@@ -64,11 +62,6 @@ def geometry_of(
     return geometry(padding, level_shapes, mapped, channels)
 
 
-def _shrink(padding: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize [B, H, W] bool to `size` (h, w) by nearest sampling."""
-    return F.interpolate(padding[:, None].to(torch.uint8), size=size, mode="nearest")[:, 0].bool()
-
-
 def sine_encoding(paddings: Sequence[Tensor], channels: int) -> Tensor:
     """Sine position encoding of every level's cells, normalized to 2 pi with half-pixel offset (DETR; Deformable DETR).
 
@@ -80,10 +73,30 @@ def sine_encoding(paddings: Sequence[Tensor], channels: int) -> Tensor:
         [B, S, channels] float32; lower precision is not enough, because the angle is about -3e6 where a whole row or
         column is padding.
     """
-    angles = [torch.stack(_angles(~padding), dim=-1).flatten(1, 2) for padding in paddings]
-    scaled = torch.cat(angles, dim=1)[..., None] / _periods(
-        channels // 2, paddings[0].device
-    )  # [B, S, 2, channels / 4]
+    return _encode(_count_valid(paddings), channels)
+
+
+class _Valid(NamedTuple):
+    """Numbers of valid cells, [B, 2, S] float32 each: in every cell's column (for y), and in its row (for x)."""
+
+    before: Tensor  # up to the cell itself
+    all: Tensor
+
+
+def _count_valid(paddings: Sequence[Tensor]) -> _Valid:
+    level_shapes = tuple((p.shape[1], p.shape[2]) for p in paddings)
+    valid = torch.cat([p.flatten(1) for p in paddings], dim=1).logical_not()
+    split = valid.split([h * w for h, w in level_shapes], dim=1)
+    maps = [part.unflatten(1, shape) for part, shape in zip(split, level_shapes, strict=True)]
+    sums = [m.cumsum(axis, dtype=torch.float32).flatten(1) for axis in (1, 2) for m in maps]
+    before = torch.cat(sums, dim=1)
+    total = before.index_select(1, _last_cells(level_shapes, before.device))
+    return _Valid(before.unflatten(1, (2, -1)), total.unflatten(1, (2, -1)))
+
+
+def _encode(valid: _Valid, channels: int) -> Tensor:
+    angles = _angles(*valid).transpose(1, 2).contiguous()  # [B, S, 2]
+    scaled = angles[..., None] / _periods(channels // 2, angles.device)  # [B, S, 2, channels / 4]
     sine, cosine = scaled.sin(), scaled.cos()
     if exporting():  # one rounding of -3e6 is a quarter, so runtimes don't agree on its sine
         all_padding = scaled < 0
@@ -94,18 +107,17 @@ def sine_encoding(paddings: Sequence[Tensor], channels: int) -> Tensor:
     return torch.stack((sine, cosine), dim=-1).flatten(2)
 
 
-def _angles(valid: Tensor) -> tuple[Tensor, Tensor]:
-    """y and x angles of cells: [B, h, w] bool -> two [B, h, w] float32; 0..2 pi on valid cells."""
-    y, x = valid.cumsum(1, dtype=torch.float32), valid.cumsum(2, dtype=torch.float32)
-    return (y - 0.5) / (y[:, -1:, :] + 1e-6) * (2 * math.pi), (x - 0.5) / (x[:, :, -1:] + 1e-6) * (2 * math.pi)
+def _angles(before: Tensor, total: Tensor) -> Tensor:
+    """Angles of cells, 0..2 pi on valid ones, from numbers of valid cells as in `_Valid`."""
+    return (before - 0.5) / (total + 1e-6) * (2 * math.pi)
 
 
 @functools.cache
 def _of_padding(features: int) -> tuple[list[float], list[float]]:
     """Sines and cosines where a whole row or column is padding, as numbers: computed by torch even under a tracer."""
     with _disable_current_modes():
-        angle, _ = _angles(torch.zeros(1, 1, 1, dtype=torch.bool))
-        scaled = angle.flatten() / _periods(features, angle.device)
+        angle = _angles(torch.zeros(1), torch.zeros(1))
+        scaled = angle / _periods(features, angle.device)
         return scaled.sin().tolist(), scaled.cos().tolist()
 
 
@@ -115,11 +127,10 @@ def _periods(features: int, device: torch.device) -> Tensor:
     return torch.full_like(exponents, TEMPERATURE) ** exponents
 
 
-def valid_ratios(paddings: Sequence[Tensor]) -> Tensor:
+def _valid_ratios(valid: _Valid, level_shapes: LevelShapes) -> Tensor:
     """Unpadded fraction of each level's width and height, from its first row and column: [B, L, 2] (x, y)."""
-    wide = [(~p[:, 0, :]).sum(1) / p.shape[2] for p in paddings]
-    high = [(~p[:, :, 0]).sum(1) / p.shape[1] for p in paddings]
-    return torch.stack((torch.stack(wide, 1), torch.stack(high, 1)), dim=-1)
+    first = valid.all.index_select(2, _first_cells(level_shapes, valid.all.device))  # [B, 2, L] of columns, of rows
+    return first.flip(1).transpose(1, 2) / _extents(level_shapes, first.device)
 
 
 def cell_references(level_shapes: LevelShapes, ratios: Tensor) -> Tensor:
@@ -149,3 +160,38 @@ def _cells(level_shapes: LevelShapes, device: torch.device) -> tuple[Tensor, Ten
 def _extents(level_shapes: LevelShapes, device: torch.device) -> Tensor:
     """Size of every level: [L, 2] float32 (width, height) in cells."""
     return torch.tensor([(w, h) for h, w in level_shapes], dtype=torch.float32).to(device)
+
+
+@constant()
+def _sampled_pixels(level_shapes: LevelShapes, padded: tuple[int, int], mapped: int, device: torch.device) -> Tensor:
+    """The pixel that decides whether a cell is padding, as an index into frames of the size `padded`: [S] int64."""
+    axes = [[_nearest(side, level[axis]) for level in level_shapes[:mapped]] for axis, side in enumerate(padded)]
+    for axis in (0, 1):
+        own, of_first = level_shapes[0][axis], axes[axis][0]
+        axes[axis] += [of_first[_nearest(own, level[axis])] for level in level_shapes[mapped:]]
+    return torch.cat([(y[:, None] * padded[1] + x).flatten() for y, x in zip(*axes, strict=True)]).to(device)
+
+
+def _nearest(inputs: int, outputs: int) -> Tensor:
+    """Index of the input that each output is when a map is resized to its nearest neighbours: [outputs] int64."""
+    index = torch.arange(inputs, dtype=torch.float32).view(1, 1, -1)
+    return F.interpolate(index, size=outputs, mode="nearest").view(-1).long()
+
+
+@constant()
+def _last_cells(level_shapes: LevelShapes, device: torch.device) -> Tensor:
+    """Last cell of every cell's column, then of its row, which is counted from S: [2 * S] int64."""
+    start, columns, rows = 0, [], []
+    for h, w in level_shapes:
+        y, x = torch.meshgrid(torch.arange(h) * w, torch.arange(w), indexing="ij")
+        columns.append((start + (h - 1) * w + x).flatten())
+        rows.append((start + y + (w - 1)).flatten())
+        start += h * w
+    return torch.cat((*columns, *(row + start for row in rows))).to(device)
+
+
+@constant()
+def _first_cells(level_shapes: LevelShapes, device: torch.device) -> Tensor:
+    """Index of every level's first cell: [L] int64."""
+    sizes = [h * w for h, w in level_shapes]
+    return torch.tensor([sum(sizes[:i]) for i in range(len(sizes))]).to(device)

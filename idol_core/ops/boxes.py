@@ -8,8 +8,9 @@ from torch import Tensor
 
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
     """Convert [..., 4] (centre x, centre y, width, height) -> [..., 4] (left, top, right, bottom)."""
-    cx, cy, w, h = boxes.unbind(-1)
-    return torch.stack((cx - 0.5 * w, cy - 0.5 * h, cx + 0.5 * w, cy + 0.5 * h), dim=-1)
+    centre, size = boxes.split(2, dim=-1)
+    half = 0.5 * size
+    return torch.cat((centre - half, centre + half), dim=-1)
 
 
 def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
@@ -20,7 +21,9 @@ def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
 
 def area(boxes_xyxy: Tensor) -> Tensor:
     """Area of boxes: [..., 4] -> [...]; negative where right < left or bottom < top (not both)."""
-    return (boxes_xyxy[..., 2] - boxes_xyxy[..., 0]) * (boxes_xyxy[..., 3] - boxes_xyxy[..., 1])
+    top_left, bottom_right = boxes_xyxy.split(2, dim=-1)
+    width, height = (bottom_right - top_left).unbind(-1)
+    return width * height
 
 
 def pairwise_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,8 +38,13 @@ def pairwise_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 def pairwise_giou(a: Tensor, b: Tensor) -> Tensor:
     """Generalised IoU (Rezatofighi et al. 2019) of xyxy boxes [..., n, 4] and [..., m, 4] -> [..., n, m], in -1..1."""
+    return pairwise_overlaps(a, b)[1]
+
+
+def pairwise_overlaps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """`pairwise_iou` and `pairwise_giou` of the same boxes: two [..., n, m]."""
     iou, union = pairwise_iou(a, b)
     top_left = torch.minimum(a[..., :, None, :2], b[..., None, :, :2])
     bottom_right = torch.maximum(a[..., :, None, 2:], b[..., None, :, 2:])
     enclosing = (bottom_right - top_left).clamp(min=0).prod(-1)
-    return iou - (enclosing - union) / (enclosing + 1e-7)
+    return iou, iou - (enclosing - union) / (enclosing + 1e-7)

@@ -7,6 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from idol_core.config import InputConfig, LossConfig, ModelConfig, Precision, SolverConfig
 from idol_core.engine.optim import clip_gradients, make_optimizers, skip_unless_finite
+from idol_core.engine.step_weights import step_weights
 from idol_core.losses.criterion import Criterion
 from idol_core.model.idol import IDOL
 from idol_core.ops.precision import arithmetic
@@ -31,9 +32,10 @@ def training_row(
         generators = [torch.Generator(device).manual_seed(i) for i in range(pairs)]
 
         def step() -> None:
-            with arithmetic(device, precision):
-                losses = criterion(model, model(batch.frames), batch, generator=generators)
-            torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+            with step_weights(model, precision):
+                with arithmetic(device, precision):
+                    losses = criterion(model, model(batch.frames), batch, generator=generators)
+                torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
             skip_unless_finite(optimizers, clip_gradients(model, 0.01))
             for optimizer in optimizers:
                 optimizer.step()

@@ -20,6 +20,7 @@ from benchmarks.cuda_static import (
     frame_waits,
     kept_bytes,
     shapes_of,
+    training_operations,
     training_waits,
 )  # fmt: skip
 from idol_core.build import build_model
@@ -48,6 +49,14 @@ def test_a_frame_takes_no_more_operations_and_no_batch_norm_is_folded_again():
     assert half.total <= 520
     assert half.casts <= 42
     assert not full.counts[aten.rsqrt]
+
+
+@fused
+def test_a_training_step_takes_no_more_operations_and_casts_no_weight_where_it_is_used():
+    parts = training_operations(R50, 480, 768, precision="bf16")
+    assert sum(seen.total for seen in parts.values()) <= 2290
+    assert parts["forward"].casts <= 45
+    assert not parts["forward"].counts[aten.rsqrt]
 
 
 def test_swin_pads_nothing_that_is_whole_and_copies_maps_only_into_windows_and_back():
