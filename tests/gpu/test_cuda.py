@@ -77,7 +77,7 @@ def test_a_training_step_gives_the_cpus_numbers(backbone: str) -> None:
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
     torch.testing.assert_close(losses, expected_losses, atol=1e-4, rtol=1e-4)
     assert gradients.keys() == expected_gradients.keys()
-    rounding = 1e-6 * max(gradient.norm() for gradient in expected_gradients.values())  # of biases that a norm removes
+    rounding = 4e-6 * max(gradient.norm() for gradient in expected_gradients.values())  # of biases that a norm removes
     for name, gradient in gradients.items():
         assert (gradient - expected_gradients[name]).norm() <= 1e-2 * expected_gradients[name].norm() + rounding, name
 
