@@ -19,11 +19,18 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
     return folder
 
 
+# Of the toy set's training part: what is drawn with a number depends on that number alone, so these are its first.
+TOY_VIDEOS, TOY_IMAGES = 8, 16
+
+
 @pytest.fixture(scope="session")
 def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root that holds the toy set, made once per test run, whatever the number of its processes."""
-    from idol_core.data.toy.make import make_toy
+    """A data root that holds the toy set, its training part cut short; made once per test run by one process."""
+    from idol_core.data.toy import make
 
     root = shared_folder(tmp_path_factory, "toy-root")
-    make_toy(root)  # one makes it, the others wait
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(make, "VIDEOS", make.VIDEOS | {"train": TOY_VIDEOS})
+        patch.setattr(make, "IMAGES", make.IMAGES | {"train": TOY_IMAGES})
+        make.make_toy(root)  # one makes it, the others wait
     return root

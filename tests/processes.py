@@ -40,6 +40,10 @@ class Started:
     def poll(self) -> int | None:
         return self._process.exitcode
 
+    def stderr_so_far(self) -> str:
+        path = self._said[1]
+        return path.read_text("utf-8") if path.exists() else ""
+
     @property
     def returncode(self) -> int | None:
         return self._process.exitcode

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from idol_core.system.partial_files import private_part
 from idolctl.app import main
 from idolctl.zoo.entries import load_zoo
 from tests.cli.conftest import CHECKOUT, blocks
+from tests.processes import Started
 
 NAME = "swinl-imagenet22k"  # an entry without a published hash whose content is not looked into
 PAGE = b"<!DOCTYPE html><html><title>Google Drive - Quota exceeded</title></html>"
@@ -397,12 +399,12 @@ def test_a_read_only_cache(server, weights):
 def test_two_processes_fetch_once(server, weights, cache):
     (cache / "weights").mkdir(parents=True)
     server.files[f"/{NAME}.pth"] = weights
-    command = [sys.executable, "-m", "idolctl", "fetch", NAME, "--mirror", server.url]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = ["fetch", NAME, "--mirror", server.url]
     with FileLock(cache / "weights" / f".{NAME}.lock"):
-        racing = [subprocess.Popen(command, cwd=CHECKOUT, **pipes) for _ in range(2)]
-        waiting = [process.stderr.readline() for process in racing]
-    assert all("another process is fetching it" in line for line in waiting)
+        racing = [Started(command, CHECKOUT, os.environ) for _ in range(2)]
+        while not all("another process is fetching it" in process.stderr_so_far() for process in racing):
+            assert all(process.poll() is None for process in racing), [process.communicate() for process in racing]
+            time.sleep(0.01)
     said = [process.communicate(timeout=120)[0] for process in racing]
     assert [process.returncode for process in racing] == [0, 0]
     assert len(server.seen) == 1

@@ -9,8 +9,6 @@ import os
 import shutil
 import signal
 import struct
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -29,8 +27,9 @@ from idol_core.video.files import read_timed_video, read_video
 from idol_core.video.writer import video_file, write_video
 from idol_core.weights import save_weights
 from idolctl.app import main
-from tests.cli.conftest import CHECKOUT, blocks
+from tests.cli.conftest import blocks
 from tests.cli.mini import make_mini
+from tests.processes import Started
 from tests.unit.tiny import tiny_config
 
 
@@ -503,18 +502,12 @@ def test_a_missing_device_is_reported(predict, folder):
 def test_a_signal_leaves_no_half_written_file(folder, weights, number, code):
     write_video(folder / "long.mp4", clip(400), rate=6)  # so long that the signals come while the overlay is drawn
     (folder / "scratch").mkdir()
-    env = os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "scratch")}
-    command = [sys.executable, "-m", "idolctl", "predict", "long.mp4", "--weights", weights, "--threshold", "0.05"]
-    running = subprocess.Popen(
-        [*map(str, command), "--device", "cpu"],
-        cwd=folder,
-        env=env,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in tests started in the background
-    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "scratch")}
+    command = ["predict", "long.mp4", "--weights", weights, "--threshold", "0.05", "--device", "cpu"]
+    running = Started(command, folder, environment)
     made = folder / "predictions" / "long"
     while not list(made.glob(".overlay*")):  # the video is being written
-        assert running.poll() is None, running.stderr.read()
+        assert running.poll() is None, running.communicate()
         time.sleep(0.01)
     running.send_signal(number)
     while number == signal.SIGTERM and running.poll() is None:  # again and again until it has ended

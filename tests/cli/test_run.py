@@ -190,8 +190,8 @@ def _resumes(home):
     return stage["action"] == "resume" and "at iteration" in stage["reason"]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGUSR1, 75)])
-def test_a_stopped_run_writes_a_checkpoint_and_resumes(home, number, code):
+def _stopped(home, number, code):
+    """The stage folder of a run that a signal has stopped with this exit code."""
     process, stage = _started(home)
     process.send_signal(number)
     _, said = process.communicate(timeout=300)
@@ -200,6 +200,11 @@ def test_a_stopped_run_writes_a_checkpoint_and_resumes(home, number, code):
     assert json.loads((stage / "state.json").read_text())["status"] == "stopped"
     assert "Traceback" not in said
     assert _resumes(home)
+    return stage
+
+
+def test_a_warning_of_the_scheduler_stops_a_run_that_resumes(home):
+    _stopped(home, signal.SIGUSR1, 75)
 
 
 def test_a_killed_command_leaves_a_run_that_resumes(home):
@@ -233,10 +238,8 @@ def test_a_loss_that_is_not_finite(home):
     assert checkpoints(home / "runs/mini-tiny/1")  # the last good one
 
 
-def test_a_full_disk_leaves_the_last_good_checkpoint(home):
-    process, stage = _started(home)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=300)
+def test_ctrl_c_stops_a_run_that_resumes_and_a_full_disk_leaves_its_last_good_checkpoint(home):
+    stage = _stopped(home, signal.SIGINT, 130)
     good = {path: path.read_bytes() for path in checkpoints(stage)}
     full = call(home, "run", "mini.yaml", "--steps", "1", *LONG, limit=600_000)
     assert full.returncode == 1, full.stderr

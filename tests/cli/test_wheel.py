@@ -39,9 +39,9 @@ def test_an_installed_wheel_finds_its_recipes(tmp_path):
         assert f"{package.replace('.', '/')}/__init__.py" in names
 
     home = tmp_path / "venv"
-    venv.create(home, with_pip=True)
+    venv.create(home)
     python = home / "bin" / "python"
-    _run(python, "-m", "pip", "install", "--no-deps", "--no-index", wheel, cwd=tmp_path)
+    _run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel, cwd=tmp_path)
     purelib = Path(_run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).strip())
     (purelib / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     empty = tmp_path / "empty"

@@ -34,7 +34,8 @@ from tests.unit.label_sets import made_labels, write_images
 from tests.unit.tiny import tiny_config
 
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
-FEW = ("--set", "solver.iterations=1", "--set", "solver.batch_size=2", "--set", "data.workers=0", "--gpus", "1")
+FEW = ("--set", "solver.iterations=1", "--set", "solver.batch_size=2", "--set", "data.workers=0", "--gpus", "1",
+       "--set", "model.encoder_layers=1", "--set", "model.decoder_layers=1")  # fmt: skip
 SHORT = ("--set", "solver.iterations=1", "--set", "data.workers=0", "--gpus", "1")
 SMALL = ("--set", "input.short_sides=[64]", "--set", "input.test_short_side=64", "--set", "input.crop.probability=0")
 NOT_RUN = {

@@ -3,5 +3,5 @@
 from hypothesis import HealthCheck, settings
 
 UNTIMED = [HealthCheck.too_slow, HealthCheck.filter_too_much]
-settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=UNTIMED)
+settings.register_profile("steady", deadline=None, derandomize=True, max_examples=50, suppress_health_check=UNTIMED)
 settings.load_profile("steady")

@@ -86,17 +86,26 @@ def test_devices_that_are_mixed_up_are_noticed():
             model(frames._replace(images=torch.zeros(1, 3, 64, 96)))
 
 
-@pytest.mark.parametrize("backbone", [{}, {"backbone": SWIN}], ids=["resnet", "swin"])
 @torch.no_grad()
-def test_the_forward_is_one_graph(backbone):
+def test_the_forward_is_one_graph():
     torch.manual_seed(0)
-    model = evaluation_copy(build_model(tiny_config(**backbone)), torch.device("cpu"))
+    model = evaluation_copy(build_model(tiny_config(backbone=SWIN)), torch.device("cpu"))
     frames = frames_of((64, 90))._replace(known_sizes=((64, 90),))
     torch._dynamo.reset()
     compiled = torch.compile(model, fullgraph=True, backend="eager")(frames)
     expected = model(frames)
     assert torch.equal(compiled.logits, expected.logits)
     assert torch.equal(compiled.memory, expected.memory)
+
+
+@torch.no_grad()
+def test_the_forward_of_a_resnet_is_one_graph():
+    torch.manual_seed(0)
+    backbone = evaluation_copy(build_model(tiny_config()), torch.device("cpu")).backbone
+    images = frames_of((64, 90)).images
+    torch._dynamo.reset()
+    compiled = torch.compile(backbone, fullgraph=True, backend="eager")(images)
+    assert all(torch.equal(a, b) for a, b in zip(compiled, backbone(images), strict=True))
 
 
 def test_the_forward_is_one_graph_in_training():

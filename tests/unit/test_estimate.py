@@ -28,7 +28,8 @@ CONTENT = Content(64, 96, 2)
 
 def stage(step=3, **solver):
     return StageConfig(
-        "toy", "tiny", step, model=tiny_config(embedding=step > 1), data=DataConfig(workers=0),
+        "toy", "tiny", step, model=tiny_config(embedding=step > 1, encoder_layers=1, decoder_layers=1),
+        data=DataConfig(workers=0),
         solver=SolverConfig(**{"batch_size": 4, "micro_batches": 2, "iterations": 50} | solver),
     )  # fmt: skip
 

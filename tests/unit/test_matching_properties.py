@@ -133,7 +133,7 @@ def pad(field: Tensor, rows: int) -> Tensor:
 CROWDED_FRAME = st.sampled_from([12, 30, 60]).flatmap(lambda queries: frames(queries, st.integers(1, 24)))
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(CROWDED_FRAME, st.sampled_from([10, 100]))
 def test_same_as_loops_over_instances_and_queries(frame, candidates):
     """Crowds where contested queries, several rounds of repair and shared queries are the rule."""

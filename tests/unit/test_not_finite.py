@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import socket
 
 import pytest
 import torch
-from torch import multiprocessing, nn
+from torch import nn
 
 from idol_core.config import SolverConfig
 from idol_core.engine.distributed import Group, join_group, leave_group
@@ -15,6 +14,7 @@ from idol_core.engine.not_finite import refuse_not_finite
 from idol_core.engine.optim import clip_gradients, make_optimizers, skip_unless_finite
 from idol_core.engine.outcomes import Outcomes
 from idol_core.errors import IdolError
+from tests.e2e.stages import fork_ranks
 
 ALONE = Group(0, 1, torch.device("cpu"))
 FINE = {"giou": torch.tensor(1.0), "mask": torch.tensor(2.0)}
@@ -85,18 +85,16 @@ def test_a_step_that_is_not_finite_changes_nothing_on_a_device_that_is_not_asked
     assert not torch.equal(wanted[0], trained(1.0)[0])
 
 
-def _in_group(rank, port, found):
-    place = {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ |= {name: str(value) for name, value in place.items()}
+def _in_group(folder):
+    rank = int(os.environ["RANK"])
     error = refuse([FINE, BROKEN if rank else FINE], [(f"{rank}a",), (f"{rank}b",)], join_group())
-    found.put((error.what, error.where))
+    (folder / str(rank)).write_text(f"{error.what}, {error.where}")
     leave_group()
 
 
-def test_every_process_names_the_items_of_the_one_that_broke():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    found = multiprocessing.get_context("spawn").SimpleQueue()
-    multiprocessing.spawn(_in_group, (port, found), nprocs=2)
-    assert [found.get(), found.get()] == [("the loss is not finite in iteration 7 (mask)", "samples 1b")] * 2
+def test_every_process_names_the_items_of_the_one_that_broke(tmp_path):
+    for process in fork_ranks(2, _in_group, tmp_path):
+        process.join(300)
+        assert process.exitcode == 0
+    told = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert told == dict.fromkeys(("0", "1"), "the loss is not finite in iteration 7 (mask), samples 1b")

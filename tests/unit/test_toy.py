@@ -20,6 +20,7 @@ from idol_core.data.catalog import resolve_source
 from idol_core.data.dataset import open_dataset
 from idol_core.data.frames import read_frame
 from idol_core.data.toy import make as toy
+from tests.conftest import TOY_IMAGES, TOY_VIDEOS
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,10 @@ def test_some_objects_vanish_and_return(val):
     assert sum(returns(a) for a in val["annotations"]) >= 5
 
 
-@pytest.mark.parametrize(("name", "count"), [("toy_train", 160), ("toy_val", 40), ("toy_images_train", 640)])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("toy_train", TOY_VIDEOS), ("toy_val", 40), ("toy_images_train", TOY_IMAGES), ("toy_images_val", 60)],
+)
 def test_the_readers_of_real_sets_read_it(toy_root, name, count):
     dataset = open_dataset(resolve_source(DataSource(name), toy_root))
     assert len(dataset.videos) == count
