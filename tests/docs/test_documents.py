@@ -34,8 +34,7 @@ from tests.unit.label_sets import made_labels, write_images
 from tests.unit.tiny import tiny_config
 
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
-FEW = ("--set", "solver.iterations=1", "--set", "solver.batch_size=2", "--set", "data.workers=0", "--gpus", "1",
-       "--set", "model.encoder_layers=1", "--set", "model.decoder_layers=1")  # fmt: skip
+FEW = ("--set", "solver.iterations=1", "--set", "solver.batch_size=2", "--set", "data.workers=0", "--gpus", "1")
 SHORT = ("--set", "solver.iterations=1", "--set", "data.workers=0", "--gpus", "1")
 SMALL = ("--set", "input.short_sides=[64]", "--set", "input.test_short_side=64", "--set", "input.crop.probability=0")
 NOT_RUN = {
@@ -60,7 +59,8 @@ STAND_INS = {
     r"idolctl split (fetch (oracle|ytvis19@oracle)|verify ovis@oracle)": (["--help"], "needs OVIS or a network"),
     r"idolctl fetch r50-step1": (["--dry-run"], "only Hugging Face has it; tests/cli/test_hub.py fetches"),
     r"idolctl predict (camera:0|rtsp:)": (["--help"], "needs a camera; tests/cli/test_live.py has streams on loopback"),
-    r"idolctl export ovis-r50": (["--help"], "a large network; the toy model's is exported"),
+    r"idolctl export": (["--help"], "takes long; tests/cli/test_export.py exports, predicts and scores"),
+    r"idolctl (predict|eval) .*toy\.onnx": (["--help"], "tests/cli/test_export.py exports, predicts and scores"),
     r"idolctl bench": (["--help"], "takes a while; tests/cli/test_bench.py runs it"),
     r"idolctl doctor --smoke": (["--help"], "trains in two processes; tests/cli/test_group_run.py runs it"),
 }
