@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import resource
@@ -9,16 +10,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+_CHECKOUT = Path(__file__).resolve().parents[1]
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["tests.preload"])
 
 
 def forked(work: Callable[..., None], *args: Any, environment: Mapping[str, str]) -> BaseProcess:
     """Start `work(*args)` in a new process. What modules read from the environment when imported, they have read."""
+    with contextlib.chdir(_CHECKOUT):  # from another folder the server would find nothing to import, and not say so
+        forkserver.ensure_running()
     process = _SERVER.Process(target=_begin, args=(dict(environment), work, args))
     process.start()
     return process
