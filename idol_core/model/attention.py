@@ -59,7 +59,7 @@ class DeformableAttention(nn.Module):
         b, q, _ = query.shape
         value = self.value(memory)
         if padding is not None:
-            value = value.masked_fill(padding[..., None], 0.0)
+            value = value.masked_fill_(padding[..., None], 0.0)  # no copy: nothing else needs the linear layer's output
         weights, offsets = self.weights(query), self.offsets(query)
         with torch.autocast(query.device.type, enabled=False):  # the operations take mixed dtypes without casts
             weights = weights.view(b, q, self.heads, self.levels * self.points).softmax(-1)
