@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import io
+import itertools
 import re
 import socket
 import socketserver
@@ -35,14 +36,27 @@ def transport_stream(count):
     return content.getvalue()
 
 
-class HttpStream(http.server.ThreadingHTTPServer):
-    """Sends `content` to every client, or, without one, an endless transport stream until `over` is set."""
+class Endless:
+    """What an endless stream has: `over` ends it; the first connection is dropped after so many `first` frames."""
+
+    def __init__(self, first):
+        self.over, self._first = threading.Event(), first
+
+    def connect(self):
+        """How many frames this connection may send."""
+        frames, self._first = self._first, None
+        return itertools.count() if frames is None else range(frames)
+
+
+class HttpStream(http.server.ThreadingHTTPServer, Endless):
+    """Sends `content` to every client, or, without one, an endless transport stream."""
 
     daemon_threads = True
 
-    def __init__(self, content=None, kind="video/mp2t"):
-        super().__init__(("127.0.0.1", 0), _HttpHandler)
-        self.content, self.kind, self.over = content, kind, threading.Event()
+    def __init__(self, content=None, kind="video/mp2t", *, first=None):
+        http.server.ThreadingHTTPServer.__init__(self, ("127.0.0.1", 0), _HttpHandler)
+        Endless.__init__(self, first)
+        self.content, self.kind = content, kind
         self.url = f"http://127.0.0.1:{self.server_port}/live.ts"
 
 
@@ -56,20 +70,20 @@ class _HttpHandler(http.server.BaseHTTPRequestHandler):
         if self.server.content is not None:
             self.send_header("Content-Length", str(len(self.server.content)))
         self.end_headers()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, av.FFmpegError):  # the client has gone
             if self.server.content is not None:
                 self.wfile.write(self.server.content)
             else:
-                _send_live(self.wfile, self.server.over)
+                _send_live(self.wfile, self.server.over, self.server.connect())
 
 
-def _send_live(file, over):
+def _send_live(file, over, numbers):
     with av.open(_Writable(file), "w", format="mpegts") as container:
         stream = _video(container)
-        number = 0
-        while not over.wait(1 / RATE):
+        for number in numbers:
+            if over.wait(1 / RATE):
+                break
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(number), format="rgb24")))
-            number += 1
         container.mux(stream.encode())
 
 
@@ -86,15 +100,15 @@ def _video(container):
     return stream
 
 
-class RtspStream(socketserver.ThreadingTCPServer):
+class RtspStream(socketserver.ThreadingTCPServer, Endless):
     """An RTSP server of one endless MPEG-2 video; FFmpeg's RTP packets go out interleaved with the answers."""
 
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), _RtspHandler)
-        self.over = threading.Event()
+    def __init__(self, *, first=None):
+        socketserver.ThreadingTCPServer.__init__(self, ("127.0.0.1", 0), _RtspHandler)
+        Endless.__init__(self, first)
         self.url = f"rtsp://user:secret@127.0.0.1:{self.server_address[1]}/live"
 
 
@@ -132,11 +146,11 @@ class _RtspHandler(socketserver.StreamRequestHandler):
             packets.settimeout(0.05)
             with av.open(f"rtp://127.0.0.1:{packets.getsockname()[1]}", "w", format="rtp") as container:
                 stream = _video(container)
-                number = 0
-                while not self.server.over.is_set():
+                for number in self.server.connect():
+                    if self.server.over.is_set():
+                        break
                     for packet in stream.encode(av.VideoFrame.from_ndarray(picture(number), format="rgb24")):
                         container.mux(packet)
-                    number += 1
                     with contextlib.suppress(TimeoutError):
                         while True:
                             packet = packets.recv(65536)

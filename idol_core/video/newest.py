@@ -25,11 +25,16 @@ class LiveFrame(NamedTuple):
 
 
 @contextlib.contextmanager
-def newest(frames: Iterable[TimedFrame], *, stop: Callable[[], bool] = lambda: False) -> Iterator[Iterator[LiveFrame]]:
+def newest(
+    frames: Iterable[TimedFrame],
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    on_wait: Callable[[], None] = lambda: None,
+) -> Iterator[Iterator[LiveFrame]]:
     """Read `frames` in another thread; the iterator gives the newest one that was not given yet, waiting for it.
 
     It ends with the frames, the last of which is always given, or when `stop` returns true. What `frames` raises is
-    raised after the last frame.
+    raised after the last frame. `on_wait` is called ten times a second while no frame comes.
     """
     changed = threading.Condition()
     latest: list[LiveFrame] = []
@@ -69,6 +74,8 @@ def newest(frames: Iterable[TimedFrame], *, stop: Callable[[], bool] = lambda: F
                 if failure is not None:
                     raise failure
                 return
+            else:
+                on_wait()
 
     thread = threading.Thread(target=read, name="newest", daemon=True)
     thread.start()

@@ -41,6 +41,8 @@ def read_stream(
 ) -> Iterator[TimedFrame]:
     """Yield the frames of a network stream as they arrive, until `stop` returns true or the stream ends.
 
+    A stream of unknown length, as of a camera, has no end: when the server closes the connection, it has broken off.
+
     `low_delay` leaves out the frames that came while the stream was examined, so that it begins at the present.
 
     Raises NetworkError if it can't be opened, sends nothing for `timeout` seconds or breaks off, Integrity if it is no
@@ -68,16 +70,28 @@ def read_stream(
                 if stop():
                     return
         except FFmpegError as error:
-            fix = "run it again; look at the network and the camera"
-            raise NetworkError(f"the stream broke off: {error.strerror}", where=where, fix=fix) from None
+            raise _broken(error.strerror or str(error), where) from None
+        if _is_endless(container):
+            raise _broken("the connection was closed", where)
+
+
+def _broken(why: str, where: str) -> NetworkError:
+    fix = "run it again; look at the network and the camera"
+    return NetworkError(f"the stream broke off: {why}", where=where, fix=fix)
+
+
+def _is_endless(container: InputContainer) -> bool:
+    """Whether a stream has no known length, neither in bytes nor in seconds, and isn't listed in a playlist."""
+    return container.duration is None and container.size <= 0 and container.format.name not in ("hls", "dash")
 
 
 def _decoded(container: InputContainer, video: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """Decode to the end. If reading fails, the frames that the decoder still holds come before the error."""
     try:
         yield from container.decode(video)
     except FFmpegError as error:
+        with contextlib.suppress(FFmpegError):
+            yield from video.codec_context.decode(None)
         # FFmpeg calls it an error when an HTTP answer ends that did not announce its length, as those of live video.
         if error.errno != errno.EIO or not container.name.lower().startswith("http"):
             raise
-        with contextlib.suppress(FFmpegError):
-            yield from video.codec_context.decode(None)

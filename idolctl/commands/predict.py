@@ -123,7 +123,8 @@ def predict(
         )  # fmt: skip
     speed = done.frames / max(done.seconds, 1e-6)
     told = sys.stderr if as_json else sys.stdout
-    print(f"{done.tracks} tracks in {done.frames} frames, {speed:.1f} frames/s", file=told)
+    gaps = f", {sources.gaps}" if sources.gaps.count else ""
+    print(f"{done.tracks} tracks in {done.frames} frames, {speed:.1f} frames/s{gaps}", file=told)
     made = len(sources.clips) + len(sources.failed) - len(done.failed)
     if sources.single:
         for file in done.files:
@@ -139,6 +140,7 @@ def predict(
             "frames": done.frames,
             "tracks": done.tracks,
             "frames_per_second": round(speed, 3),
+            "gaps": sources.gaps.count,
             "files": list(map(str, done.files)),
             "damaged": {name: sorted({d.frame for d in damage}) for name, damage in done.damage.items()},
             "failed": [{"where": error.where, "what": error.what} for error in done.failed],
@@ -159,16 +161,18 @@ def _live(
     serve: int | None,
     as_json: bool,
 ) -> None:
+    from idol_core.video.reconnect import Gaps
     from idol_core.video.streams import hidden, is_stream
     from idolctl.prediction.live import live_frames, show_live
 
     stopped = threading.Event()
-    frames = live_frames(source, root=root, stop=stopped.is_set, rate=rate)
+    gaps = Gaps()
+    frames = live_frames(source, root=root, stop=stopped.is_set, rate=rate, gaps=gaps)
     name = hidden(source) if is_stream(source) else source
     with stoppable("run it again; it starts over"):
         _end_on_ctrl_c(stopped)
         done = show_live(segmenter, frames, name=name, threshold=threshold, window=show, port=serve,
-                         stop=stopped.is_set)  # fmt: skip
+                         stop=stopped.is_set, gaps=gaps)  # fmt: skip
     print(json.dumps(done.as_dict()) if as_json else f"{done.frames} frames tracked: {done}")
 
 

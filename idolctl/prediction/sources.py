@@ -6,7 +6,7 @@ import glob
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from idol_core.data.catalog import resolve_source
@@ -22,6 +22,7 @@ from idol_core.video.clips import (
     video_clip,
 )
 from idol_core.video.files import USUAL_RATE, TimedFrame
+from idol_core.video.reconnect import Gaps, reconnected
 from idol_core.video.streams import hidden, is_stream, read_stream
 from idolctl.datasets.root import data_root, find_data, is_toy, make_toy_data
 from idolctl.errors import Mistakes
@@ -39,6 +40,7 @@ class Sources:
     dataset: Dataset | None = None
     live: bool = False  # a camera or network stream: a clip of unknown length
     failed: Sequence[IdolError] = ()
+    gaps: Gaps = field(default_factory=Gaps)  # of a network stream, counted while it is read
 
     @property
     def single(self) -> bool:
@@ -111,14 +113,17 @@ def camera_number(source: str) -> int:
 
 def _stream(url: str, recording: Path, stop: Callable[[], bool]) -> Sources:
     name = re.sub(r"[^A-Za-z0-9]+", "-", hidden(url).partition("://")[2]).strip("-")[:60] or "stream"
-    clip = recorded_clip(
-        lambda: _until_broken(read_stream(url, stop=stop)), name=name, rate=USUAL_RATE, recording=recording
-    )
-    return Sources(name, [clip], live=True)
+    gaps = Gaps()
+
+    def live() -> Iterator[TimedFrame]:
+        return _until_broken(reconnected(lambda: read_stream(url, stop=stop), gaps=gaps, say=say, stop=stop))
+
+    clip = recorded_clip(live, name=name, rate=USUAL_RATE, recording=recording)
+    return Sources(name, [clip], live=True, gaps=gaps)
 
 
 def _until_broken(frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
-    """The frames of a stream; where it breaks off after the first one, it ends with a warning."""
+    """The frames of a stream; if it breaks off for good after the first one, they end with a warning."""
     count = 0
     try:
         for count, frame in enumerate(frames, 1):  # noqa: B007

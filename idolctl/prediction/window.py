@@ -38,6 +38,11 @@ class Window:
         self._label.configure(image=self._image)
         self._root.update()
 
+    def update(self) -> None:
+        """Let the window react, such as to being closed, while there is no new frame."""
+        if not self.closed:
+            self._root.update()
+
     def _close(self) -> None:
         self.closed = True
         self._root.destroy()

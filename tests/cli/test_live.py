@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import json
+import os
+import signal
 import socket
 import threading
 import time
@@ -16,6 +19,7 @@ from PIL import Image
 from idol_core.errors import Integrity, NetworkError
 from idol_core.video.files import TimedFrame, read_video
 from idol_core.video.newest import newest, paced
+from idol_core.video.reconnect import FIRST_WAIT, Gaps, reconnected
 from idol_core.video.streams import hidden, is_stream, read_stream
 from idolctl.prediction.serve import serving
 from tests.cli.conftest import blocks
@@ -90,6 +94,50 @@ def test_a_stream_that_is_none_is_a_network_error_without_its_password():
                 list(read_stream(server.url, stop=lambda: False, timeout=3))
 
 
+def test_a_connection_that_is_dropped_is_made_again_and_time_goes_on():
+    heard, got, gaps = [], [], Gaps()
+    with running(RtspStream(first=40)) as server:
+        frames = reconnected(
+            lambda: read_stream(server.url, stop=lambda: False), gaps=gaps, say=heard.append, stop=lambda: False
+        )
+        for frame in frames:
+            got.append((frame.seconds, gaps.count))
+            if sum(count for _, count in got) == 3:
+                break
+    assert [count for _, count in got] == sorted(count for _, count in got)
+    times = [seconds for seconds, _ in got]
+    assert times == sorted(set(times))
+    assert times[-3] - times[-4] == pytest.approx(gaps.seconds)
+    assert gaps.seconds > FIRST_WAIT
+    assert len(heard) == 2
+    assert "broke off: the connection was closed; connecting again in 0.5 s" in heard[0]
+    assert "secret" not in heard[0]
+
+
+def test_connecting_again_waits_longer_each_time_and_ends():
+    heard, calls = [], []
+
+    def connect():
+        calls.append(1)
+        if len(calls) == 1:
+            yield frames(1)[0]
+        raise NetworkError("the stream can't be opened: no route", where="rtsp://host/x")
+
+    gone = reconnected(connect, gaps=Gaps(), say=heard.append, stop=lambda: False, first_wait=0.05, patience=1.4)
+    with pytest.raises(NetworkError, match=r"did not come back within 1.4 s: .* no route") as caught:
+        list(gone)
+    assert (caught.value.where, caught.value.exit_code) == ("rtsp://host/x", 5)
+    assert caught.value.fix
+    assert [line.rpartition(" in ")[2] for line in heard] == ["0.1 s", "0.2 s", "0.4 s"]
+    never = reconnected(connect, gaps=Gaps(), say=heard.append, stop=lambda: False, first_wait=100)
+    with pytest.raises(NetworkError, match=r"^the stream can't be opened"):  # nothing came at all: no second attempt
+        list(never)
+    calls.clear()
+    heard.clear()
+    stopped = reconnected(connect, gaps=Gaps(), say=heard.append, stop=lambda: bool(heard), first_wait=100)
+    assert len(list(stopped)) == 1
+
+
 def get(port, path, host="127.0.0.1"):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     connection.request("GET", path, headers={"Host": f"{host}:{port}"})
@@ -134,21 +182,22 @@ def port():
         return free.getsockname()[1]
 
 
-def test_a_stream_is_tracked_and_looked_at_in_a_browser(call, port, small_weights):
-    seen: dict = {}
+def test_a_stream_is_looked_at_in_a_browser_also_after_its_connection_was_dropped(call, port, small_weights):
+    seen: dict = {"stats": {"gaps": 0, "frames": 0}}
 
-    def look(server):
-        while True:
-            try:
-                seen["pictures"] = jpegs(get(port, "/stream"), 1)
-                break
-            except ConnectionError:
-                time.sleep(0.05)
-        seen["stats"] = json.loads(get(port, "/stats").read())
-        server.over.set()
+    def look():
+        first = None
+        while first is None or seen["stats"]["frames"] < first + 3:  # three frames after the gap
+            with contextlib.suppress(ConnectionError):
+                seen["pictures"] = seen.get("pictures") or jpegs(get(port, "/stream"), 1)
+                seen["stats"] = json.loads(get(port, "/stats").read())
+                if seen["stats"]["gaps"] and first is None:
+                    first = seen["stats"]["frames"]
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
 
-    with running(HttpStream()) as server:
-        browser = threading.Thread(target=look, args=(server,), daemon=True)
+    with running(HttpStream(first=30)) as server:
+        browser = threading.Thread(target=look, daemon=True)
         browser.start()
         code, out, err = call("predict", server.url, "--weights", small_weights, "--serve", port, "--json",
                               "--device", "cpu")  # fmt: skip
@@ -156,6 +205,8 @@ def test_a_stream_is_tracked_and_looked_at_in_a_browser(call, port, small_weight
     assert code == 0, err
     done = json.loads(out)
     assert done["frames"] > 0 <= done["dropped"]
+    assert done["gaps"] == 1
+    assert "broke off" in err
     assert seen["stats"].keys() == done.keys()
     assert seen["pictures"][0].size[1] >= 300  # small frames are enlarged
 
@@ -166,6 +217,12 @@ def test_a_stream_is_recorded_without_show_or_serve(call, small_weights, tmp_pat
         code, _, err = call("predict", server.url, "--weights", small_weights, "--out", "kept", "--device", "cpu")
     assert code == 0, err
     assert len(list(read_video(tmp_path / "kept/overlay.mp4"))) == 5
+
+
+def test_a_stream_that_can_not_be_opened_leaves_no_folder(call, port, small_weights, tmp_path):
+    code, _, err = call("predict", f"http://127.0.0.1:{port}/x", "--weights", small_weights, "--device", "cpu")
+    assert (code, len(blocks(err))) == (5, 1)
+    assert not (tmp_path / "predictions").exists()
 
 
 def test_a_window_without_a_display_and_options_that_do_not_fit_are_refused(call, small_weights, monkeypatch, tmp_path):
