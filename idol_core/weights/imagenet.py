@@ -1,4 +1,4 @@
-"""Rename ImageNet backbones to our names: ResNets of torchvision, timm and detectron2, and Swin."""
+"""Rename ImageNet backbones: ResNets of torchvision, timm and detectron2 and Swin to ours, EfficientNets to timm's."""
 
 from __future__ import annotations
 
@@ -14,6 +14,33 @@ from idol_core.weights.infer_config import State
 _LEFT_OUT = re.compile(
     r"(stem\.)?fc\.|linear\.|head\.|norm\.|.*(num_batches_tracked|relative_position_index|attn_mask)$"
 )
+
+
+# Layers of efficientnet_pytorch and of timm
+_EFFICIENTNET = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+_SQUEEZE = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
+_FIRST_BLOCK = {  # depthwise, then pointwise
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn1",
+    **_SQUEEZE,
+    "_project_conv": "conv_pw",
+    "_bn2": "bn2",
+}
+_EXPANDING_BLOCK = {  # pointwise to more channels, depthwise, pointwise to fewer
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    **_SQUEEZE,
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
 
 
 def to_backbone(state: Mapping[str, Tensor], *, where: str) -> tuple[State, list[str]]:
@@ -35,6 +62,43 @@ def to_backbone(state: Mapping[str, Tensor], *, where: str) -> tuple[State, list
     left_out = [name for name in state if _LEFT_OUT.match(name)]
     kept = _without(state, left_out)
     return {"backbone." + rename(name): state[name] for name in kept}, left_out
+
+
+def is_efficientnet_pytorch(state: Mapping[str, Tensor]) -> bool:
+    """Whether these are an EfficientNet in the names of the package efficientnet_pytorch and those built on it."""
+    return "_conv_stem.weight" in state and "_blocks.0._depthwise_conv.weight" in state
+
+
+def efficientnet_to_timm(state: Mapping[str, Tensor], *, where: str) -> State:
+    """Rename an EfficientNet or EfficientNet-Lite of efficientnet_pytorch, its classifier included, to timm's names.
+
+    That package counts blocks throughout, timm within stages: a stage begins where the number of channels changes.
+    These weights were trained in TensorFlow: they need timm's networks whose names begin with tf_, which pad as
+    TensorFlow does and whose batch norms have its epsilon.
+    Raises Integrity if a tensor has no counterpart in timm.
+    """
+    places: dict[str, str] = {}  # number of a block -> "stage.place in the stage"
+    stage, place, width = -1, 0, -1
+    while f"_blocks.{len(places)}._project_conv.weight" in state:
+        block = str(len(places))
+        channels = len(state[f"_blocks.{block}._project_conv.weight"])
+        stage, place = (stage, place + 1) if channels == width else (stage + 1, 0)
+        places[block], width = f"{stage}.{place}", channels
+    renamed = {}
+    for name, tensor in state.items():
+        outer, _, ending = name.rpartition(".")
+        found = re.fullmatch(r"_blocks\.(\d+)\.(\w+)", outer)
+        if found is None:
+            part = _EFFICIENTNET.get(outer)
+        else:
+            expands = f"_blocks.{found[1]}._expand_conv.weight" in state
+            part = (_EXPANDING_BLOCK if expands else _FIRST_BLOCK).get(found[2])
+            part = f"blocks.{places[found[1]]}.{part}" if part and found[1] in places else None
+        if part is None:
+            what = f"timm's EfficientNets have nothing like {name}"
+            raise Integrity(what, where=where, fix="choose the weights of an EfficientNet")
+        renamed[f"{part}.{ending}"] = tensor
+    return renamed
 
 
 def _torchvision_resnet(name: str) -> str:

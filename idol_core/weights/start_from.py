@@ -12,11 +12,11 @@ from torch import Tensor
 from idol_core.backbones.timm_network import TimmNetwork, load_timm
 from idol_core.classes import Kept, kept_classes, numbered
 from idol_core.config import ModelConfig
-from idol_core.errors import Integrity
+from idol_core.errors import Integrity, InvalidInput
 from idol_core.metadata import Carried, read_metadata
 from idol_core.model.idol import IDOL
 from idol_core.weights.files import open_weights
-from idol_core.weights.imagenet import to_backbone
+from idol_core.weights.imagenet import efficientnet_to_timm, is_efficientnet_pytorch, to_backbone
 from idol_core.weights.infer_config import (
     State,
     check_backbone,
@@ -145,7 +145,7 @@ def transfer(model: IDOL, state: Mapping[str, Tensor], *, where: str = "", fresh
 
 
 def load_backbone(model: IDOL, path: Path) -> Transfer:
-    """Copy an ImageNet backbone (torchvision, timm or detectron2 names) into a newly built model.
+    """Copy an ImageNet backbone (torchvision, timm, detectron2 or efficientnet_pytorch names) into a new model.
 
     Raises as `open_weights` does, InvalidInput for another backbone, Integrity for anything missing or mis-shaped.
     """
@@ -166,7 +166,7 @@ def load_weights(path: Path, config: ModelConfig) -> State:
 
 def _load_backbone(model: IDOL, state: Mapping[str, Tensor], *, where: str) -> Transfer:
     if isinstance(model.backbone, TimmNetwork):
-        load_timm(model.backbone, state, where=where)
+        load_timm(model.backbone, _timm_names(state, model.backbone.name, where=where), where=where)
         names = tuple(model.state_dict())
         given = tuple(name for name in names if name.startswith("backbone.net."))
         return Transfer(given, tuple(name for name in names if name not in given))
@@ -176,6 +176,16 @@ def _load_backbone(model: IDOL, state: Mapping[str, Tensor], *, where: str) -> T
     known = [name for name in own if not name.startswith("backbone.norms.")]  # norms: the detector's only
     check_names(found.keys(), known, where=where)
     return _load(model, found, where=where, left_out=tuple(left_out))
+
+
+def _timm_names(state: Mapping[str, Tensor], network: str, *, where: str) -> Mapping[str, Tensor]:
+    """Weights of a timm network in timm's names, which all but those of efficientnet_pytorch have already."""
+    if not is_efficientnet_pytorch(state):
+        return state
+    if not network.startswith("tf_"):  # the tensors would fit, and give other features
+        what = f"the weights come from TensorFlow, which pads otherwise than timm's {network}"
+        raise InvalidInput(what, where=where, fix=f"model.backbone.name: tf_{network}")
+    return efficientnet_to_timm(state, where=where)
 
 
 def _check_backbones(state: Mapping[str, Tensor], own: Mapping[str, Tensor], *, where: str) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from idol_core.backbones.timm_network import TimmNetwork, load_timm, pixel_remark, timm_network
 from idol_core.build import build_model
@@ -57,6 +59,94 @@ def test_weights_as_timm_publishes_them_give_timms_features(name: str, tmp_path:
     assert set(found.transferred) == {n for n in model.state_dict() if n.startswith("backbone.")}
     with torch.no_grad():
         torch.testing.assert_close(model.backbone(IMAGES)[-1], whole.forward_features(IMAGES))
+
+
+# Stages of EfficientNet-Lite0: kernel, stride, expansion, channels, blocks (Tan and Le 2019, table 1)
+LITE0 = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3), (5, 2, 6, 192, 4),
+         (3, 1, 6, 320, 1))  # fmt: skip
+
+
+def lite0_blocks() -> Iterator[tuple[int, int, int, int, int]]:
+    """Kernel, stride, expanded channels (0: none), channels before and after of every block."""
+    before = 32
+    for kernel, stride, expansion, after, blocks in LITE0:
+        for place in range(blocks):
+            yield kernel, 1 if place else stride, before * expansion if expansion > 1 else 0, before, after
+            before = after
+
+
+def lite0_state() -> dict[str, torch.Tensor]:
+    """Random weights of EfficientNet-Lite0 in the names of efficientnet_pytorch."""
+    random = torch.Generator().manual_seed(2)
+    state: dict[str, torch.Tensor] = {}
+
+    def add(conv: str, norm: str, out: int, each: int, kernel: int) -> None:
+        scale = (2 / each / kernel**2) ** 0.5
+        state[f"{conv}.weight"] = scale * torch.randn(out, each, kernel, kernel, generator=random)
+        for what, least in (("weight", 0.5), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 0.5)):
+            state[f"{norm}.{what}"] = torch.rand(out, generator=random) + least
+        state[f"{norm}.num_batches_tracked"] = torch.tensor(7)
+
+    add("_conv_stem", "_bn0", 32, 3, 3)
+    for i, (kernel, _, expanded, before, after) in enumerate(lite0_blocks()):
+        block = f"_blocks.{i}"
+        if expanded:
+            add(f"{block}._expand_conv", f"{block}._bn0", expanded, before, 1)
+        add(f"{block}._depthwise_conv", f"{block}._bn1", expanded or before, 1, kernel)
+        add(f"{block}._project_conv", f"{block}._bn2", after, expanded or before, 1)
+    add("_conv_head", "_bn1", 1280, 320, 1)
+    return state | {"_fc.weight": torch.randn(1000, 1280, generator=random), "_fc.bias": torch.zeros(1000)}
+
+
+def lite0_features(state: dict[str, torch.Tensor], images: torch.Tensor) -> list[torch.Tensor]:
+    """Maps of stride 8, 16 and 32, computed from the definition of the network with TensorFlow's padding."""
+
+    def layer(x: torch.Tensor, conv: str, norm: str, stride: int = 1, *, relu: bool = True) -> torch.Tensor:
+        weight = state[f"{conv}.weight"]
+        pads = [max((-(-size // stride) - 1) * stride + weight.shape[-1] - size, 0) for size in x.shape[:1:-1]]
+        x = F.pad(x, [side for pad in pads for side in (pad // 2, pad - pad // 2)])
+        x = F.conv2d(x, weight, stride=stride, groups=x.shape[1] // weight.shape[1])
+        values = [state[f"{norm}.{what}"] for what in ("running_mean", "running_var", "weight", "bias")]
+        x = F.batch_norm(x, *values, eps=1e-3)
+        return x.clamp(0, 6) if relu else x
+
+    x, features = layer(images, "_conv_stem", "_bn0", 2), {}
+    for i, (_, stride, expanded, before, after) in enumerate(lite0_blocks()):
+        block, start = f"_blocks.{i}", x
+        if expanded:
+            x = layer(x, f"{block}._expand_conv", f"{block}._bn0")
+        x = layer(x, f"{block}._depthwise_conv", f"{block}._bn1", stride)
+        x = layer(x, f"{block}._project_conv", f"{block}._bn2", relu=False)
+        if stride == 1 and before == after:
+            x = x + start
+        features[after] = x
+    return [features[40], features[112], features[320]]
+
+
+def test_weights_of_efficientnet_pytorch_give_the_features_of_their_definition(tmp_path: Path) -> None:
+    state = lite0_state()
+    torch.save(state, tmp_path / "lite0.pth")
+    model = build_model(tiny_config(backbone=TimmConfig(name="tf_efficientnet_lite0"))).eval()
+    found = start_from(model, tmp_path / "lite0.pth")
+    assert set(found.transferred) == {n for n in model.state_dict() if n.startswith("backbone.")}
+    with torch.no_grad():
+        for ours, expected in zip(model.backbone(IMAGES), lite0_features(state, IMAGES), strict=True):
+            torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4 * float(expected.std()))
+
+
+def test_weights_of_efficientnet_pytorch_for_a_network_with_other_padding_or_blocks_are_refused(tmp_path: Path) -> None:
+    state, path = lite0_state(), tmp_path / "lite0.pth"
+    torch.save(state, path)
+    with pytest.raises(InvalidInput, match="pads otherwise than timm's efficientnet_lite0") as caught:
+        start_from(build_model(tiny_config(backbone=TimmConfig(name="efficientnet_lite0"))), path)
+    assert "tf_efficientnet_lite0" in caught.value.fix
+    model = build_model(tiny_config(backbone=TimmConfig(name="tf_efficientnet_lite0")))
+    torch.save({name: tensor for name, tensor in state.items() if "_blocks.3._bn1." not in name}, path)
+    with pytest.raises(Integrity, match="not timm's weights of tf_efficientnet_lite0"):
+        start_from(model, path)
+    torch.save(state | {"_blocks.3._attention.weight": torch.zeros(3)}, path)
+    with pytest.raises(Integrity, match=r"nothing like _blocks\.3\._attention\.weight"):
+        start_from(model, path)
 
 
 def test_other_or_incomplete_weights_are_refused() -> None:
