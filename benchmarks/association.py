@@ -29,7 +29,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve()
 sys.path.insert(0, str(HERE.parents[1]))
 
-MEASURED = 20, 40  # iterations over which an iteration's time is measured
+MEASURED = 20, 40  # iterations from and after which an iteration's time is measured
 
 
 def memory(frames, items, **more):
@@ -117,7 +117,10 @@ def patch(constants):
 
 
 def train(config, root, start, device, seconds, iterations):
-    """Train for so many seconds, or iterations if given; returns the model, and iterations and seconds it took."""
+    """Train for so many seconds, or iterations if given; returns the model, and iterations and seconds it took.
+
+    `start`: a weights file, or None: from scratch.
+    """
     import torch
 
     from idol_core.build import build_model
@@ -135,7 +138,8 @@ def train(config, root, start, device, seconds, iterations):
     solver = config.solver if iterations is None else dataclasses.replace(config.solver, iterations=iterations)
     torch.manual_seed(solver.seed)
     model = build_model(config.model)
-    start_from(model, start, Classes(tuple(train_set.category_names), 3, {}))
+    if start is not None:
+        start_from(model, start, Classes(tuple(train_set.category_names), 3, {}))
     model.to(device).train()
     optimizers = make_optimizers(model, solver)
     objective = Objective(model, Criterion(config.loss), lambda total: total)
@@ -144,9 +148,9 @@ def train(config, root, start, device, seconds, iterations):
         now = time.perf_counter()
         if iteration == MEASURED[0]:
             first = now
-        if iteration == MEASURED[1] and iterations is None:
-            each = (now - first) / (MEASURED[1] - MEASURED[0])
-            total = iteration + max(1, int((seconds - (now - begun)) / each))
+        if iteration >= MEASURED[1] and iterations is None:
+            each = (now - first) / (iteration - MEASURED[0])
+            total = iteration + max(1, round((begun + seconds - now) / each))
             solver = dataclasses.replace(solver, iterations=total)
         set_lr(optimizers, iteration, solver)
         torch.manual_seed(seed_of(solver.seed, iteration))
@@ -159,8 +163,7 @@ def train(config, root, start, device, seconds, iterations):
         for optimizer in optimizers:
             optimizer.step()
         model.zero_grad(set_to_none=True)
-        late = iterations is None and time.perf_counter() - begun > 1.3 * seconds
-        if iteration + 1 >= solver.iterations or late:
+        if iteration + 1 >= solver.iterations:
             break
     if device == "cuda":
         torch.cuda.synchronize()
@@ -168,7 +171,7 @@ def train(config, root, start, device, seconds, iterations):
 
 
 def scores(config, model, root, held, pictures, device):
-    """FIGURES: the mean over the video sets `held`, switches added up, and mask AP on the set `pictures`."""
+    """FIGURES: the mean over the video sets `held`, switches added up, and mask AP on the set `pictures`, if any."""
     import numpy as np
 
     from idol_core.data.catalog import resolve_source
@@ -218,14 +221,16 @@ def scores(config, model, root, held, pictures, device):
         with contextlib.suppress(Missing):  # no occlusion levels
             groups.append(occlusion_scores(compare(dataset.index, results)))
     columns = dict(zip(FIGURES[:-1], zip(*found, strict=True), strict=True))
-    images = as_images(open_dataset(resolve_source(pictures, root)))
-    masks = infer_images(model, images, input=config.input, device=device, on_progress=lambda *_: None)
     by_occlusion = {
         f"AP {group}": 100 * statistics.fmean(one[group]["AP"] for one in groups) for group in GROUPS if groups
     }
     means = by_occlusion | {
         name: sum(c) if name.startswith("switches") else statistics.fmean(c) for name, c in columns.items()
     }
+    if pictures is None:
+        return means
+    images = as_images(open_dataset(resolve_source(pictures, root)))
+    masks = infer_images(model, images, input=config.input, device=device, on_progress=lambda *_: None)
     return {**means, "mask AP": 100 * evaluate_coco(images.index, masks).stats["AP"]}
 
 
