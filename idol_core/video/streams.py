@@ -91,7 +91,9 @@ def _decoded(container: InputContainer, video: av.VideoStream) -> Iterator[av.Vi
         yield from container.decode(video)
     except FFmpegError as error:
         with contextlib.suppress(FFmpegError):
-            yield from video.codec_context.decode(None)
+            for frame in video.codec_context.decode(None):
+                frame.time_base = video.time_base  # otherwise its time is not a number
+                yield frame
         # FFmpeg calls it an error when an HTTP answer ends that did not announce its length, as those of live video.
         if error.errno != errno.EIO or not container.name.lower().startswith("http"):
             raise
