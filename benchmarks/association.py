@@ -1,13 +1,13 @@
-"""Step 3 on pairs against step 3 with memory association, each ingredient alone: the same wall time for every run.
+"""Step 3 on pairs against step 3 with memory association, each ingredient alone: the same time for every run.
 
     python benchmarks/association.py --start runs/toy-tiny/1-2/weights.safetensors --device cuda --jobs 14 --seconds 100
     python benchmarks/association.py --start ... --only pairs "memory 4" --sets toy --seconds 400 --out runs/association
 
-A run trains for `--seconds` from the given weights (of step 2; other classes than theirs start anew), with a cosine
-schedule over as many iterations as fit, and is scored on toy validation videos of three seeds (toy) or on the
-validation videos (shapes): AP, HOTA, identity switches; AP with the embeddings shuffled among each frame's detections;
-AP and switches with tracker.similarity_weighting; mask AP of images (toy: its
-validation images, shapes: the frames); AP by occlusion where objects have levels of it (toy). Every run is one process,
+A run trains for `--seconds` (on a CPU: of its processor time) from the given weights (of step 2; other classes than
+theirs start anew), with a cosine schedule over as many iterations as fit, and is scored on toy validation videos of
+three seeds (toy) or on the validation videos (shapes): AP, HOTA, identity switches; AP with the embeddings shuffled
+among each frame's detections; AP and switches with tracker.similarity_weighting; mask AP of images (toy: its validation
+images, shapes: the frames); AP by occlusion where objects have levels of it (toy). Every run is one process,
 `--jobs` at once. What is in `--out` is not run again; after `--stop` seconds no run is begun. Prints mean and spread
 over seeds, and the difference to pairs.
 """
@@ -119,6 +119,7 @@ def patch(constants):
 def train(config, root, start, device, seconds, iterations):
     """Train for so many seconds, or iterations if given; returns the model, and iterations and seconds it took.
 
+    On a CPU the seconds are of this process's processor time, which other work on the machine does not change.
     `start`: a weights file, or None: from scratch.
     """
     import torch
@@ -143,9 +144,10 @@ def train(config, root, start, device, seconds, iterations):
     model.to(device).train()
     optimizers = make_optimizers(model, solver)
     objective = Objective(model, Criterion(config.loss), lambda total: total)
-    begun = time.perf_counter()
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    begun = clock()
     for iteration, (batch,) in enumerate(make_loader(config, train_set, mixed)):
-        now = time.perf_counter()
+        now = clock()
         if iteration == MEASURED[0]:
             first = now
         if iteration >= MEASURED[1] and iterations is None:
@@ -167,7 +169,7 @@ def train(config, root, start, device, seconds, iterations):
             break
     if device == "cuda":
         torch.cuda.synchronize()
-    return model, iteration + 1, time.perf_counter() - begun
+    return model, iteration + 1, clock() - begun
 
 
 def scores(config, model, root, held, pictures, device):

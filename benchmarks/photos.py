@@ -1,13 +1,13 @@
-"""What ImageNet weights of a backbone are worth: AP from them and from scratch, trained for the same wall time.
+"""What ImageNet weights of a backbone are worth: AP from them and from scratch, trained for the same time.
 
-    python benchmarks/photos.py --material FOLDER --weights FILE.pth --seconds 240
-    python benchmarks/photos.py --material FOLDER --weights FILE.pth --device cuda --jobs 12 --seconds 200
+    python benchmarks/photos.py --material FOLDER --weights FILE.pth --batch 4 --seconds 240
+    python benchmarks/photos.py --material FOLDER --weights FILE.pth --device cuda --jobs 6 --seconds 200
 
 Where the weights are: recipes/backbones/efficientnet_lite0.yaml. The clips are composited from photographs
 (benchmarks/photo_clips.py), which is not YouTube-VIS. Without the pictures, which are no part of the checkout, it says
-how to get them. Seed s draws other clips, other parts of the pictures for
-validation and other initial weights. Every run is one process, `--jobs` at once; what is in `--out` is not run again.
-Prints mean and spread over seeds, and the difference to training from scratch, seed by seed.
+how to get them. Seed s draws other clips, other pictures for validation and other initial weights. Every run is one
+process, `--jobs` at once; what is in `--out` is not run again. Prints mean and spread over seeds, and the difference to
+training from scratch, seed by seed.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("runs/photos"))
     parser.add_argument("--only", nargs="+", choices=list(ARMS), default=list(ARMS)[:2], metavar="ARM")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--seconds", type=float, default=240, help="of training, for every run")
+    parser.add_argument("--seconds", type=float, default=240, help="of training; on a CPU: of its processor time")
     parser.add_argument("--iterations", type=int, help="instead of seconds")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
