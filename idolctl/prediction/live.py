@@ -95,8 +95,9 @@ class _Screen:
         """Without a new frame: let the window react, and show in the last picture for how long there was no signal."""
         if self._window is not None:
             self._window.update()
-        if gaps.began is not None and self._picture is not None:
-            seconds = time.monotonic() - gaps.began
+        began = gaps.began  # the thread that reads may end the gap meanwhile
+        if began is not None and self._picture is not None:
+            seconds = time.monotonic() - began
             self.show(self._picture, f"no signal for {seconds:.0f} s", figures._replace(gaps=gaps.count))
 
 
