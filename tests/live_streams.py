@@ -53,25 +53,33 @@ class HttpStream(http.server.ThreadingHTTPServer, Endless):
 
     daemon_threads = True
 
-    def __init__(self, content=None, kind="video/mp2t", *, first=None):
+    def __init__(self, content=None, kind="video/mp2t", *, first=None, chunked=False):
         http.server.ThreadingHTTPServer.__init__(self, ("127.0.0.1", 0), _HttpHandler)
         Endless.__init__(self, first)
-        self.content, self.kind = content, kind
+        self.content, self.kind, self.chunked = content, kind, chunked
         self.url = f"http://127.0.0.1:{self.server_port}/live.ts"
 
 
 class _HttpHandler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
     def log_message(self, *_):
         pass
 
     def do_GET(self):
         self.send_response(200)
         self.send_header("Content-Type", self.server.kind)
-        if self.server.content is not None:
+        self.send_header("Connection", "close")
+        if self.server.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        elif self.server.content is not None:
             self.send_header("Content-Length", str(len(self.server.content)))
         self.end_headers()
         with contextlib.suppress(OSError, av.FFmpegError):  # the client has gone
-            if self.server.content is not None:
+            if self.server.chunked:
+                for chunk in (self.server.content, b""):
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+            elif self.server.content is not None:
                 self.wfile.write(self.server.content)
             else:
                 _send_live(self.wfile, self.server.over, self.server.connect())

@@ -42,6 +42,7 @@ def read_stream(
     """Yield the frames of a network stream as they arrive, until `stop` returns true or the stream ends.
 
     A stream of unknown length, as of a camera, has no end: when the server closes the connection, it has broken off.
+    Only an HTTP answer in chunks has an end of its own, which a file may have that is sent while it is made.
 
     `low_delay` leaves out the frames that came while the stream was examined, so that it begins at the present.
 
@@ -81,8 +82,10 @@ def _broken(why: str, where: str) -> NetworkError:
 
 
 def _is_endless(container: InputContainer) -> bool:
-    """Whether a stream has no known length, neither in bytes nor in seconds, and isn't listed in a playlist."""
-    return container.duration is None and container.size <= 0 and container.format.name not in ("hls", "dash")
+    """Whether a stream that was read without an error has no end of its own: neither length nor playlist nor chunks."""
+    if container.duration is not None or container.size > 0 or container.format.name in ("hls", "dash"):
+        return False
+    return not container.name.lower().startswith("http") or container.format.name == "mpjpeg"
 
 
 def _decoded(container: InputContainer, video: av.VideoStream) -> Iterator[av.VideoFrame]:
@@ -94,6 +97,6 @@ def _decoded(container: InputContainer, video: av.VideoStream) -> Iterator[av.Vi
             for frame in video.codec_context.decode(None):
                 frame.time_base = video.time_base  # otherwise its time is not a number
                 yield frame
-        # FFmpeg calls it an error when an HTTP answer ends that did not announce its length, as those of live video.
-        if error.errno != errno.EIO or not container.name.lower().startswith("http"):
-            raise
+        if error.errno == errno.EIO and container.name.lower().startswith("http"):  # closed, the length unannounced
+            raise _broken("the connection was closed", hidden(container.name)) from None
+        raise

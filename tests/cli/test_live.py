@@ -84,6 +84,12 @@ def test_a_stream_that_is_none_is_a_network_error_without_its_password():
                 list(read_stream(server.url, stop=lambda: False, timeout=3))
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_video_that_has_an_end_is_read_once(chunked):
+    with running(HttpStream(transport_stream(12), chunked=chunked)) as server:
+        assert len(list(read_stream(server.url, stop=lambda: False))) == 12
+
+
 @pytest.mark.parametrize("kind", [HttpStream, RtspStream])
 def test_a_connection_that_is_dropped_is_made_again_and_time_goes_on(kind):
     heard, got, gaps = [], [], Gaps()
