@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.ops import nms
 
 from idol_core.config import TrackerConfig
+from idol_core.errors import IdolError
 from idol_core.model.idol import IDOL
 from idol_core.ops.boxes import cxcywh_to_xyxy
 from idol_core.structures import Decoded, Detections
@@ -69,10 +70,16 @@ def select_detections(model: IDOL, decoded: Decoded, config: TrackerConfig) -> l
 
 
 def class_logits_and_boxes(decoded: Decoded) -> tuple[Tensor, Tensor]:
-    """Class logits [B, Q, K] and boxes [B, Q, 4] of the last layer, float32 on the CPU, transferred in one copy."""
+    """Class logits [B, Q, K] and boxes [B, Q, 4] of the last layer, float32 on the CPU, transferred in one copy.
+
+    Raises IdolError if they are not finite.
+    """
     logits, boxes = decoded.logits[-1].float(), decoded.boxes[-1].float()
     if logits.device.type != "cpu":
         logits, boxes = _to_host(torch.cat((logits, boxes), dim=-1)).split((logits.shape[-1], 4), dim=-1)
+    if torch.cat((logits, boxes), dim=-1).isfinite().logical_not().any():
+        fix = "fp16 can overflow: compute in float32 or bf16 (--precision); other weights if it is not that"
+        raise IdolError("the network computes numbers that are not finite from a frame", where="class logits", fix=fix)
     return logits, boxes
 
 

@@ -5,7 +5,10 @@ import torch
 
 from idol_core.backbones.resnet import FrozenBatchNorm
 from idol_core.build import build_model
+from idol_core.config import TrackerConfig
+from idol_core.errors import IdolError
 from idol_core.inference.prepare import evaluation_copy
+from idol_core.inference.select import select_detections
 from idol_core.ops.precision import arithmetic
 from tests.unit.test_model import frames_of
 from tests.unit.tiny import SWIN, tiny_config
@@ -38,6 +41,26 @@ def test_the_copy_computes_the_same_bits(backbone, precision):
     with arithmetic(CPU, precision):
         for ours, theirs in zip(outputs(copy, frames), outputs(model, frames), strict=True):
             assert torch.equal(ours, theirs)
+
+
+@torch.inference_mode()
+def test_maps_beyond_the_range_of_float16_are_computed_in_fp16_nevertheless():
+    model, frames = trained(levels=4).eval(), frames_of((64, 90), (50, 96))
+    for stage in (model.backbone.res3, model.backbone.res4, model.backbone.res5):
+        stage[0].conv3.norm.weight.mul_(100)
+    assert model.backbone(frames.images)[-1].max() > 10 * torch.finfo(torch.float16).max
+    copy = evaluation_copy(model, CPU, "fp16")
+    with arithmetic(CPU, "fp16"):
+        found = outputs(copy, frames)
+    for ours, theirs in zip(found, outputs(model, frames), strict=True):
+        assert (ours - theirs).abs().max() < 0.02 * theirs.abs().max()
+
+
+def test_scores_that_are_not_finite_are_an_error():
+    model, frames = trained().eval(), frames_of((64, 90))
+    model.backbone.stem.norm.bias.fill_(torch.nan)
+    with torch.inference_mode(), pytest.raises(IdolError, match="not finite"):
+        select_detections(model, model(frames), TrackerConfig())
 
 
 @torch.inference_mode()
