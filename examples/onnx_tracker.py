@@ -2,7 +2,8 @@
 
 python examples/onnx_tracker.py model.onnx frames.npy
 
-frames.npy: [T, h, w, 3] uint8 RGB, resized as the recipe in the file says (input.test_short_side, test_max_size).
+frames.npy: [T, h, w, 3] uint8 RGB, of the size given to `idolctl export --frame`; for a model exported without it,
+resized as the recipe in the file says (input.test_short_side, test_max_size).
 Prints for each frame and track: frame, track, class, score, box (left, top, right, bottom in pixels), mask's pixels.
 """
 
@@ -96,14 +97,19 @@ def track_clip(model: str, frames: np.ndarray) -> Iterator[tuple[int, int, str, 
     """Yield what the top of this page says, one detection with a track after another."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     metadata = session.get_modelmeta().custom_metadata_map
-    recipe, size = json.loads(metadata["recipe"]), json.loads(metadata["graph"])["size"]
+    recipe, graph = json.loads(metadata["recipe"]), json.loads(metadata["graph"])
     names = json.loads(metadata.get("classes", "null")) or range(recipe["model"]["num_classes"])
     height, width = frames.shape[1:3]
-    rows, columns = size or (-(-height // 32) * 32, -(-width // 32) * 32)
+    rows, columns = graph["size"] or (-(-height // 32) * 32, -(-width // 32) * 32)
+    seen = graph["resized"] or (height, width)  # by the network, without padding
+    area = 16 * height * width / (seen[0] * seen[1])  # of a mask's cell
     tracker = Tracker(recipe["tracker"])
     for t, frame in enumerate(frames):
-        padded = np.pad(frame, ((0, rows - height), (0, columns - width), (0, 0)))
-        outputs = session.run(None, {"frame": padded, "size": np.array([height, width])})
+        inputs = {"frame": frame}
+        if not graph["frame"]:
+            inputs["frame"] = np.pad(frame, ((0, rows - height), (0, columns - width), (0, 0)))
+            inputs["size"] = np.array([height, width])
+        outputs = session.run(None, inputs)
         found = dict(zip([output.name for output in session.get_outputs()], outputs, strict=True))
         n = int(found["count"])
         masks = found["mask_logits"][:n] > 0  # a quarter of the padded frame's size
@@ -111,7 +117,7 @@ def track_clip(model: str, frames: np.ndarray) -> Iterator[tuple[int, int, str, 
             if number >= 0:
                 x, y, w, h = found["boxes"][i] * (width, height, width, height)
                 box = [float(side) for side in (x - w / 2, y - h / 2, x + w / 2, y + h / 2)]
-                pixels = int(masks[i].sum()) * 16
+                pixels = round(int(masks[i].sum()) * area)
                 yield t, int(number), str(names[found["labels"][i]]), float(found["scores"][i]), box, pixels
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from idol_core.config import InputConfig, StageConfig, SwinConfig
+from idol_core.config import InputConfig, Precision, StageConfig, SwinConfig
 from idol_core.data.collate import STRIDE
 from idol_core.data.transforms import short_side_size
 from idol_core.errors import InvalidInput, Missing
@@ -19,6 +19,7 @@ from idol_core.export.graph import traced
 from idol_core.export.onnx_file import OPSET, write_onnx
 from idol_core.export.openvino_file import convert_to_openvino, weights_aside
 from idol_core.export.proof import Deviation, Expected, compare, expect, raise_if_apart
+from idol_core.export.resize import MOST_TIMES
 from idol_core.export.torch_file import open_torch, write_torch
 from idol_core.inference.exported import GRAPH, ExportedModel, GraphFacts, open_exported, read_facts
 from idol_core.inference.prepare import for_evaluation
@@ -64,6 +65,8 @@ def export_model(
     form: Form = "onnx",
     size: Size | None,
     rows: int = 100,
+    precision: Precision = "float32",
+    frame: Size | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Export:
     """Export weights that carry their recipe; the file appears only if its runtime computes the same as torch.
@@ -73,6 +76,9 @@ def export_model(
         size: (height, width) of the graph's input, multiples of 32; None: any multiples of 32. Frames are resized to
             fit, and the recipe in the file says how.
         rows: most detections of a frame.
+        precision: "fp16" stores and computes in float16 what torch's autocast does; the rest, inputs and outputs are
+            as in "float32".
+        frame: (height, width) of the frames that the graph takes and resizes to fit `size`; None: they come resized.
 
     Raises:
         Missing: a library of the format's extra is not installed, or as `open_pretrained`.
@@ -84,7 +90,8 @@ def export_model(
     with _aside(out, form) as aside:
         first = aside.with_suffix(".onnx") if form == "openvino" else aside
         try:
-            expected = _write(weights, first, form=form, size=size, rows=rows, say=say)
+            asked = _Asked(form, size, rows, precision, frame)
+            expected = _write(weights, first, asked, say)
             gc.collect()
             return_freed_memory()
             if form == "openvino":
@@ -102,27 +109,42 @@ def export_model(
     return Export(files, exported.facts, exported.carried.recipe.input, deviations)
 
 
-def _write(
-    weights: Path, path: Path, *, form: Form, size: Size | None, rows: int, say: Callable[[str], None]
-) -> list[Expected]:
-    """Write the graph of these weights. Returns what torch computes on the frames of the comparison."""
+class _Asked(NamedTuple):
+    """Arguments of `export_model`."""
+
+    form: Form
+    size: Size | None
+    rows: int
+    precision: Precision
+    frame: Size | None
+
+
+def _write(weights: Path, path: Path, asked: _Asked, say: Callable[[str], None]) -> list[Expected]:
+    """Write the graph of these weights. Returns what torch computes in float32 on the frames of the comparison."""
     model, recipe, classes = open_pretrained(weights)
     check_tracks(model, where=str(weights))
-    check_size(size, recipe)
-    solver = dataclasses.replace(recipe.solver, evaluation_precision="float32")
-    recipe = dataclasses.replace(recipe, input=fitted_input(recipe.input, size), solver=solver)
+    check_size(asked.size, recipe)
+    solver = dataclasses.replace(recipe.solver, evaluation_precision=asked.precision)
+    recipe = dataclasses.replace(recipe, input=fitted_input(recipe.input, asked.size), solver=solver)
+    resized = None if asked.frame is None else frame_in_network(asked.frame, recipe.input)
+    size = asked.size if resized is None else padded(resized)
     facts = GraphFacts(
         size=size,
-        rows=min(rows, recipe.model.queries),
+        rows=min(asked.rows, recipe.model.queries),
         select_threshold=recipe.tracker.select_threshold,
         box_nms=recipe.tracker.box_nms,
-        opset=None if form == "torch" else OPSET,
+        opset=None if asked.form == "torch" else OPSET,
+        precision=asked.precision,
+        frame=asked.frame,
+        resized=resized,
     )
     metadata = to_metadata(recipe, classes) | {GRAPH: json.dumps(facts._asdict())}
     network = for_evaluation(model)
-    expected = expect(network, recipe, sizes=proof_sizes(recipe.input, size))
+    sizes = proof_sizes(recipe.input, size) if asked.frame is None else [asked.frame, asked.frame]
+    expected = expect(network, recipe, sizes=sizes, resize=asked.frame is not None)
     say("writing the graph")
-    write = write_torch if form == "torch" else write_onnx
+    write = write_torch if asked.form == "torch" else write_onnx
+    network = for_evaluation(network, asked.precision)
     write(traced(network, recipe, facts), metadata, path)
     for tensor in (*network.parameters(), *network.buffers()):
         tensor.data = tensor.data.new_empty(0)  # torch keeps references; a runtime is to load the weights again
@@ -167,9 +189,24 @@ def check_size(size: Size | None, recipe: StageConfig) -> None:
         what = "a Swin backbone can be exported with a fixed size only"
         raise InvalidInput(what, where="--size dynamic", fix="--size 480x864")
     if size is not None and any(side % STRIDE or side <= 0 for side in size):
-        near = "x".join(str(max(1, -(-side // STRIDE)) * STRIDE) for side in size)
+        height, width = padded((max(1, size[0]), max(1, size[1])))
         what = f"{size[0]}x{size[1]} is no size of the network: both sides must be multiples of {STRIDE}"
-        raise InvalidInput(what, where="--size", fix=f"--size {near} (smaller frames are padded)")
+        raise InvalidInput(what, where="--size", fix=f"--size {height}x{width} (smaller frames are padded)")
+
+
+def frame_in_network(frame: Size, input: InputConfig) -> Size:
+    """What the graph resizes frames to. Raises InvalidInput for frames that can't be resized there."""
+    new = (0, 0) if 0 in frame else short_side_size(frame, input.test_short_side, input.test_max_size)
+    if any(side > MOST_TIMES * resized for side, resized in zip(frame, new, strict=True)) or 0 in new:
+        what = f"frames of {frame[0]}x{frame[1]} can't be resized in the graph"
+        fix = f"frames up to {MOST_TIMES} times as large as in the network"
+        raise InvalidInput(what, where="--frame", fix=fix)
+    return new
+
+
+def padded(size: Size) -> Size:
+    """The next larger size of which both sides are multiples of 32."""
+    return -(-size[0] // STRIDE) * STRIDE, -(-size[1] // STRIDE) * STRIDE
 
 
 def fitted_input(input: InputConfig, size: Size | None) -> InputConfig:

@@ -22,7 +22,7 @@ def write_onnx(program: ExportedProgram, metadata: Mapping[str, str], path: Path
     with quiet(), torch.no_grad():
         written = torch.onnx.export(
             program,
-            input_names=["frame", "size"],
+            input_names=["frame", "size"][: len(program.graph_signature.user_inputs)],
             output_names=list(ExportedRows._fields),
             opset_version=OPSET,
             optimize=False,  # `_simplify` takes half the time, and is all that a runtime leaves to do

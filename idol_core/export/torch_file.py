@@ -31,6 +31,6 @@ def open_torch(path: Path) -> ExportedModel:
     facts, carried = parse_facts({key: text for key, text in metadata.items() if text}, path)
 
     def run(inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        return [output.numpy() for output in graph(*(torch.from_numpy(inputs[name]) for name in ("frame", "size")))]
+        return [output.numpy() for output in graph(*map(torch.from_numpy, inputs.values()))]
 
     return ExportedModel(path, facts, carried, Runtime(ExportedRows._fields, run))

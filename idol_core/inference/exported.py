@@ -6,16 +6,18 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from idol_core.config import Precision, TrackerConfig
+from idol_core.config import InputConfig, Precision, TrackerConfig
 from idol_core.data.collate import STRIDE
-from idol_core.errors import Integrity, InvalidInput, Missing
+from idol_core.data.transforms import resize_for_test, short_side_size
+from idol_core.errors import IdolError, Integrity, InvalidInput, Missing
 from idol_core.inference.runtimes import FIX, Runtime, open_onnxruntime, open_openvino
 from idol_core.metadata import EXPORTED, Carried, read_metadata
 from idol_core.structures import Detections
@@ -50,6 +52,9 @@ class GraphFacts(NamedTuple):
     select_threshold: float
     box_nms: float
     opset: int | None  # of ONNX; None in other formats
+    precision: Precision = "float32"  # or "fp16": weights and arithmetic; inputs and outputs are the same
+    frame: Size | None = None  # frames of this size are resized in the graph; None: they come resized
+    resized: Size | None = None  # what `frame` is resized to; `size` is this, padded to multiples of 32
 
 
 class ExportedModel:
@@ -61,27 +66,46 @@ class ExportedModel:
         if list(runtime.outputs) != list(ExportedRows._fields):
             raise Integrity("the graph has other outputs than its metadata promises", where=str(path), fix=FIX)
 
-    def check_settings(self, tracker: TrackerConfig, precision: Precision) -> None:
-        """Raise InvalidInput for settings other than those of the graph: its selection of queries and float32."""
-        if precision != "float32":
-            what = f"the exported graph computes in float32, not in {precision}"
+    def check_settings(self, tracker: TrackerConfig, input: InputConfig, precision: Precision) -> None:
+        """Raise InvalidInput for settings other than the graph's: selection of queries, precision, size."""
+        if precision != self.facts.precision:
+            what = f"the exported graph computes in {self.facts.precision}, not in {precision}"
             raise InvalidInput(what, where=str(self.path), fix="leave --precision out")
         for name in ("select_threshold", "box_nms"):
             has, asked = getattr(self.facts, name), getattr(tracker, name)
             if has != asked:
                 what = f"tracker.{name} is {has:g} in the exported graph and can't become {asked:g}"
                 raise InvalidInput(what, where=str(self.path), fix="evaluate the weights that it was exported from")
+        if (
+            self.facts.frame is not None
+            and short_side_size(self.facts.frame, input.test_short_side, input.test_max_size) != self.facts.resized
+        ):
+            what = "the exported graph resizes frames itself, to a size that can't be changed"
+            raise InvalidInput(what, where=str(self.path), fix="leave input.test_short_side and test_max_size out")
+
+    def image(self, frame: NDArray[np.uint8], input: InputConfig) -> Tensor:
+        """A frame [h, w, 3] as `detect` takes it: uint8 [3, h, w], resized unless the graph does that."""
+        if self.facts.frame is None:
+            return resize_for_test(frame, input)
+        return torch.from_numpy(frame).permute(2, 0, 1)
 
     def detect(self, images: Sequence[Tensor]) -> list[Detections]:
         """Detections of each frame [3, h, w] uint8, one after another.
 
-        Raises InvalidInput for a frame that is larger than the graph's input, and for more detections than it has rows.
+        Raises InvalidInput for a frame that does not fit the graph and for more detections than it has rows, IdolError
+        if the network computes numbers that are not finite.
         """
         return [self._detect(image) for image in images]
 
     def run(self, image: Tensor) -> ExportedRows:
         """All rows of one frame [3, h, w] uint8, as arrays."""
         height, width = image.shape[-2:]
+        if self.facts.frame is not None:
+            if (height, width) != self.facts.frame:
+                rows, columns = self.facts.frame
+                what = f"a frame is {height}x{width}, the exported graph resizes frames of {rows}x{columns} only"
+                raise InvalidInput(what, where=str(self.path), fix=f"export again with --frame {height}x{width}")
+            return ExportedRows(*self.runtime.run({"frame": np.ascontiguousarray(image.permute(1, 2, 0).numpy())}))
         own = (-(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE)
         rows, columns = self.facts.size or own
         if height > rows or width > columns:
@@ -98,6 +122,9 @@ class ExportedModel:
 
     def _detect(self, image: Tensor) -> Detections:
         found = self.run(image)
+        if not (np.isfinite(found.scores).all() and np.isfinite(found.boxes).all()):
+            raise IdolError("the exported graph computes numbers that are not finite from a frame",
+                            where=str(self.path), fix="export again with --precision float32")  # fmt: skip
         if found.selected > found.count:
             what = f"a frame has {int(found.selected)} detections, the exported graph {self.facts.rows} rows"
             raise InvalidInput(what, where=str(self.path), fix="export again with a larger --max-detections")
@@ -133,13 +160,18 @@ def parse_facts(metadata: Mapping[str, str], path: Path) -> tuple[GraphFacts, Ca
         raise Integrity("this file was not written by idolctl export", where=str(path), fix=FIX)
     try:
         facts = GraphFacts(**json.loads(metadata[GRAPH]))
-        numbers = (facts.rows, facts.opset or 1, *(facts.size or ()))
-        if (facts.size is not None and len(facts.size) != 2) or not all(type(n) is int and n > 0 for n in numbers):
+        sizes = [size for size in (facts.size, facts.frame, facts.resized) if size is not None]
+        numbers = (facts.rows, facts.opset or 1, *(side for size in sizes for side in size))
+        if any(len(size) != 2 for size in sizes) or not all(type(n) is int and n > 0 for n in numbers):
             raise ValueError("sizes are no whole numbers above 0")
         if not all(isinstance(n, int | float) for n in (facts.select_threshold, facts.box_nms)):
             raise ValueError("thresholds are no numbers")
-        size = None if facts.size is None else (facts.size[0], facts.size[1])
+        if facts.precision not in get_args(Precision):
+            raise ValueError("there is no such precision")
+        if facts.frame is not None and None in (facts.size, facts.resized):
+            raise ValueError("a size is missing")
+        fixed: dict[str, Any] = {name: tuple(value) for name, value in facts._asdict().items() if type(value) is list}
     except (ValueError, TypeError, RecursionError) as error:
         what = f"the graph's description can't be understood: {error}"
         raise Integrity(what, where=f"{path}: metadata, {GRAPH}", fix=FIX) from error
-    return facts._replace(size=size), carried
+    return facts._replace(**fixed), carried

@@ -20,7 +20,7 @@ from torch import Tensor
 from idol_core.classes import numbered
 from idol_core.config import InputConfig, Precision, TrackerConfig
 from idol_core.data.collate import collate_frames
-from idol_core.data.transforms import resize_for_test
+from idol_core.data.transforms import resize_for_test, short_side_size
 from idol_core.errors import InvalidInput
 from idol_core.inference.exported import ExportedModel, open_exported
 from idol_core.inference.prepare import evaluation_copy
@@ -83,7 +83,7 @@ class VideoSegmenter:
         if cuda_graphs and self.device.type != "cuda":
             raise InvalidInput(f"CUDA graphs need a GPU, the network is on {self.device}", fix="leave them out")
         if isinstance(model, ExportedModel):
-            model.check_settings(tracker, precision)
+            model.check_settings(tracker, input, precision)
             self.model: IDOL | ExportedModel = model
         else:
             check_tracks(model)
@@ -129,7 +129,7 @@ class VideoSegmenter:
             "input": recipe.input,
             "classes": classes or numbered(recipe.model.num_classes),
         }
-        own: Precision = "float32" if path.suffix in EXPORTED else default_precision(torch.device(device))
+        own = exported.facts.precision if path.suffix in EXPORTED else default_precision(torch.device(device))
         return cls(model, device=device, precision=precision or own, **(found | options))
 
     def start(self, *, keep: bool = False) -> OnlineVideo:
@@ -217,16 +217,17 @@ class VideoSegmenter:
         groups = []
         for shape in dict.fromkeys(array.shape for array in arrays):
             rows = [i for i, array in enumerate(arrays) if array.shape == shape]
-            images = [resize_for_test(arrays[i], self.input) for i in rows]
             if isinstance(self.model, ExportedModel):
-                decoded: Decoded | list[Detections] = self.model.detect(images)
+                decoded: Decoded | list[Detections]
+                decoded = self.model.detect([self.model.image(arrays[i], self.input) for i in rows])
             else:
+                images = [resize_for_test(arrays[i], self.input) for i in rows]
                 batch = collate_frames(images, config=self.input).to(self.device)
                 with arithmetic(self.device, self.precision):
                     decoded = self._forward(batch)
-            height, width = images[0].shape[-2:]
+            size = short_side_size(shape[:2], self.input.test_short_side, self.input.test_max_size)
             done = None if self._stream is None else torch.cuda.current_stream(self.device).record_event()
-            groups.append(_Alike(rows, decoded, (height, width), shape[:2], done))
+            groups.append(_Alike(rows, decoded, size, shape[:2], done))
         return groups
 
     @torch.inference_mode()

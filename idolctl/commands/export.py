@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from idol_core.config import Precision
 from idol_core.errors import InvalidInput
 from idol_core.metadata import EXPORTED
 from idolctl.commands import complete, options
@@ -24,6 +25,16 @@ class Form(StrEnum):
     onnx = "onnx"
     openvino = "openvino"
     torch = "torch"
+
+
+class Arithmetic(StrEnum):
+    """Precisions of exported models."""
+
+    float32 = "float32"
+    float16 = "float16"
+
+
+PRECISIONS: dict[Arithmetic, Precision] = {Arithmetic.float32: "float32", Arithmetic.float16: "fp16"}
 
 
 @app.command(
@@ -50,14 +61,24 @@ def export(
             help="Input size, multiples of 32, such as 480x864; or dynamic: any size (not for Swin).",
         ),
     ] = "480x864",
+    frame: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEIGHTxWIDTH",
+            help="Take frames of this size, such as 1080x1920, and resize them in the graph to what fits --size.",
+        ),
+    ] = None,
     max_detections: Annotated[
         int, typer.Option("--max-detections", min=1, help="Rows of the output: most detections of a frame.")
     ] = 100,
+    precision: Annotated[
+        Arithmetic, typer.Option(help="Of weights and arithmetic. Inputs and outputs are the same in both.")
+    ] = Arithmetic.float32,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     as_json: options.JSON = False,
 ) -> None:
     """Export a model for other runtimes; the file is kept only if its runtime computes with it what torch does."""
-    wanted = _size(size)
+    wanted = None if size == "dynamic" else _sides(size, "--size")
     for file in (out, out.with_suffix(".bin")) if to is Form.openvino else (out,):
         if file.exists() and not force:
             raise InvalidInput(f"{file} is there already", where=str(file), fix="--force replaces it")
@@ -71,7 +92,16 @@ def export(
     def say(text: str) -> None:
         print(text, file=sys.stderr)
 
-    done = export_model(path, out, form=to.value, size=wanted, rows=max_detections, say=say)
+    done = export_model(
+        path,
+        out,
+        form=to.value,
+        size=wanted,
+        rows=max_detections,
+        precision=PRECISIONS[precision],
+        frame=None if frame is None else _sides(frame, "--frame"),
+        say=say,
+    )
     told = sys.stderr if as_json else sys.stdout
     print("largest difference from torch, and what is allowed", file=told)
     for one in done.deviations:
@@ -89,10 +119,9 @@ def export(
         print(json.dumps({"file": str(out), "deviations": deviations, **done.facts._asdict()}))
 
 
-def _size(text: str) -> tuple[int, int] | None:
-    if text == "dynamic":
-        return None
+def _sides(text: str, option: str) -> tuple[int, int]:
     sides = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
     if sides is None:
-        raise InvalidInput(f"'{text}' is no size", where="--size", fix="--size 480x864 (height x width), or dynamic")
+        example = "480x864 (height x width), or dynamic" if option == "--size" else "1080x1920 (height x width)"
+        raise InvalidInput(f"'{text}' is no size", where=option, fix=f"{option} {example}")
     return int(sides[1]), int(sides[2])

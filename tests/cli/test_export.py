@@ -18,13 +18,16 @@ from filelock import FileLock
 
 from idol_core.build import build_model
 from idol_core.config import DataConfig, DataSource, InputConfig, StageConfig, TrackerConfig
-from idol_core.data.transforms import resize_for_test
+from idol_core.data.transforms import Geometry, resize_for_test, transform_image
 from idol_core.errors import IdolError
 from idol_core.export.graph import select_rows
+from idol_core.export.openvino_file import convert_to_openvino
 from idol_core.export.proof import compare, expect, raise_if_apart
+from idol_core.export.resize import Resize
 from idol_core.inference.exported import ExportedRows, open_exported, parse_facts
 from idol_core.inference.prepare import evaluation_copy
 from idol_core.inference.pretrained import open_pretrained
+from idol_core.inference.runtimes import open_onnxruntime
 from idol_core.inference.select import select_queries
 from idol_core.inference.streaming import VideoSegmenter
 from idol_core.metadata import file_metadata, to_metadata
@@ -67,8 +70,9 @@ def made(tmp_path_factory):
             weights = save_random(folder / "tiny.safetensors")
             command = ["export", str(weights), "--to", "onnx", "--out", str(folder / "tiny.onnx"), "--size", "64x96"]
             assert main([*command, "--max-detections", "20"]) == 0
-            command = ["export", str(weights), "--to", "openvino", "--out", str(folder / "tiny.xml"), "--size", "64x96"]
-            assert main([*command, "--max-detections", "20"]) == 0
+            convert_to_openvino(folder / "tiny.onnx", folder / "tiny.xml")  # all that --to openvino does beyond that
+            command = ["export", str(weights), "--to", "onnx", "--out", str(folder / "whole.onnx"), "--size", "64x96"]
+            assert main([*command, "--frame", "72x100", "--precision", "float16"]) == 0
     return folder
 
 
@@ -94,6 +98,43 @@ def test_predict_writes_the_same_tracks(made, call, tmp_path):
     for theirs, their_scores in zip(results[1:], scores[1:], strict=True):
         assert their_scores == pytest.approx(scores[0], abs=1e-6)
         assert theirs == results[0]
+
+
+def test_float16_and_frames_resized_in_the_graph_give_the_same_tracks_but_for_rounding(made, call, tmp_path):
+    write_video(tmp_path / "clip.mp4", iter(clip()), rate=5)
+    write_video(tmp_path / "other.mp4", iter(clip(height=64)), rate=5)
+    results = []
+    for name in ("tiny.safetensors", "whole.onnx"):
+        weights = ("--weights", made / name, "--device", "cpu", "--threshold", "0")
+        assert call("predict", "clip.mp4", *weights, "--save", "json", "--out", name)[0] == 0
+        results.append(json.loads((tmp_path / name / "results.json").read_text()))
+    assert [entry["category_id"] for entry in results[1]] == [entry["category_id"] for entry in results[0]]
+    scores = [[entry["score"] for entry in entries] for entries in results]
+    assert scores[1] == pytest.approx(scores[0], abs=2e-3)
+    assert scores[1] != pytest.approx(scores[0], abs=1e-6)
+    kinds = Counter(weight.data_type for weight in onnx.load(made / "whole.onnx").graph.initializer)
+    assert kinds[onnx.TensorProto.FLOAT16] > 20
+    for options, what, fix in (
+        (("other.mp4",), "a frame is 64x100, the exported graph resizes frames of 72x100 only", "--frame 64x100"),
+        (("clip.mp4", "--precision", "float32"), "computes in fp16, not in float32", "leave --precision out"),
+    ):
+        code, _, err = call("predict", *options, "--weights", made / "whole.onnx")
+        assert code == 2
+        assert what in blocks(err)[0]["error"]
+        assert fix in blocks(err)[0]["fix"]
+
+
+def test_frames_resized_in_the_graph_have_the_very_pixels(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    for size, new in (((72, 100), (64, 89)), ((131, 97), (51, 40)), ((60, 48), (60, 77)), ((30, 900), (20, 15))):
+        frame = torch.randint(0, 256, (*size, 3), generator=generator, dtype=torch.uint8)
+        frame[: size[0] // 2] = (frame[: size[0] // 2] > 127) * 255
+        theirs = transform_image(frame.permute(2, 0, 1), Geometry(None, None, new, False))
+        resize = Resize(size, new)
+        assert torch.equal(resize(frame).permute(2, 0, 1), theirs.float())
+    torch.onnx.export(resize, (frame,), tmp_path / "resize.onnx", input_names=["frame"], verbose=False)
+    (ours,) = open_onnxruntime(tmp_path / "resize.onnx").run({"frame": frame.numpy()})
+    assert np.array_equal(ours, theirs.permute(1, 2, 0).numpy())
 
 
 def test_an_openvino_model_is_opened_with_its_own_weights_only(made, call, tmp_path):
@@ -155,8 +196,10 @@ def test_the_stand_alone_tracker_gives_the_same_identities(made):
     for found in segmenter.stream(frames):
         expected.update((found.frame, number) for number in found.track_ids.tolist())
     assert len({number for _, number in expected}) > 2
-    rows = list(example.track_clip(str(made / "tiny.onnx"), np.stack(frames)))
-    assert Counter((frame, number) for frame, number, *_ in rows) == expected
+    for model, given in (("tiny.onnx", frames), ("whole.onnx", clip(count=12))):
+        rows = list(example.track_clip(str(made / model), np.stack(given)))
+        found = Counter((frame, number) for frame, number, *_ in rows)
+        assert found == expected or (model == "whole.onnx" and (found & expected).total() > 0.9 * expected.total())
 
 
 def test_the_graph_has_standard_operators_only_and_says_what_it_is(made):
@@ -213,6 +256,7 @@ def test_frames_that_the_graph_cannot_take_are_refused_and_those_padded_further_
     ("options", "code", "what", "fix"),
     [
         (["--size", "360x640"], 2, "multiples of 32", "--size 384x640"),
+        (["--frame", "0x640"], 2, "can't be resized in the graph", "up to 64 times as large"),
         (["--size", "big"], 2, "'big' is no size", "--size 480x864"),
         (["--out", "model.pb"], 2, "end in .onnx", "model.onnx"),
         (["--out", "there.onnx"], 2, "is there already", "--force"),
