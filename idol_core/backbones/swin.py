@@ -76,9 +76,11 @@ class SwinBlock(nn.Module):
 
     def _attend(self, x: Tensor) -> Tensor:
         _, h, w, _ = x.shape
-        if w % self.window or h % self.window:
-            x = F.pad(x, (0, 0, 0, -w % self.window, 0, -h % self.window))
-        size = (x.shape[1], x.shape[2])
+        size = (whole_windows(h, self.window), whole_windows(w, self.window))
+        gaps = (size[0] - h, size[1] - w)
+        open_sizes = isinstance(h, torch.SymInt) or isinstance(w, torch.SymInt)  # under torch.export
+        if open_sizes or any(gaps):
+            x = F.pad(x, (0, 0, 0, gaps[1], 0, gaps[0]))
         mask = None
         if self.shift:
             x = x.roll((-self.shift, -self.shift), dims=(1, 2))
@@ -86,6 +88,8 @@ class SwinBlock(nn.Module):
         x = join_windows(self.attn(split_windows(x, self.window), mask), size, self.window)
         if self.shift:
             x = x.roll((self.shift, self.shift), dims=(1, 2))
+        if open_sizes:  # a view would make torch.export assume that the gaps are not 0
+            return x.index_select(1, torch.arange(h)).index_select(2, torch.arange(w))
         return x[:, :h, :w]
 
     def _drop(self, x: Tensor) -> Tensor:
@@ -192,6 +196,11 @@ class Swin(nn.Module):
         return features
 
 
+def whole_windows(side: int, window: int) -> int:
+    """The side of a map after padding to whole windows."""
+    return (side + window - 1) // window * window
+
+
 def split_windows(x: Tensor, window: int) -> Tensor:
     """Split a map of whole windows: [B, H, W, C] -> [B, windows, window * window, C]."""
     b, h, w, c = x.shape
@@ -219,8 +228,8 @@ def shift_mask(size: tuple[int, int], window: int, shift: int, device: torch.dev
     """Attention mask [windows, N, N] float32: 0 between cells that were neighbours before the roll, else MASKED."""
 
     def region(length: int) -> Tensor:
-        ends = torch.tensor([length - window, length - shift])
-        return torch.bucketize(torch.arange(length), ends, right=True)
+        cells = torch.arange(length)
+        return (cells >= length - window).long() + (cells >= length - shift).long()
 
     regions = 3 * region(size[0])[:, None] + region(size[1])
     cells = split_windows(regions[None, :, :, None], window)[0, :, :, 0]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from idol_core.config import InputConfig, Precision, StageConfig, SwinConfig
+from idol_core.config import InputConfig, Precision
 from idol_core.data.collate import STRIDE
 from idol_core.data.transforms import short_side_size
 from idol_core.errors import InvalidInput, Missing
@@ -123,7 +123,7 @@ def _write(weights: Path, path: Path, asked: _Asked, say: Callable[[str], None])
     """Write the graph of these weights. Returns what torch computes in float32 on the frames of the comparison."""
     model, recipe, classes = open_pretrained(weights)
     check_tracks(model, where=str(weights))
-    check_size(asked.size, recipe)
+    check_size(asked.size)
     solver = dataclasses.replace(recipe.solver, evaluation_precision=asked.precision)
     recipe = dataclasses.replace(recipe, input=fitted_input(recipe.input, asked.size), solver=solver)
     resized = None if asked.frame is None else frame_in_network(asked.frame, recipe.input)
@@ -183,11 +183,8 @@ def check_ending(out: Path, form: Form) -> None:
         raise InvalidInput(what, where=str(out), fix=f"--out {out.with_suffix(ending)}")
 
 
-def check_size(size: Size | None, recipe: StageConfig) -> None:
+def check_size(size: Size | None) -> None:
     """Raise InvalidInput for a size of the graph's input that can't be."""
-    if size is None and isinstance(recipe.model.backbone, SwinConfig):
-        what = "a Swin backbone can be exported with a fixed size only"
-        raise InvalidInput(what, where="--size dynamic", fix="--size 480x864")
     if size is not None and any(side % STRIDE or side <= 0 for side in size):
         height, width = padded((max(1, size[0]), max(1, size[1])))
         what = f"{size[0]}x{size[1]} is no size of the network: both sides must be multiples of {STRIDE}"

@@ -58,7 +58,7 @@ def export(
         str,
         typer.Option(
             metavar="HEIGHTxWIDTH",
-            help="Input size, multiples of 32, such as 480x864; or dynamic: any size (not for Swin).",
+            help="Input size, multiples of 32, such as 480x864; or dynamic: any size.",
         ),
     ] = "480x864",
     frame: Annotated[
