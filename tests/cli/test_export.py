@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -22,7 +23,7 @@ from idol_core.config import DataConfig, DataSource, InputConfig, StageConfig, T
 from idol_core.data.transforms import Geometry, resize_for_test, transform_image
 from idol_core.errors import IdolError
 from idol_core.export.graph import select_rows
-from idol_core.export.openvino_file import convert_to_openvino
+from idol_core.export.openvino_file import convert_to_openvino, weights_aside
 from idol_core.export.proof import compare, expect, raise_if_apart
 from idol_core.export.resize import Resize
 from idol_core.inference.exported import ExportedRows, open_exported, parse_facts
@@ -32,6 +33,7 @@ from idol_core.inference.runtimes import open_onnxruntime
 from idol_core.inference.select import select_queries
 from idol_core.inference.streaming import VideoSegmenter
 from idol_core.metadata import file_metadata, to_metadata
+from idol_core.system.files import write_aside
 from idol_core.video.writer import write_video
 from idol_core.weights import save_weights
 from idolctl.app import main
@@ -127,7 +129,7 @@ def test_float16_and_frames_resized_in_the_graph_give_the_same_tracks_but_for_ro
 
 def test_frames_resized_in_the_graph_have_the_very_pixels(tmp_path):
     generator = torch.Generator().manual_seed(0)
-    for size, new in (((72, 100), (64, 89)), ((131, 97), (51, 40)), ((60, 48), (60, 77)), ((30, 900), (20, 15))):
+    for size, new in (((72, 100), (64, 89)), ((60, 48), (60, 77)), ((30, 900), (20, 15)), ((131, 97), (51, 40))):
         frame = torch.randint(0, 256, (*size, 3), generator=generator, dtype=torch.uint8)
         frame[: size[0] // 2] = (frame[: size[0] // 2] > 127) * 255
         theirs = transform_image(frame.permute(2, 0, 1), Geometry(None, None, new, False))
@@ -136,6 +138,17 @@ def test_frames_resized_in_the_graph_have_the_very_pixels(tmp_path):
     torch.onnx.export(resize, (frame,), tmp_path / "resize.onnx", input_names=["frame"], verbose=False)
     (ours,) = open_onnxruntime(tmp_path / "resize.onnx").run({"frame": frame.numpy()})
     assert np.array_equal(ours, theirs.permute(1, 2, 0).numpy())
+
+
+def test_both_files_of_an_openvino_model_appear_together_or_neither(tmp_path):
+    out = tmp_path / "model.xml"
+    for names, fails in (([], True), (["model.bin", "model.xml"], False)):
+        with contextlib.suppress(ValueError), write_aside(out) as aside, weights_aside(out, aside):
+            for file in (aside, aside.with_suffix(".bin")):
+                file.write_text("written")
+            if fails:
+                raise ValueError
+        assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def test_an_openvino_model_is_opened_with_its_own_weights_only(made, call, tmp_path):
