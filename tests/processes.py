@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -85,6 +86,7 @@ def run_idolctl(
 def _begin(environment: dict[str, str], work: Callable[..., None], args: tuple[Any, ...]) -> None:
     # A process of a fork server would start its loaders by a server of their own, which outlives a kill -9.
     multiprocessing.set_start_method("fork", force=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests were started in the background
     os.environ.clear()
     os.environ.update(environment)
     work(*args)
