@@ -18,6 +18,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -248,9 +249,7 @@ def child(options):
     began = time.perf_counter()
     found = scores(config, model, options.data, *held, options.device)
     found |= {"iterations": iterations, "seconds": seconds, "scoring": time.perf_counter() - began}
-    path = result_file(options, name, arm, seed)
-    path.with_suffix(".part").write_text(json.dumps(found))
-    path.with_suffix(".part").rename(path)
+    write_result(result_file(options, name, arm, seed), found)
 
 
 def result_file(options, name, arm, seed):
@@ -266,27 +265,42 @@ def run_all(options):
         with ProcessPoolExecutor(min(options.jobs, 3)) as pool:
             for seed, folder in enumerate((options.data, options.data / "toy-1", options.data / "toy-2")):
                 pool.submit(make_toy, folder, seed=seed)
+    jobs = {
+        f"{name}|{arm}|{seed}": result_file(options, name, arm, seed)
+        for seed in options.seeds for arm in options.only for name in options.sets
+    }  # fmt: skip
+    run_jobs(HERE, jobs, options, passed=("start", "data", "shapes", "out", "device", "seconds"), stop=options.stop)
+
+
+def run_jobs(script, jobs, options, *, passed, threads=1, stop=math.inf):
+    """Run `script --child JOB` for each of `jobs` (JOB: its result file) without a result, `options.jobs` at once.
+
+    `passed` are the options to pass on. After `stop` seconds none is begun. The output of each lies beside its result.
+    """
     began = time.monotonic()
-    wanted = [(name, arm, seed) for seed in options.seeds for arm in options.only for name in options.sets]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    same = [word for key in passed for word in (f"--{key}", str(getattr(options, key)))]
+    same += ["--iterations", str(options.iterations)] if options.iterations else []
 
     def run(job):
-        name, arm, seed = job
-        if result_file(options, name, arm, seed).is_file() or time.monotonic() - began > options.stop:
+        if jobs[job].is_file() or time.monotonic() - began > stop:
             return
-        words = [str(HERE), "--child", f"{name}|{arm}|{seed}"]
-        for key in ("start", "data", "shapes", "out", "device", "seconds"):
-            words += [f"--{key}", str(getattr(options, key))]
-        words += ["--iterations", str(options.iterations)] if options.iterations else []
-        log = options.out / (result_file(options, name, arm, seed).stem + ".log")
+        log = jobs[job].with_suffix(".log")
+        words = [sys.executable, str(script), "--child", job, *same]
         with open(log, "w") as file:
-            code = subprocess.run([sys.executable, *words], env=environment, stdout=file, stderr=file).returncode
-        print(f"{time.monotonic() - began:.0f} s: {name}, {arm}, seed {seed}: exit {code}", file=sys.stderr, flush=True)
+            code = subprocess.run(words, env=environment, stdout=file, stderr=file).returncode
+        print(f"{time.monotonic() - began:.0f} s: {job}: exit {code}", file=sys.stderr, flush=True)
         if code:
             print("\n".join(log.read_text().splitlines()[-5:]), file=sys.stderr, flush=True)
 
     with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(run, wanted))
+        list(pool.map(run, jobs))
+
+
+def write_result(path, found):
+    """Write a run's figures, so that the file is there only when it is whole."""
+    path.with_suffix(".part").write_text(json.dumps(found))
+    path.with_suffix(".part").rename(path)
 
 
 def told(values, sign=""):

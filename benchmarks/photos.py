@@ -15,17 +15,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
-import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
 
-from association import scores, told, train  # noqa: E402
+from association import run_jobs, scores, told, train, write_result  # noqa: E402
 from photo_clips import find_material, make_clips  # noqa: E402
 
 from idol_core.errors import IdolError  # noqa: E402
@@ -78,9 +74,7 @@ def child(options):
     start = options.weights if pretrained else None
     model, iterations, seconds = train(config, Path(), start, options.device, options.seconds, options.iterations)
     found = scores(config, model, Path(), [config.data.val], None, options.device)
-    path = result_file(options, arm, seed)
-    path.with_suffix(".part").write_text(json.dumps(found | {"iterations": iterations, "seconds": seconds}))
-    path.with_suffix(".part").rename(path)
+    write_result(result_file(options, arm, seed), found | {"iterations": iterations, "seconds": seconds})
 
 
 def data_of(options, seed):
@@ -96,27 +90,9 @@ def run_all(options):
     material = find_material(options.material, options.out / "pictures")
     for seed in options.seeds:
         make_clips(material, data_of(options, seed), seed=seed, jobs=options.jobs)
-    began = time.monotonic()
-    environment = os.environ | {"OMP_NUM_THREADS": str(options.threads), "OMP_WAIT_POLICY": "PASSIVE"}
-
-    def run(job):
-        arm, seed = job
-        path = result_file(options, arm, seed)
-        if path.is_file():
-            return
-        words = [str(HERE), "--child", f"{arm}|{seed}"]
-        for key in ("material", "weights", "out", "device", "seconds", "batch"):
-            words += [f"--{key}", str(getattr(options, key))]
-        words += ["--iterations", str(options.iterations)] if options.iterations else []
-        log = path.with_suffix(".log")
-        with open(log, "w") as file:
-            code = subprocess.run([sys.executable, *words], env=environment, stdout=file, stderr=file).returncode
-        print(f"{time.monotonic() - began:.0f} s: {arm}, seed {seed}: exit {code}", file=sys.stderr, flush=True)
-        if code:
-            print("\n".join(log.read_text().splitlines()[-5:]), file=sys.stderr, flush=True)
-
-    with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(run, [(arm, seed) for seed in options.seeds for arm in options.only]))
+    jobs = {f"{arm}|{seed}": result_file(options, arm, seed) for seed in options.seeds for arm in options.only}
+    run_jobs(HERE, jobs, options, passed=("material", "weights", "out", "device", "seconds", "batch"),
+             threads=options.threads)  # fmt: skip
 
 
 def print_table(options):
