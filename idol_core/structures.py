@@ -91,7 +91,7 @@ class Decoded:
         )  # fmt: skip
 
     def place(self, layer: Tensor, row: Tensor, query: Tensor) -> Tensor:
-        """Number the chosen queries among those of all layers and frames, for `chosen`: three int64 [n] -> [n]."""
+        """Index chosen queries among those of all layers and frames, for `chosen`: three int64 [n] -> [n]."""
         _, frames, queries = self.logits.shape[:3]
         return (layer * frames + row) * queries + query
 

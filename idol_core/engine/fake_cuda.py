@@ -123,7 +123,7 @@ def _leaves_device(packet: Any, args: Any, result: Any) -> bool:
 
 @contextmanager
 def fake_cuda(precision: Precision = "float32", *, device: torch.device = CUDA) -> Iterator[None]:
-    """Tensors made in here are fake; autocast to `precision` is on for CUDA, whether there is a GPU or not.
+    """Tensors made in here are fake; autocast to `precision` is on for `device`, whether there is a GPU or not.
 
     `device` may be the CPU, for what autograd refuses to do without a GPU: the backward pass.
     """

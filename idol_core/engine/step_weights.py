@@ -60,7 +60,7 @@ def step_weights(model: IDOL, precision: Precision) -> Iterator[None]:
 
 
 def _uses(model: IDOL, scales: dict[NormedConv, Tensor], cast: set[nn.Module]) -> Iterator[_Use]:
-    """What is made: folded convolutions, and the linear layers and convolutions that autocast would cast for."""
+    """Yield the weights to make: of convolutions with a frozen norm, and those that autocast would cast."""
     for place, module in model.named_modules():
         if isinstance(module, NormedConv):
             yield _Use(place, module, "weight", module.weight, scales[module])
@@ -69,7 +69,7 @@ def _uses(model: IDOL, scales: dict[NormedConv, Tensor], cast: set[nn.Module]) -
 
 
 def _parts(uses: Iterator[_Use]) -> Iterator[list[_Use]]:
-    """Group by part of the network (encoder, decoder, each of the backbone's stages), and by what is learned."""
+    """Group weights by part of the network (encoder, decoder, each stage of the backbone), frozen ones apart."""
 
     def part(use: _Use) -> list[str]:
         return use.place.split(".")[: 2 if use.place.startswith("backbone.") else 1]

@@ -84,7 +84,7 @@ class ExportedModel:
             raise InvalidInput(what, where=str(self.path), fix="leave input.test_short_side and test_max_size out")
 
     def image(self, frame: NDArray[np.uint8], input: InputConfig) -> Tensor:
-        """A frame [h, w, 3] as `detect` takes it: uint8 [3, h, w], resized unless the graph does that."""
+        """Prepare a frame [h, w, 3] for `detect`: uint8 [3, h, w], resized unless the graph resizes it itself."""
         if self.facts.frame is None:
             return resize_for_test(frame, input)
         return torch.from_numpy(frame).permute(2, 0, 1)

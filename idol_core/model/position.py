@@ -108,7 +108,7 @@ def _encode(valid: _Valid, channels: int) -> Tensor:
 
 
 def _angles(before: Tensor, total: Tensor) -> Tensor:
-    """Angles of cells, 0..2 pi on valid ones, from numbers of valid cells as in `_Valid`."""
+    """Compute the angles of cells, 0..2 pi on valid ones, from the two counts of `_Valid`."""
     return (before - 0.5) / (total + 1e-6) * (2 * math.pi)
 
 

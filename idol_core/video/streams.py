@@ -82,7 +82,7 @@ def _broken(why: str, where: str) -> NetworkError:
 
 
 def _is_endless(container: InputContainer) -> bool:
-    """Whether a stream that was read without an error has no end of its own: neither length nor playlist nor chunks."""
+    """Whether a stream has no end, as a camera's: no length, no playlist, and it is no HTTP answer in chunks."""
     if container.duration is not None or container.size > 0 or container.format.name in ("hls", "dash"):
         return False
     return not container.name.lower().startswith("http") or container.format.name == "mpjpeg"

@@ -65,7 +65,7 @@ def to_backbone(state: Mapping[str, Tensor], *, where: str) -> tuple[State, list
 
 
 def is_efficientnet_pytorch(state: Mapping[str, Tensor]) -> bool:
-    """Whether these are an EfficientNet in the names of the package efficientnet_pytorch and those built on it."""
+    """Whether a state dict is an EfficientNet's in the tensor names of the package efficientnet_pytorch."""
     return "_conv_stem.weight" in state and "_blocks.0._depthwise_conv.weight" in state
 
 

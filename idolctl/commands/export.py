@@ -28,7 +28,7 @@ class Form(StrEnum):
 
 
 class Arithmetic(StrEnum):
-    """Precisions of exported models."""
+    """Number formats of an exported model's weights and arithmetic."""
 
     float32 = "float32"
     float16 = "float16"
