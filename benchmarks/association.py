@@ -6,10 +6,10 @@
 A run trains for `--seconds` (on a CPU: of its processor time) from the given weights (of step 2; other classes than
 theirs start anew), with a cosine schedule over as many iterations as fit, and is scored on toy validation videos of
 three seeds (toy) or on the validation videos (shapes): AP, HOTA, identity switches; AP with the embeddings shuffled
-among each frame's detections; AP and switches with tracker.similarity_weighting; mask AP of images (toy: its validation
-images, shapes: the frames); AP by occlusion where objects have levels of it (toy). Every run is one process,
-`--jobs` at once. What is in `--out` is not run again; after `--stop` seconds no run is begun. Prints mean and spread
-over seeds, and the difference to pairs.
+among each frame's detections; AP and switches with tracker.similarity_weighting, and with tracker.memory_length 10
+besides; mask AP of images (toy: its validation images, shapes: the frames); AP by occlusion where objects have levels
+of it (toy). Every run is one process, `--jobs` at once. What is in `--out` is not run again; after `--stop` seconds no
+run is begun. Prints mean and spread over seeds, and the difference to pairs.
 """
 
 from __future__ import annotations
@@ -51,13 +51,18 @@ ARMS = {
     "pairs, mix": {"settings": MIX},
     "memory 4, mix": memory(4, 4, **MIX),
     "memory 4, no switches": memory(4, 4, SWITCHED=0.0),
+    "memory 8, no switches": memory(8, 2, SWITCHED=0.0),
+    "memory 4, no switches, no loss between memories": memory(4, 4, SWITCHED=0.0, BETWEEN=0.0),
+    "memory 4, no switches, contrastive x 2": memory(
+        4, 4, SWITCHED=0.0, **{"loss.contrastive": 2.0, "loss.auxiliary": 3.0}
+    ),
     "memory 4, average only": memory(4, 4, AVERAGED=1.0),
     "memory 4, last only": memory(4, 4, AVERAGED=0.0),
     "memory 4, no loss between memories": memory(4, 4, BETWEEN=0.0),
     "memory 4, contrastive x .7": memory(4, 4, **{"loss.contrastive": 0.7, "loss.auxiliary": 1.05}),
     "memory 4, memory detached": memory(4, 4, DETACHED=1.0),
 }
-FIGURES = ("AP", "HOTA", "switches", "shuffled AP", "AP sim", "switches sim", "mask AP")
+FIGURES = ("AP", "HOTA", "switches", "shuffled AP", "AP sim", "switches sim", "AP sim 10", "switches sim 10", "mask AP")
 
 
 def config_of(name, arm, seed):
@@ -219,8 +224,9 @@ def scores(config, model, root, held, pictures, device):
         ap, switches, results = tracked(config.tracker)
         hota = evaluate_identity(dataset.index, results, threshold=0.2).combined["HOTA"]
         shuffled = tracked(config.tracker, np.random.default_rng(0).permutation)[0]
-        similar = tracked(dataclasses.replace(config.tracker, similarity_weighting=True))[:2]
-        found.append((ap, hota, switches, shuffled, *similar))
+        similar = dataclasses.replace(config.tracker, similarity_weighting=True)
+        longer = dataclasses.replace(similar, memory_length=10)
+        found.append((ap, hota, switches, shuffled, *tracked(similar)[:2], *tracked(longer)[:2]))
         with contextlib.suppress(Missing):  # no occlusion levels
             groups.append(occlusion_scores(compare(dataset.index, results)))
     columns = dict(zip(FIGURES[:-1], zip(*found, strict=True), strict=True))

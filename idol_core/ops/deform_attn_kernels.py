@@ -251,6 +251,8 @@ def gather_kernel(
 # FP fusion (fused multiply-add) is Triton's default, which is about to change, so it is set explicitly.
 ONE_WARP = {"num_warps": 1, "enable_fp_fusion": True}
 FOUR_WARPS = {"num_warps": 4, "enable_fp_fusion": True}
+# Numbers of a program's tile, a warp's. Backward needs more registers: 64 a thread, of 512 numbers 114.
+FORWARD_TILE, BACKWARD_TILE = 512, 256
 SORTED = 32  # queries, then corners, that the kernels of the deterministic gradient work on at once
 
 
@@ -261,7 +263,7 @@ def launch_forward(value: Tensor, shapes: Sequence[int], locations: Tensor, weig
     queries, levels, points = locations.shape[1], locations.shape[3], locations.shape[4]
     output = value.new_empty(n, queries, heads * dim)
     if output.numel():
-        blocks = tile(dim, points)
+        blocks = tile(dim, points, FORWARD_TILE)
         forward_kernel[(heads, triton.cdiv(queries, blocks["BLOCK_Q"]), n)](
             value, locations, weights, output, cells, queries, *_sizes(shapes),
             M=heads, D=dim, L=levels, P=points, **blocks, **ONE_WARP,
@@ -287,7 +289,7 @@ def launch_backward(
     if grad.numel() and grad_weights.numel():
         sizes = _sizes(shapes)
         fixed = {"M": heads, "L": levels, "P": points}
-        blocks = tile(dim, points)
+        blocks = tile(dim, points, BACKWARD_TILE)
         backward_kernel[(heads, triton.cdiv(queries, blocks["BLOCK_Q"]), n)](
             value, locations, weights, grad, grad_value, grad_locations, grad_weights, cells, queries, *sizes,
             D=dim, ATOMIC=not deterministic, **fixed, **blocks, **ONE_WARP,
@@ -308,10 +310,10 @@ def launch_backward(
     return grad_value.to(value.dtype), grad_locations, grad_weights
 
 
-def tile(dim: int, points: int) -> dict[str, int]:
-    """Block sizes for heads of `dim` channels and `points` a level: at most 512 numbers, 16 a thread."""
+def tile(dim: int, points: int, numbers: int) -> dict[str, int]:
+    """Block sizes for heads of `dim` channels and `points` a level: at most so many numbers, if a query has no more."""
     block_d, block_p = triton.next_power_of_2(dim), triton.next_power_of_2(points)
-    return {"BLOCK_Q": max(1, min(32, 512 // (block_d * block_p))), "BLOCK_D": block_d, "BLOCK_P": block_p}
+    return {"BLOCK_Q": max(1, min(32, numbers // (block_d * block_p))), "BLOCK_D": block_d, "BLOCK_P": block_p}
 
 
 def _sizes(shapes: Sequence[int]) -> list[int]:

@@ -21,14 +21,14 @@ triton = pytest.importorskip("triton", reason="Triton is not installed here")
 from idol_core.ops import deform_attn_kernels  # noqa: E402
 
 VARIABLES = {"cells": "i32", "queries": "i32", **{f"size{i}": "i64" for i in range(MAX_LEVELS)}}
-# Registers a thread, of a multiprocessor's 65536. Backward waits for atomic additions, one number each before sm_90.
+# Registers a thread, of a multiprocessor's 65536. Backward adds one number at a time before sm_90, four from then on.
 KERNELS = {
     "forward": ("forward_kernel", {"value": "V", "locations": "fp32", "weights": "fp32", "output": "V"}, 80),
     "backward": (
         "backward_kernel",
         {"value": "V", "locations": "fp32", "weights": "fp32", "grad_output": "V"}
         | {"grad_value": "fp32", "grad_locations": "fp32", "grad_weights": "fp32"},
-        255,
+        160,
     ),
     "corners": ("corners_kernel", {"locations": "fp32", "weights": "fp32", "keys": "i32", "shares": "fp32"}, 64),
     "gather": (
@@ -48,7 +48,10 @@ def compile_for(capability: int, kernel: str, dtype: str, folder: Path) -> tuple
     name, pointers, _ = KERNELS[kernel]
     function = getattr(deform_attn_kernels, name)
     sampling = kernel in ("forward", "backward")
-    blocks = deform_attn_kernels.tile(32, 4) if sampling else {"BLOCK_Q": deform_attn_kernels.SORTED, "BLOCK_D": 32}
+    numbers = deform_attn_kernels.FORWARD_TILE if kernel == "forward" else deform_attn_kernels.BACKWARD_TILE
+    blocks = {"BLOCK_Q": deform_attn_kernels.SORTED, "BLOCK_D": 32}
+    if sampling:
+        blocks = deform_attn_kernels.tile(32, 4, numbers)
     options = deform_attn_kernels.ONE_WARP if sampling else deform_attn_kernels.FOUR_WARPS
     fixed = {"M": 8, "D": 32, "L": 4, "P": 4, "ATOMIC": True, **blocks}
     types = VARIABLES | {pointer: "*" + kind.replace("V", dtype) for pointer, kind in pointers.items()}
