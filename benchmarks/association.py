@@ -6,10 +6,11 @@
 A run trains for `--seconds` (on a CPU: of its processor time) from the given weights (of step 2; other classes than
 theirs start anew), with a cosine schedule over as many iterations as fit, and is scored on toy validation videos of
 three seeds (toy) or on the validation videos (shapes): AP, HOTA, identity switches; AP with the embeddings shuffled
-among each frame's detections; AP and switches with tracker.similarity_weighting, and with tracker.memory_length 10
-besides; mask AP of images (toy: its validation images, shapes: the frames); AP by occlusion where objects have levels
-of it (toy). Every run is one process, `--jobs` at once. What is in `--out` is not run again; after `--stop` seconds no
-run is begun. Prints mean and spread over seeds, and the difference to pairs.
+among each frame's detections; AP and switches with tracker.similarity_weighting (sim), with tracker.memory_length 10
+besides, with tracker.mask_nms 0.3 (nms), and with both; mask AP of images (toy: its validation images, shapes: the
+frames); AP by occlusion where objects have levels of it (toy). Every run is one process, `--jobs` at once. What is in
+`--out` is not run again; after `--stop` seconds no run is begun. Prints mean and spread over seeds, and the difference
+to pairs.
 """
 
 from __future__ import annotations
@@ -62,7 +63,21 @@ ARMS = {
     "memory 4, contrastive x .7": memory(4, 4, **{"loss.contrastive": 0.7, "loss.auxiliary": 1.05}),
     "memory 4, memory detached": memory(4, 4, DETACHED=1.0),
 }
-FIGURES = ("AP", "HOTA", "switches", "shuffled AP", "AP sim", "switches sim", "AP sim 10", "switches sim 10", "mask AP")
+FIGURES = (
+    "AP",
+    "HOTA",
+    "switches",
+    "shuffled AP",
+    "AP sim",
+    "switches sim",
+    "AP sim 10",
+    "switches sim 10",
+    "AP nms",
+    "switches nms",
+    "AP sim nms",
+    "switches sim nms",
+    "mask AP",
+)
 
 
 def config_of(name, arm, seed):
@@ -225,8 +240,13 @@ def scores(config, model, root, held, pictures, device):
         hota = evaluate_identity(dataset.index, results, threshold=0.2).combined["HOTA"]
         shuffled = tracked(config.tracker, np.random.default_rng(0).permutation)[0]
         similar = dataclasses.replace(config.tracker, similarity_weighting=True)
-        longer = dataclasses.replace(similar, memory_length=10)
-        found.append((ap, hota, switches, shuffled, *tracked(similar)[:2], *tracked(longer)[:2]))
+        others = (
+            similar,
+            dataclasses.replace(similar, memory_length=10),
+            dataclasses.replace(config.tracker, mask_nms=0.3),
+            dataclasses.replace(similar, mask_nms=0.3),
+        )
+        found.append((ap, hota, switches, shuffled, *(x for other in others for x in tracked(other)[:2])))
         with contextlib.suppress(Missing):  # no occlusion levels
             groups.append(occlusion_scores(compare(dataset.index, results)))
     columns = dict(zip(FIGURES[:-1], zip(*found, strict=True), strict=True))
