@@ -2,13 +2,13 @@
 
 import importlib
 
-import idol_core.engine.failure
-import idol_core.engine.stage
-import idol_core.worker  # noqa: F401
 from idol_core.ops import deform_attn_cpu, native
 from idolctl.app import COMMANDS
 
-for name in COMMANDS:
-    importlib.import_module(f"idolctl.commands.{name}")
+WORKER = ("idol_core.worker", "idol_core.engine.failure", "idol_core.engine.stage")
+LATER = ("torch._dynamo", "torch.distributed.run")  # imported by an optimizer; the launcher of a group
+
+for name in (*WORKER, *LATER, *(f"idolctl.commands.{name}" for name in COMMANDS)):
+    importlib.import_module(name)
 
 native.load(deform_attn_cpu.SOURCE)  # or each process with a cache of its own would compile it

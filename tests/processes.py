@@ -16,6 +16,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from tests.forked_python import fork_pythons
+
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["tests.preload"])
@@ -31,16 +33,25 @@ def forked(work: Callable[..., None], *args: Any, environment: Mapping[str, str]
 
 
 class Started:
-    """A running `idolctl ARGS`, with the methods of subprocess.Popen that the tests use."""
+    """A running `idolctl ARGS`, with the methods of subprocess.Popen that the tests use.
+
+    limit: the most bytes that it may write to a file. before: called in its process, and so for its workers, first.
+    """
 
     def __init__(
-        self, words: Sequence[object], cwd: Path, environment: Mapping[str, str], *, limit: int | None = None
+        self,
+        words: Sequence[object],
+        cwd: Path,
+        environment: Mapping[str, str],
+        *,
+        limit: int | None = None,
+        before: Callable[[], None] | None = None,
     ) -> None:
         self.args = [str(word) for word in words]
         self._folder = tempfile.TemporaryDirectory()
         self._said = [Path(self._folder.name, name) for name in ("stdout", "stderr")]
         said = map(str, self._said)
-        self._process = forked(_idolctl, self.args, str(cwd), *said, limit, environment=environment)
+        self._process = forked(_idolctl, self.args, str(cwd), *said, limit, before, environment=environment)
         self.pid = self._process.pid or 0
 
     def poll(self) -> int | None:
@@ -92,8 +103,14 @@ def _begin(environment: dict[str, str], work: Callable[..., None], args: tuple[A
     work(*args)
 
 
-def _idolctl(words: list[str], cwd: str, stdout: str, stderr: str, limit: int | None) -> None:
+def _idolctl(
+    words: list[str], cwd: str, stdout: str, stderr: str, limit: int | None, before: Callable[[], None] | None
+) -> None:
     from idolctl.app import main
+
+    fork_pythons()
+    if before is not None:
+        before()
 
     os.chdir(cwd)
     if limit is not None:

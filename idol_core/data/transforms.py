@@ -1,4 +1,4 @@
-"""Flip, resize and crop of training and test frames (torchvision.transforms.v2); pixels stay uint8 until collation."""
+"""Flip, resize and crop of training and test frames; pixels stay uint8 until collation."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from idol_core.config import InputConfig
 
@@ -83,12 +83,22 @@ def _finish(
 def transform_image(image: Tensor, geometry: Geometry) -> Tensor:
     """Apply a geometry: uint8 [3, h, w] -> uint8 [3, *geometry.size], bilinear with antialiasing, as in PIL."""
     if geometry.resize:
-        image = F.resize(image, list(geometry.resize), antialias=True)
+        image = _resize(image, geometry.resize)
     if geometry.crop:
-        image = F.crop(image, *geometry.crop)
-    if tuple(image.shape[-2:]) != geometry.size:
-        image = F.resize(image, list(geometry.size), antialias=True)
-    return F.horizontal_flip(image) if geometry.flip else image
+        top, left, height, width = geometry.crop
+        image = image[:, top : top + height, left : left + width]
+    image = _resize(image, geometry.size)
+    return image.flip(-1) if geometry.flip else image
+
+
+def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """The pixels of torchvision's resize. Its import would take longer than the rest of a short command."""
+    if image.shape[-2:] == size:
+        return image
+    batch = image[None]
+    if batch.is_contiguous(memory_format=torch.channels_last):  # so that interpolate keeps this layout, copying nothing
+        batch = batch.as_strided(batch.shape, (image.numel(), *image.stride()))
+    return F.interpolate(batch, size=size, mode="bilinear", align_corners=False, antialias=True)[0]
 
 
 def resize_for_test(image: NDArray[np.uint8], config: InputConfig) -> Tensor:

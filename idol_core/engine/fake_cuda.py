@@ -71,7 +71,7 @@ class Operations(TorchDispatchMode):
         if packet is aten.nonzero:
             self.waits["nonzero"] += on_device
             return first.new_zeros(self._selected, first.dim(), dtype=torch.int64)
-        if func.name() == "torchvision::nms":
+        if packet is torch.ops.idol.box_nms:
             self.waits["nms"] += on_device
             return first.new_zeros(min(SELECTED, first.shape[0]), dtype=torch.int64)
         if func is aten.repeat_interleave.Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ from idol_core.export.resize import Resize
 from idol_core.inference.exported import ExportedRows, GraphFacts
 from idol_core.model.idol import IDOL
 from idol_core.ops.boxes import cxcywh_to_xyxy
-from idol_core.ops.numeric import at_least_float32
+from idol_core.ops.numeric import at_least_float32, largest_float32
 from idol_core.ops.precision import HALVES
 from idol_core.structures import FrameBatch
 from idol_core.tracking.masks import Size
@@ -169,12 +168,6 @@ def _suppresses(boxes: Tensor, labels: Tensor, candidate: Tensor, threshold: flo
     height = (torch.minimum(bottom[:, None], bottom) - torch.maximum(top[:, None], top)).clamp(min=0)
     inter, area = width * height, (right - left) * (bottom - top)
     return inter / (area[:, None] + area - inter) > largest_float32(threshold)
-
-
-def largest_float32(limit: float) -> float:
-    """The largest float32 up to `limit`: a float32 is above it exactly if it is above `limit`."""
-    nearest = np.float32(limit)
-    return float(nearest if nearest <= limit else np.nextafter(nearest, np.float32(-np.inf)))
 
 
 def _greedy(candidate: Tensor, suppresses: Tensor) -> Tensor:

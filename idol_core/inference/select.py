@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import nms
 
 from idol_core.config import TrackerConfig
 from idol_core.errors import IdolError
 from idol_core.model.idol import IDOL
 from idol_core.ops.boxes import cxcywh_to_xyxy
+from idol_core.ops.nms import box_nms
 from idol_core.structures import Decoded, Detections
 from idol_core.tracking.device_masks import mask_changes
 from idol_core.tracking.masks import Size
@@ -40,8 +40,7 @@ def class_nms(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -
     if not len(corners):
         return labels
     shift = labels.to(corners) * (corners.max() + 1)
-    kept: Tensor = nms(corners + shift[:, None], scores, threshold)
-    return kept
+    return box_nms(corners + shift[:, None], scores, threshold)
 
 
 @torch.no_grad()

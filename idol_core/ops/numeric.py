@@ -1,7 +1,8 @@
-"""Numerics: an inverse sigmoid without infinities, and casts to float32 or to autocast's dtype."""
+"""Numerics: an inverse sigmoid without infinities, limits of float32, casts to float32 or to autocast's dtype."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,6 +11,12 @@ def inverse_sigmoid(p: Tensor, eps: float = 1e-5) -> Tensor:
     """log(p / (1 - p)) of values in 0..1 (clamped to it), numerator and denominator each at least `eps`."""
     p = p.clamp(0, 1)
     return (p.clamp(min=eps) / (1 - p).clamp(min=eps)).log()
+
+
+def largest_float32(limit: float) -> float:
+    """The largest float32 up to `limit`: a float32 is above it exactly if it is above `limit`."""
+    nearest = np.float32(limit)
+    return float(nearest if nearest <= limit else np.nextafter(nearest, np.float32(-np.inf)))
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from idol_core.config import TrackerConfig
+from idol_core.ops.nms import suppress_greedily
 from idol_core.structures import Detections
 from idol_core.tracking.memory import Memory
 
@@ -110,12 +111,7 @@ def bisoftmax(products: Floats) -> Floats:
 
 def suppress(overlaps: Floats, threshold: float) -> Ids:
     """Mask NMS, best first: indices of the masks whose IoU with every mask kept before is at most the threshold."""
-    kept: list[int] = []
-    excessive = overlaps > np.float32(threshold)
-    for i, row in enumerate(excessive):
-        if not row[kept].any():
-            kept.append(i)
-    return np.array(kept, np.int64)
+    return suppress_greedily(overlaps > np.float32(threshold))
 
 
 def mask_overlaps(mask_logits: Tensor) -> Floats:

@@ -8,22 +8,23 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from idol_core.config import SolverConfig, StageConfig
 from idol_core.errors import InvalidInput
 from idol_core.system.cpu import usable_cores
-from idolctl.launch.slurm import StageCommand, minutes
+from idolctl.launch.slurm import StageCommand, minutes, submit
 from idolctl.runs.processes import LaunchConfig, processes_here
+from idolctl.runs.run import RunRequest, make_run
 from tests.cli.conftest import CHECKOUT, blocks
 from tests.cli.mini import make_mini
 from tests.e2e.stages import ENVIRONMENT, newest, state
-from tests.processes import Started
+from tests.forked_python import fork_pythons
+from tests.processes import Started, forked
 
 # submitit sets up logging when it is imported, and closes all handlers that are there: also absl's, which the tests of
 # exports bring, with the stderr that pytest records. So it comes first.
@@ -33,14 +34,13 @@ with contextlib.suppress(ImportError):
 FAST = ("--steps", "1", "--set", "solver.iterations=4", "--set", "solver.batch_size=4")
 
 
-BROKEN = """
-import sys
-if "idol_core.worker" in sys.orig_argv and "torch.distributed.run" not in sys.orig_argv:
-    import torch
+def break_optimizer():
+    """A step of PyTorch's optimizer fails in this process and in what it forks."""
+
     def step(*_, **__):
-        raise RuntimeError("nobody foresaw\\nthis")
+        raise RuntimeError("nobody foresaw\nthis")
+
     torch.optim.AdamW.step = step
-"""
 
 
 @pytest.fixture
@@ -49,9 +49,9 @@ def home(tmp_path):
     return tmp_path
 
 
-def start(home, *args, unset=(), **variables):
+def start(home, *args, unset=(), before=None, **variables):
     environment = {k: v for k, v in ENVIRONMENT.items() if k not in unset} | {"PYTHONPATH": str(CHECKOUT), **variables}
-    return Started(["run", "mini.yaml", *args], home, environment)
+    return Started(["run", "mini.yaml", *args], home, environment, before=before)
 
 
 def test_two_machines_are_two_launchers(home):
@@ -100,10 +100,7 @@ def test_a_stopped_group_is_75_and_a_traceback_is_shown_once(home):
     assert state(stage)["status"] == "stopped"
     assert 1 <= newest(stage) == state(stage)["iteration"] < 3000
 
-    (home / "broken").mkdir()
-    (home / "broken" / "sitecustomize.py").write_text(BROKEN)
-    path = f"{home / 'broken'}{os.pathsep}{CHECKOUT}"
-    broken = start(home, *options, "--", "--max-restarts", "0", PYTHONPATH=path)
+    broken = start(home, *options, "--", "--max-restarts", "0", before=break_optimizer)
     _, stderr = broken.communicate(timeout=900)
     assert broken.returncode == 1
     assert stderr.count("Traceback") == 1
@@ -153,13 +150,17 @@ def test_other_time_limits_are_refused(text):
         minutes(text)
 
 
-def test_jobs_run_the_stages_in_order(home, monkeypatch):
+def test_jobs_run_the_stages_in_order(home):
     """Through submitit's executor for machines without Slurm: one job a step, each with the steps before it."""
-    from idolctl.launch.slurm import submit
-    from idolctl.runs.run import RunRequest, make_run
+    process = forked(submit_two_steps, home, environment=ENVIRONMENT)
+    process.join(900)
+    assert process.exitcode == 0
 
-    monkeypatch.chdir(home)
-    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
+
+def submit_two_steps(home):
+    """What it says, in a process of its own, because its jobs are then forked."""
+    fork_pythons()
+    os.chdir(home)
     launch = LaunchConfig("slurm", time="10", slurm=("gpus_per_node=0",))
     job = make_run(RunRequest("mini.yaml", steps="1,2", launch=launch))
     entries = submit(job, cluster="local")
@@ -175,28 +176,35 @@ def test_without_slurm_it_says_so(home, idolctl):
     assert "sbatch" in blocks(refused.stderr)[0]["error"]
 
 
-def test_a_job_that_is_preempted_lets_its_stage_stop(tmp_path, monkeypatch):
+def test_a_job_that_is_preempted_lets_its_stage_stop(home):
     """submitit calls `checkpoint` from a signal handler while the job waits for its command."""
-    home = tmp_path
-    make_mini(home)
-    monkeypatch.chdir(home)
-    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
-    code = (
-        "import signal, sys\n"
-        "from idolctl.launch.slurm import StageCommand\n"
-        "command = StageCommand(sys.argv[1:], nodes=1)\n"
-        "def preempted(*_):\n    command.checkpoint()\n    print('checkpointed', flush=True)\n"
-        "signal.signal(signal.SIGUSR2, preempted)\n"
-        "try:\n    command()\nexcept RuntimeError as error:\n    print(error, flush=True)\n"
-    )
     arguments = ["run", "mini.yaml", "--steps", "1", "--set", "solver.iterations=3000"]
-    job = subprocess.Popen([sys.executable, "-c", code, *arguments], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    job = forked(run_job, home, arguments, environment=ENVIRONMENT)
     metrics = home / "runs" / "mini-tiny" / "1" / "metrics.jsonl"
     while not metrics.exists() or metrics.read_text().count("\n") < 2:
-        assert job.poll() is None
+        assert job.is_alive()
         time.sleep(0.05)
-    job.send_signal(signal.SIGUSR2)
-    said, _ = job.communicate(timeout=600)
-    assert said.splitlines()[0] == "checkpointed"
-    assert "exit code 75" in said
+    os.kill(job.pid, signal.SIGUSR2)
+    job.join(600)
+    first, then = (home / "said").read_text().splitlines()
+    assert first == "checkpointed"
+    assert "exit code 75" in then
     assert StageCommand(arguments, nodes=1).checkpoint().function.arguments == arguments
+
+
+def run_job(home, arguments):
+    """Run the command of a job; SIGUSR2 is Slurm's warning."""
+    fork_pythons()
+    os.chdir(home)
+    command = StageCommand(arguments, nodes=1)
+    with open("said", "w") as said:
+
+        def preempted(*_):
+            command.checkpoint()
+            print("checkpointed", file=said)
+
+        signal.signal(signal.SIGUSR2, preempted)
+        try:
+            command()
+        except RuntimeError as error:
+            print(error, file=said)

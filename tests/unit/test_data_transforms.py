@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import default_rng
 from PIL import Image
+from torchvision.transforms.v2 import functional as F
 
 from idol_core.config import CropConfig, InputConfig
 from idol_core.data.annotations import rle
@@ -94,6 +95,24 @@ def test_pixels_are_those_of_pil():
     found = transform_image(torch.from_numpy(image).permute(2, 0, 1), geometry).permute(1, 2, 0).numpy()
     assert found.shape == expected.shape
     assert np.abs(found.astype(int) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_frames_have_the_pixels_and_the_layout_of_torchvision(layout):
+    generator = torch.Generator().manual_seed(0)
+    for size, new, crop, last in (
+        ((40, 70), (45, 60), (5, 7, 30, 40), (66, 88)),
+        ((30, 20), None, (0, 3, 30, 10), (9, 11)),
+        ((17, 33), (17, 33), None, (40, 25)),
+    ):
+        image = torch.randint(0, 256, (1, 3, *size), generator=generator, dtype=torch.uint8)
+        image = image.contiguous(memory_format=layout)[0]
+        expected = F.resize(image, list(new or size), antialias=True)
+        expected = F.resize(F.crop(expected, *crop) if crop else expected, list(last), antialias=True)
+        found = transform_image(image, Geometry(new, crop, last, flip=False))
+        assert torch.equal(found, expected)
+        assert found.stride() == expected.stride()
+        assert torch.equal(transform_image(image, Geometry(new, crop, last, flip=True)), F.horizontal_flip(expected))
 
 
 @given(source=st.integers(1, 300), target=st.integers(1, 300))
