@@ -29,8 +29,6 @@ def toy_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from idol_core.data.toy import make
 
     root = shared_folder(tmp_path_factory, "toy-root")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(make, "VIDEOS", make.VIDEOS | {"train": TOY_VIDEOS})
-        patch.setattr(make, "IMAGES", make.IMAGES | {"train": TOY_IMAGES})
-        make.make_toy(root)  # one makes it, the others wait
+    videos, images = make.VIDEOS | {"train": TOY_VIDEOS}, make.IMAGES | {"train": TOY_IMAGES}
+    make.make_toy(root, videos=videos, images=images)  # one makes it, the others wait
     return root

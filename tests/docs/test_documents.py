@@ -30,6 +30,7 @@ from idolctl.app import COMMANDS, main
 from tests.cli.conftest import CHECKOUT
 from tests.cli.mini import make_mini
 from tests.parity import kit
+from tests.processes import run_idolctl
 from tests.unit.label_sets import made_labels, write_images
 from tests.unit.tiny import tiny_config
 
@@ -112,7 +113,8 @@ def home(tmp_path, monkeypatch):
 def workplace(home, toy_root):
     """What the pages take for granted: data, finished runs, a clip, files of the original."""
     _toy(home, toy_root / "toy")
-    assert main(["run", "toy", "--steps", "3", "--name", "toy-tiny", *FEW]) == 0
+    done = run_idolctl("run", "toy", "--steps", "3", "--name", "toy-tiny", *FEW, cwd=home, environment=os.environ)
+    assert done.returncode == 0, done.stderr
     for copy in ("other", "seed0", "seed1", "seed2"):
         shutil.copytree("runs/toy-tiny", f"runs/{copy}")
     make_mini(home)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from idol_core.config import CropConfig, DataConfig, DataSource, InputConfig, SolverConfig, StageConfig, stage_to_dict
 from idolctl.launch.worker import ENVIRONMENT as LAUNCH
+from tests.forked_python import fork_pythons
 from tests.processes import forked
 from tests.unit.data_sets import small_videos
 from tests.unit.tiny import tiny_config
@@ -97,6 +98,11 @@ def fork_ranks(ranks: int, work: Callable[..., None], *args: Any, **environment:
     return processes
 
 
+def fork_launcher(folder: Path, *launcher: str) -> BaseProcess:
+    """As `start`, forked, and so are the workers that the launcher starts and starts again."""
+    return forked(_launch, [*launcher, "-m", "idol_core.worker", str(folder)], environment=ENVIRONMENT)
+
+
 def finish_group(folder: Path, ranks: int = 1, **environment: str) -> list[int | None]:
     """Run forked workers to their end; their exit codes."""
     processes = fork_group(folder, ranks, **environment)
@@ -114,6 +120,11 @@ def _work(folder: str, killed_by_file_of: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (killed_by_file_of, killed_by_file_of))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.exit(worker.main([folder]))
+
+
+def _launch(words: list[str]) -> None:
+    fork_pythons()
+    os.execv(sys.executable, [sys.executable, "-m", *words])
 
 
 def torchrun(ranks: int, *more: str) -> tuple[str, ...]:
@@ -157,15 +168,7 @@ def newest(folder: Path) -> int:
     return max((int(path.stem) for path in folder.glob("checkpoints/[0-9]*.pt")), default=0)
 
 
-def kill_worker(torchrun: subprocess.Popen[bytes], *, rank: int) -> None:
+def kill_worker(launcher: BaseProcess, *, rank: int) -> None:
     """kill -9 on one process of a group."""
-    for folder in Path("/proc").iterdir():
-        try:
-            parent = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            variables = (folder / "environ").read_bytes().split(b"\0") if parent == torchrun.pid else []
-        except (OSError, ValueError, IndexError):
-            continue
-        if f"RANK={rank}".encode() in variables:
-            os.kill(int(folder.name), signal.SIGKILL)
-            return
-    raise AssertionError(f"no process of rank {rank}")
+    workers = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()  # oldest first
+    os.kill(int(workers[rank]), signal.SIGKILL)

@@ -79,12 +79,13 @@ def test_a_killed_process_restarts_the_group(source, tmp_path):
     whole = stages.write_order(tmp_path / "whole", config(source, "micro"))
     hurt = stages.write_order(tmp_path / "hurt", config(source, "micro"))
     assert stages.finish_group(whole, 2) == [0, 0]
-    process = stages.start(hurt, *stages.torchrun(2, "--max-restarts", "3", "--monitor-interval", "0.2"))
+    process = stages.fork_launcher(hurt, *stages.torchrun(2, "--max-restarts", "3", "--monitor-interval", "0.2"))
     while stages.newest(hurt) < 3:
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.02)
     stages.kill_worker(process, rank=1)
-    assert process.wait() == 0, stages.log(hurt)
+    process.join(900)
+    assert process.exitcode == 0, stages.log(hurt)
     found, wanted = stages.weights(hurt), stages.weights(whole)
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
     assert [line["iteration"] for line in stages.reports(hurt)] == [1, 2, 3, 4, 5, 6]

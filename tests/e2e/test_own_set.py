@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 
-from idolctl.app import main
-from tests.cli.conftest import CHECKOUT
+from tests.e2e.stages import ENVIRONMENT
+from tests.processes import run_idolctl
 from tests.unit.data_sets import small_videos
 
 RECIPE = """
@@ -24,18 +22,14 @@ LOW = [f"tracker.{name}=.001" for name in ("select_threshold", "init_threshold",
 
 
 @pytest.fixture
-def idolctl(tmp_path, monkeypatch, capsys):
-    """Run a command in this process (its workers are processes all the same); returns what it says as JSON."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT), prepend=os.pathsep)
-    monkeypatch.setenv("IDOLCTL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "root"))
+def idolctl(tmp_path):
+    """Run a command in a process of its own; returns what it says as JSON."""
+    own = {"IDOLCTL_CACHE": str(tmp_path / "cache"), "DETECTRON2_DATASETS": str(tmp_path / "root")}
 
     def run(*arguments: object) -> dict:
-        code = main([*map(str, arguments), "--json"])
-        out, err = capsys.readouterr()
-        assert code == 0, err
-        return json.loads(out.strip().splitlines()[-1])
+        done = run_idolctl(*arguments, "--json", cwd=tmp_path, environment=ENVIRONMENT | own)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.strip().splitlines()[-1])
 
     return run
 
@@ -58,7 +52,7 @@ def test_a_set_is_added_trained_on_and_scored(idolctl, tmp_path):
     assert own["AP"] == pytest.approx(summary["metrics"]["3"]["AP"], abs=1e-3)
     settings = [part for setting in LOW for part in ("--set", setting)]
     first = idolctl("eval", "mine-tiny", *settings, "--per-video")
-    results = json.loads(Path(first["results"]).read_text())
+    results = json.loads((tmp_path / first["results"]).read_text())
     assert {r["video_id"] for r in results} == {1, 2, 3}
     (folder,) = (tmp_path / "runs/mine-tiny/1-3/detections").iterdir()
     kept = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
@@ -68,6 +62,6 @@ def test_a_set_is_added_trained_on_and_scored(idolctl, tmp_path):
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == kept
 
     weights = idolctl("eval", summary["paths"]["weights"], *settings)
-    assert json.loads(Path(weights["results"]).read_text()) == results
+    assert json.loads((tmp_path / weights["results"]).read_text()) == results
     images = idolctl("eval", "runs/mine-tiny/1", "--data", "mine")
     assert 0 <= images["AP"] <= 100

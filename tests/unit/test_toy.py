@@ -22,6 +22,9 @@ from idol_core.data.frames import read_frame
 from idol_core.data.toy import make as toy
 from tests.conftest import TOY_IMAGES, TOY_VIDEOS
 
+FORK = multiprocessing.get_context("fork")
+SMALLEST = {"videos": {"train": 1, "val": 1}, "images": {"train": 1, "val": 1}}
+
 
 @pytest.fixture(scope="module")
 def val(toy_root):
@@ -110,9 +113,7 @@ def test_objects_differ_from_what_is_around_them(toy_root):
 
 
 def test_files_left_by_a_killed_process_are_removed_by_the_next(tmp_path, monkeypatch):
-    monkeypatch.setattr(toy, "VIDEOS", {"train": 1, "val": 1})
-    monkeypatch.setattr(toy, "IMAGES", {"train": 1, "val": 1})
-    making = multiprocessing.get_context("fork").Process(target=toy.make_toy, args=(tmp_path,))
+    making = FORK.Process(target=toy.make_toy, args=(tmp_path,), kwargs=SMALLEST)
     monkeypatch.setattr(toy, "_put_in_place", lambda *_: os.kill(os.getpid(), signal.SIGKILL))  # in the child alone
     making.start()
     making.join()
@@ -120,17 +121,16 @@ def test_files_left_by_a_killed_process_are_removed_by_the_next(tmp_path, monkey
     (left,) = tmp_path.iterdir()
     assert left.name.endswith(".part")
     monkeypatch.undo()
-    monkeypatch.setattr(toy, "VIDEOS", {"train": 1, "val": 1})
-    monkeypatch.setattr(toy, "IMAGES", {"train": 1, "val": 1})
     (tmp_path / ".toy.0a1b2c3d.part.old").mkdir()
-    toy.make_toy(tmp_path)
+    toy.make_toy(tmp_path, **SMALLEST)
     assert [path.name for path in tmp_path.iterdir()] == ["toy"]
 
 
-def test_of_two_processes_one_makes_the_set_and_the_other_waits(tmp_path, monkeypatch):
-    monkeypatch.setattr(toy, "VIDEOS", {"train": 1, "val": 1})
-    monkeypatch.setattr(toy, "IMAGES", {"train": 1, "val": 1})
-    both = [multiprocessing.get_context("fork").Process(target=toy.make_toy, args=(tmp_path,)) for _ in range(2)]
+def test_of_two_processes_one_makes_the_set_and_the_other_waits(tmp_path):
+    both = [
+        multiprocessing.get_context("fork").Process(target=toy.make_toy, args=(tmp_path,), kwargs=SMALLEST)
+        for _ in range(2)
+    ]
     for making in both:
         making.start()
     for making in both:

@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,8 +56,12 @@ class Clip(NamedTuple):
     whole_area: NDArray[np.float32]  # [N, T]
 
 
-def make_toy(root: Path, *, seed: int = 0) -> Path:
+def make_toy(
+    root: Path, *, seed: int = 0, videos: Mapping[str, int] = VIDEOS, images: Mapping[str, int] = IMAGES
+) -> Path:
     """Write the toy set to `root/toy` atomically and return that folder.
+
+    `videos` and `images`: how many each part gets; fewer are the first of more.
 
     One process generates it while others wait; leftovers of killed processes are removed by the next call.
     The same seed gives the same annotations and pixels (and, with the same libjpeg version, the same bytes). A folder
@@ -74,8 +78,8 @@ def make_toy(root: Path, *, seed: int = 0) -> Path:
         aside = root / f".toy.{uuid.uuid4().hex[:8]}.part"
         try:
             for number, split in enumerate(("train", "val")):
-                _write_videos(aside / "vis" / split, split, [seed, number, 0])
-                _write_images(aside / "coco", split, [seed, number, 1])
+                _write_videos(aside / "vis" / split, split, [seed, number, 0], videos[split])
+                _write_images(aside / "coco", split, [seed, number, 1], images[split])
             (aside / "toy.json").write_text(json.dumps({"version": VERSION, "seed": seed}) + "\n")
             _put_in_place(aside, final, seed)
         finally:
@@ -178,10 +182,10 @@ def _cast(rng: Generator, length: int, crossing: bool) -> list[Actor]:
     return actors
 
 
-def _write_videos(folder: Path, split: str, seed: list[int]) -> None:
+def _write_videos(folder: Path, split: str, seed: list[int], count: int) -> None:
     videos: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for number in range(VIDEOS[split]):
+    for number in range(count):
         rng = default_rng([*seed, number])
         length = 10 if split == "train" else int(rng.integers(12, 17))
         clip = make_clip(rng, length, crossing=split == "val" or rng.random() < 0.7)
@@ -197,10 +201,10 @@ def _write_videos(folder: Path, split: str, seed: list[int]) -> None:
     _save_json(folder / "instances.json", videos=videos, annotations=annotations, categories=_categories())
 
 
-def _write_images(folder: Path, split: str, seed: list[int]) -> None:
+def _write_images(folder: Path, split: str, seed: list[int], count: int) -> None:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for number in range(IMAGES[split]):
+    for number in range(count):
         rng = default_rng([*seed, number])
         clip = make_clip(rng, 1, crossing=rng.random() < 0.15)
         name = f"{number + 1:06d}.jpg"
