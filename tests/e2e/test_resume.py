@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import save_file
 
+from tests.conftest import shared_folder
 from tests.e2e import stages
 
 
@@ -22,16 +24,19 @@ def stage_config(source, **settings):
     return stages.stage_config(source, optimizer="muon", **settings)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def source(tmp_path_factory):
     return stages.write_data(tmp_path_factory.mktemp("data"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def uninterrupted(source, tmp_path_factory):
-    """The final weights of a stage that ran through."""
-    folder = stages.write_order(tmp_path_factory.mktemp("whole") / "3", stage_config(source))
-    assert stages.finish_group(folder) == [0]
+    """The final weights of a stage that ran through, once for all processes of the tests."""
+    folder = shared_folder(tmp_path_factory, "uninterrupted")
+    with FileLock(folder / ".lock"):
+        if not (folder / "weights.safetensors").exists():
+            stages.write_order(folder, stage_config(source))
+            assert stages.finish_group(folder) == [0]
     return stages.weights(folder)
 
 
