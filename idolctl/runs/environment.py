@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "torchvision", "numpy", "pycocotools", "pillow", "simplejpeg", "av", "pydantic", "typer")
+PACKAGES = ("torch", "numpy", "pycocotools", "pillow", "simplejpeg", "av", "pydantic", "typer")
 
 
 def describe_environment() -> dict[str, Any]:

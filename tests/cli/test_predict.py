@@ -37,12 +37,13 @@ from tests.unit.tiny import tiny_config
 def weights(tmp_path_factory):
     """Random weights, small and quick, that see something everywhere."""
     torch.manual_seed(0)
-    model = build_model(tiny_config(num_classes=3))
+    network = tiny_config(num_classes=3, encoder_layers=1, decoder_layers=1)
+    model = build_model(network)
     for head in model.decoder.class_heads:
         torch.nn.init.normal_(head.weight, std=0.5)
         torch.nn.init.constant_(head.bias, -1.0)
     config = StageConfig(
-        "toy", "tiny", 3, model=tiny_config(num_classes=3), tracker=TrackerConfig(batch_frames=4),
+        "toy", "tiny", 3, model=network, tracker=TrackerConfig(batch_frames=4),
         input=InputConfig(test_short_side=64, test_max_size=128),
     )  # fmt: skip
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
