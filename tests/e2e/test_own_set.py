@@ -60,6 +60,7 @@ def test_a_set_is_added_trained_on_and_scored(idolctl, tmp_path):
     again = idolctl("eval", "mine-tiny", *settings, "--set", "tracker.match_threshold=.5,.6")
     assert again["sweep"][0]["AP"] == pytest.approx(first["AP"])
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == kept
+    assert list(folder.parent.iterdir()) == [folder]
 
     weights = idolctl("eval", summary["paths"]["weights"], *settings)
     assert json.loads((tmp_path / weights["results"]).read_text()) == results

@@ -34,10 +34,10 @@ def uninterrupted(source, tmp_path_factory):
     """The final weights of a stage that ran through, once for all processes of the tests."""
     folder = shared_folder(tmp_path_factory, "uninterrupted")
     with FileLock(folder / ".lock"):
-        if not (folder / "weights.safetensors").exists():
-            stages.write_order(folder, stage_config(source))
-            assert stages.finish_group(folder) == [0]
-    return stages.weights(folder)
+        if not (folder / "3").exists():
+            stages.write_order(folder / "3", stage_config(source))
+            assert stages.finish_group(folder / "3") == [0]
+    return stages.weights(folder / "3")
 
 
 def same(found, wanted):
