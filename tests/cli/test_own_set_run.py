@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from idol_core.config import ColorConfig, InputConfig, SolverConfig, StageConfig
 from idol_core.metadata import to_metadata
 from idol_core.weights import save_weights
 from idolctl.runs.small_sets import small_set_settings
-from tests.cli.conftest import CHECKOUT
+from tests.processes import run_idolctl
 from tests.unit.data_sets import small_images, small_videos
 from tests.unit.tiny import tiny_config
 
@@ -104,14 +105,13 @@ def test_a_large_set_keeps_the_settings_of_the_weights():
     assert ("model", "freeze") not in small_set_settings(foreign, 4000, {}, source="its parts have other names")
 
 
-def test_a_run_keeps_the_classes_that_the_weights_have_and_names_them(own, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
+def test_a_run_keeps_the_classes_that_the_weights_have_and_names_them(own, tmp_path):
     settings = ["solver.iterations=1", "solver.batch_size=8", "data.workers=0"]
     changes = [word for setting in settings for word in ("--set", setting)]
     words = ("run", "mine@val20-seed0", "--init", "theirs.safetensors", "--name", "own", "--gpus", "1", *changes)
-    code, _, err = own(*words)
-    assert code == 0, err
-    assert "class heads kept by name: 'second'; new: 'first'" in err
+    done = run_idolctl(*words, cwd=tmp_path, environment=os.environ)
+    assert done.returncode == 0, done.stderr
+    assert "class heads kept by name: 'second'; new: 'first'" in done.stderr
     written = json.loads((tmp_path / "runs/own/3/stage.json").read_text())["config"]
     assert written["solver"]["lr"] == WEIGHTS.solver.lr
     assert written["model"]["hidden_dim"] == WEIGHTS.model.hidden_dim
