@@ -116,6 +116,6 @@ def test_a_run_keeps_the_classes_that_the_weights_have_and_names_them(own, tmp_p
     assert written["solver"]["lr"] == WEIGHTS.solver.lr
     assert written["model"]["hidden_dim"] == WEIGHTS.model.hidden_dim
     assert "# 7 frames of mine@val20-seed0_train" in (tmp_path / "runs/own/3/recipe.yaml").read_text()
-    code, out, _ = own(*words)
+    _, out, _ = own(*words)
     assert "nothing to do" in out
     assert "Next: idolctl run mine@val20-seed0 --init theirs.safetensors" in out
