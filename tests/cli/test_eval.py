@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from idol_core.config import stage_to_dict
-from idol_core.data.dataset import open_dataset
+from idol_core.data.dataset import open_annotations, open_dataset
+from idol_core.data.set_digest import record_set
 from idol_core.errors import Integrity, InvalidInput
 from idol_core.evaluation import IDENTITY_METRICS, METRICS
 from idolctl.config.library import load_recipe
@@ -263,6 +264,24 @@ def test_a_run_is_scored_by_its_own_results(run, call, tmp_path):
     code, _, err = call("eval", "b")
     assert code == 2
     assert "'b' is neither a run" in blocks(err)[0]["error"]
+
+
+def test_a_run_s_own_results_are_used_only_while_ids_mean_the_same(run, call, tmp_path):
+    folder, labels = run("a", RIGHT_RESULTS), tmp_path / "data/instances.json"
+    record_set(folder, open_annotations(labels, "vis"))
+    content = scene()
+    content["annotations"][0]["segmentations"][0] = None  # corrected labels, same videos and classes
+    labels.write_text(json.dumps(content))
+    code, out, _ = call("eval", "a", "--json")
+    assert (code, last_json(out)["results"]) == (0, "runs/a/1-2-3/results.json")
+    one, other = content["categories"]
+    one["name"], other["name"] = other["name"], one["name"]  # as after an import with another class
+    labels.write_text(json.dumps(content))
+    for command in (["eval", "a"], ["submit", "pair", "--root", tmp_path / "data"]):
+        code, _, err = call(*command)
+        assert code == 4  # the network is asked for
+        assert "the videos or classes of pair" in err
+        assert "weights.safetensors" in blocks(err)[0]["where"]
 
 
 def test_tracker_settings_without_the_network(run, call):
