@@ -144,6 +144,7 @@ def test_identity_of_tracks_above_a_threshold(files, call):
     [
         (result(7, 4, 0.5, [LEFT] * FRAMES), "unknown videos: 1"),
         (result(1, 5, 0.5, [LEFT] * FRAMES), "unknown categories: 1"),
+        (result(1, 4, 0.5, [LEFT] * FRAMES) | {"category": "class 9"}, "another class than their category_id: 1"),
         (result(1, 4, 0.5, [LEFT] * 3), "wrong number of frames: 1"),
         (result(1, 4, 0.5, [box(0, 0, 2, 2, (9, 9))] * FRAMES), "malformed masks: 1"),
     ],
