@@ -70,7 +70,7 @@ def submit(
     if results is None:
         stage = _stage(dataset, run, runs_dir or RUNS)
         own = stage.validates_on in (f"{dataset}_val", "")
-        arithmetic = precision.value if precision else None
+        arithmetic: Precision | None = precision.value if precision else None
         results = _results(stage, dataset, runs_dir or RUNS, root, arithmetic, None if annotations else known)
         beside = stage.run if own else results.parent
     else:

@@ -18,7 +18,7 @@ from idol_core.data.annotations.json_stream import JsonStream
 from idol_core.data.catalog import LAYOUTS, SIDES, find_layout, known_names, resolve_source
 from idol_core.data.dataset import Dataset, open_dataset
 from idol_core.data.own_sets import split_folder, split_names
-from idol_core.data.stratify import stratify
+from idol_core.data.stratify import linked, stratify
 from idol_core.errors import Integrity, InvalidInput, Missing
 from idol_core.system.files import write_aside, write_json
 from idolctl.errors import suggestion
@@ -94,11 +94,15 @@ def make_split(base: str, split: str, root: Path, *, val_fraction: float, seed: 
     ids = parent.index.video_ids.tolist()
     if len(ids) < 2:
         raise InvalidInput(f"{base}_train has only one video", where=str(parent.source), fix="split a larger set")
-    groups = dict(zip(ids, _groups(parent, group), strict=True)) if parent.kind == "coco" else None
-    if groups and len(set(groups.values())) == 1:
+    grouped = _groups(parent, group) if parent.kind == "coco" else None
+    if grouped and len(set(grouped)) == 1:
         if group != FOLDER:
             raise InvalidInput("all images are in one group", where=f"--group {group}", fix="--group none, or a regex")
-        groups, group = None, NONE  # all images are in one folder: split them one by one
+        grouped, group = None, NONE  # all images are in one folder: split them one by one
+    groups = dict(zip(ids, _together(parent, grouped), strict=True))
+    if len(set(groups.values())) == 1:
+        what = f"all {_things(parent)} of {base}_train share frame files, so that any split would leak"
+        raise InvalidInput(what, where=str(parent.source), fix="split a set whose videos have frames of their own")
     val = stratify(dict(zip(ids, _classes(parent), strict=True)), val_fraction=val_fraction, seed=seed, groups=groups)
     name = f"{base}@{split}"
     folder = split_folder(root, name)
@@ -111,10 +115,13 @@ def make_split(base: str, split: str, root: Path, *, val_fraction: float, seed: 
     about = {"base": base, "val_fraction": val_fraction, "seed": seed, "sha256": made.digest}
     about |= {"group": group} if parent.kind == "coco" else {}
     write_json(folder / "split.json", about | {"train": made.train.videos, "val": made.val.videos})
-    if groups is not None:
+    if grouped is not None:
         number = len(set(groups.values()))
         share = made.val.videos / len(ids)
         note = f"images stay together by {group}: {number} groups, {share:.0%} of the images validate"
+        made = replace(made, notes=(*made.notes, note))
+    elif (number := len(ids) - len(set(groups.values()))) > 0:
+        note = f"{number} {_things(parent)} have frame files of others, which they stay together with"
         made = replace(made, notes=(*made.notes, note))
     return made
 
@@ -165,6 +172,22 @@ def _classes(dataset: Dataset) -> list[set[int]]:
         kept = index.track_categories[first:stop][~index.track_crowd[first:stop]]
         found.append(set(kept.tolist()))
     return found
+
+
+def _things(dataset: Dataset) -> str:
+    return "videos" if dataset.kind == "vis" else "images"
+
+
+def _together(dataset: Dataset, grouped: list[str] | None) -> list[int]:
+    """A group number of each video or image: equal for those of one group, and for those that share a frame file."""
+    index, first = dataset.index, dataset.index.first_frame.tolist()
+
+    def keys(row: int) -> Iterator[object]:
+        yield from (index.name(frame) for frame in range(first[row], first[row + 1]))
+        if grouped is not None:
+            yield (grouped[row],)
+
+    return linked(keys(row) for row in range(len(dataset.videos)))
 
 
 def _groups(dataset: Dataset, group: str) -> list[str]:
@@ -254,12 +277,14 @@ def _leaks(train: Dataset, val: Dataset) -> list[str]:
 
 def _strangers(train: Dataset, val: Dataset, parent: Dataset, *, by_id: bool) -> list[str]:
     """Videos of either side that the whole set lacks, compared by first frame and, with `by_id`, by id too."""
-    known = {_first_frame(parent, row): video.id for row, video in enumerate(parent.videos)}
+    known: dict[str, set[int]] = {}
+    for row, video in enumerate(parent.videos):
+        known.setdefault(_first_frame(parent, row), set()).add(video.id)
     found = []
     for side in (train, val):
         for row, video in enumerate(side.videos):
-            number = known.get(_first_frame(side, row))
-            if number is None or (by_id and number != video.id):
+            numbers = known.get(_first_frame(side, row))
+            if numbers is None or (by_id and video.id not in numbers):
                 found.append(f"video {video.id}")
     return found
 
