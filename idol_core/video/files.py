@@ -184,7 +184,10 @@ def _rate(container: InputContainer, stream: av.VideoStream) -> float:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
-    """Open a container and its video stream: the default one, else the first; attached pictures don't count."""
+    """Open a container and its video stream: the default one, else the first; attached pictures don't count.
+
+    A still picture (as in image sequences of phones) only counts if there is no other video.
+    """
     if path.exists() and not path.is_file():
         raise Integrity("not a regular file", where=str(path), fix="name a video file")
     try:
@@ -202,6 +205,10 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
         if not films:
             what = "FFmpeg has no decoder for the pictures of this file"
             raise Integrity(what, where=str(path), fix="convert it to H.264 where it plays")
+        if any(stream.disposition & Disposition.dependent and stream.frames == 1 for stream in films):
+            what = "the picture is stored in tiles, as phones write HEIC, which can't be put together here"
+            raise Integrity(what, where=str(path), fix="save it as JPEG or PNG, and name that file")
+        films = [stream for stream in films if stream.frames != 1] or films
         film = next((stream for stream in films if stream.disposition & Disposition.default), films[0])
         if film.width * film.height > MAX_PIXELS:
             raise _too_large(path, film.width, film.height)
