@@ -158,8 +158,31 @@ def test_results_that_do_not_fit_are_refused_and_never_scored_as_zero(files, cal
 def test_empty_results_score_zero_with_a_warning(files, call):
     code, out, err = call(*files([]), "--json")
     assert (code, last_json(out)["AP"]) == (0, 0)
-    assert "has no results" in err
-    assert "has no results" not in call(*files(RIGHT_RESULTS), "--json")[2]
+    assert "no results, so" in err
+    assert "warning" not in call(*files(RIGHT_RESULTS), "--json")[2]
+
+
+def test_what_lowers_a_score_is_told(files, call):
+    content = scene()
+    content["videos"] += [content["videos"][0] | {"id": i} for i in (5, 6)]
+    content["annotations"] += [a | {"id": a["id"] + 10, "video_id": 5} for a in content["annotations"] * 2]
+    _, out, err = call(*files([*RIGHT_RESULTS, RIGHT_RESULTS[0] | {"score": 0.1}], content), "--json")
+    told = last_json(out)["warnings"]
+    assert [text.partition(" ")[0] for text in told] == ["no", "1", "2"]
+    assert told[0].startswith("no results for 1 of 2 videos with objects (first: video 5)")
+    assert all(f"warning: results.json: {text}" in err for text in told)
+    images = {
+        "images": [{"id": i, "height": HEIGHT, "width": WIDTH, "file_name": "a.jpg"} for i in (1, 2)],
+        "categories": content["categories"],
+        "annotations": [
+            {"id": 2 * i + j, "image_id": i, "category_id": 4, "segmentation": m}
+            for i in (1, 2)
+            for j, m in enumerate((LEFT, LEFT if i == 2 else RIGHT))
+        ],
+    }
+    results = [{"image_id": 1, "category_id": 4, "score": s, "segmentation": LEFT} for s in (0.5, 0.4)]
+    told = last_json(call(*files(results, images), "--json")[1])["warnings"]
+    assert [text.partition(" ")[0] for text in told] == ["no", "1", "1"]
 
 
 def test_no_ground_truth_names_submit(files, call):
