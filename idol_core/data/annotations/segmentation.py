@@ -44,9 +44,9 @@ def read_segmentation(value: Any, height: int, width: int) -> Read:
             than three corners are dropped; none left: absent.
 
     Raises:
-        ValueError: any other form, such as a list of points; coordinates that are no finite numbers, or lie more than the frame's size outside
-            of it; an RLE of another size, or run lengths in a list that do not fill the frame. Compressed
-            counts are not checked here; see `rle.check_counts`.
+        ValueError: any other form, such as a list of points; coordinates that are no finite numbers, or lie more than
+            the frame's size outside of it; an RLE of another size, or run lengths in a list that do not fill the
+            frame. Compressed counts are not checked here; see `rle.check_counts`.
     """
     if value is None:
         return _ABSENT
