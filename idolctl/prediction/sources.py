@@ -29,6 +29,8 @@ from idolctl.errors import Mistakes
 from idolctl.terminal.progress import say
 
 CAMERA = "camera:"
+# Videos, and pictures that are no frames of a folder.
+_UNREAD = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".gif", ".heic", ".heif")
 
 
 @dataclass(frozen=True)
@@ -136,14 +138,24 @@ def _until_broken(frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
 
 def _folder(path: Path, rate: float | None) -> Clip:
     found = images_in(path)
+    others = [
+        file for file in sorted(path.iterdir()) if file.suffix.lower() in _UNREAD and not file.name.startswith(".")
+    ]
     if not found:
-        endings = ", ".join(IMAGE_ENDINGS)
-        raise Missing(
-            f"the folder holds no image files ({endings})",
-            where=str(path),
-            fix="name a folder of frames",
-        )
+        what = f"the folder holds no image files ({', '.join(IMAGE_ENDINGS)})"
+        raise Missing(what, where=str(path), fix=_instead(path, others))
+    if others:
+        kinds = ", ".join(f"{count} {ending}" for ending, count in Counter(f.suffix.lower() for f in others).items())
+        say(f"warning: {path}: files that are no frames are left out: {kinds}")
     return image_clip(found, name=path.resolve().name, rate=rate)
+
+
+def _instead(path: Path, others: Sequence[Path]) -> str:
+    """What to do with a folder that holds no frames."""
+    if others:
+        return f"for each of its videos: idolctl predict '{path}/*{others[0].suffix}'"
+    inner = next((folder for folder in sorted(path.iterdir()) if folder.is_dir() and images_in(folder)), None)
+    return f"name one of its folders: idolctl predict {inner}" if inner else "name a folder of frames"
 
 
 def _glob(pattern: str, rate: float | None) -> Sources:

@@ -372,6 +372,11 @@ def test_hidden_files_beside_frames_are_ignored(predict, folder):
         code, out, err = predict(source, "--save", "json", "--out", "out", "--json")
         assert code == 0, err
         assert json.loads(out.splitlines()[-1])["frames"] == 3
+        assert "left out" not in err
+    for name in ("a.HEIC", "b.heic", "c.mov"):  # a telephone's folder
+        (folder / "frames" / name).touch()
+    _, _, err = predict("frames", "--save", "json", "--out", "out")
+    assert "warning: frames: files that are no frames are left out: 2 .heic, 1 .mov" in err
 
 
 def test_pages_of_one_file_are_frames(predict, folder):
@@ -418,6 +423,11 @@ def test_files_without_pictures_are_refused(predict, folder):
     assert "no image" in refusal(predict("bare"), 3)["error"]
     assert "matches no file" in refusal(predict("bare/*.png"), 3)["error"]
     assert "did you mean 'ovis'" in refusal(predict("ovvis"), 3)["fix"]
+    (folder / "bare" / "a.mp4").touch()
+    assert refusal(predict("bare"), 3)["fix"] == "for each of its videos: idolctl predict 'bare/*.mp4'"
+    (folder / "outer" / "inner").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(folder / "outer" / "inner" / "0.png")
+    assert refusal(predict("outer"), 3)["fix"] == "name one of its folders: idolctl predict outer/inner"
     (folder / "bad").mkdir()
     (folder / "bad" / "0.png").write_bytes(b"\x89PNG\r\n\x1a\nrest")
     assert refusal(predict("bad"), 4)["where"].endswith("0.png")
@@ -453,6 +463,7 @@ def test_a_change_of_resolution_is_named(predict, folder):
         Image.fromarray(clip(1, height)[0]).save(folder / "frames" / f"{t}.png")
     error = refusal(predict("frames"), 2)
     assert "frame 2 (2.png) is 80x50, the frames before it 80x48" in error["error"]
+    assert "a folder of their own" in error["fix"]
     assert error["where"].endswith("frames")
 
 
