@@ -21,6 +21,7 @@ from idol_core.data.own_sets import split_folder, split_names
 from idol_core.data.stratify import linked, stratify
 from idol_core.errors import Integrity, InvalidInput, Missing
 from idol_core.system.files import write_aside, write_json
+from idolctl.datasets.old_splits import KEY, labels_state
 from idolctl.errors import suggestion
 
 FOLDER, NONE = "folder", "none"
@@ -113,7 +114,7 @@ def make_split(base: str, split: str, root: Path, *, val_fraction: float, seed: 
         _write_sides(document, annotations, kind, val, (train_file, val_file))
     made = read_split(name, root, group=group)
     about = {"base": base, "val_fraction": val_fraction, "seed": seed, "sha256": made.digest}
-    about |= {"group": group} if parent.kind == "coco" else {}
+    about |= {KEY: labels_state(parent.source)} | ({"group": group} if parent.kind == "coco" else {})
     write_json(folder / "split.json", about | {"train": made.train.videos, "val": made.val.videos})
     if grouped is not None:
         number = len(set(groups.values()))

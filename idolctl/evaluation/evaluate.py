@@ -15,6 +15,7 @@ from idol_core.data.set_digest import results_fit
 from idol_core.errors import InvalidInput, Missing
 from idol_core.evaluation import METRICS
 from idol_core.system.files import write_json
+from idolctl.datasets.old_splits import warn_of_old_split
 from idolctl.datasets.root import data_root, find_data, is_toy, make_toy_data
 from idolctl.evaluation import infer
 from idolctl.evaluation.scores import NOTHING_MORE, Extras, Figures, Scores, mean_and_spread, score_dataset
@@ -175,6 +176,7 @@ def _subject(name: str, asked: EvalRequest) -> _Subject:
     source = find_data(asked.data, root) if asked.data else target.config.data.val
     if is_toy(source):
         make_toy_data(root)
+    warn_of_old_split(source.name, root)
     with transfer(f"reading annotations of {source.name or name}") as reading:
         dataset = open_dataset(resolve_source(source, root), on_read=reading.update)
     step = target.config.step

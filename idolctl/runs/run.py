@@ -16,6 +16,7 @@ from idol_core.errors import IdolError, InvalidInput, Missing
 from idol_core.system.cache import find_weights
 from idolctl.config.detectron2_recipe import import_config
 from idolctl.config.library import Recipe, is_path, load_recipe, recipe_names
+from idolctl.datasets.old_splits import warn_of_old_split
 from idolctl.datasets.root import DATASETS, TOY, data_root, is_toy
 from idolctl.errors import raise_all, suggestion
 from idolctl.runs.find import RUNS
@@ -147,6 +148,8 @@ def make_run(request: RunRequest) -> Run:
         raise InvalidInput(f"'{name}' is not a folder name", where="--name", fix="--runs-dir DIR sets the place")
     root = _data_root(request, stages)
     raise_all([*_unknown_sets(stages, root)])
+    for source in sorted({stage.config.data.train.name for stage in stages}):
+        warn_of_old_split(source, root)
     return Run(request, tuple(stages), (request.runs or RUNS) / name, root)
 
 
