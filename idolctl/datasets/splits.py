@@ -133,7 +133,7 @@ def read_split(name: str, root: Path, *, group: str | None = None) -> Split:
     `group`: how images are kept together (see `make_split`), if split.json is not written yet.
     """
     train, val = (_open(f"{name}_{side}", root) for side in SIDES)
-    leaks = _leaks(train, val)
+    leaks = leaking_videos(train, val)
     faults: list[str] = []
     if "@" in name:
         parent = _open(f"{name.partition('@')[0]}_train", root)
@@ -269,8 +269,8 @@ def _first_frame(dataset: Dataset, row: int) -> str:
     return str(dataset.frames / dataset.frame_name(row, 0))
 
 
-def _leaks(train: Dataset, val: Dataset) -> list[str]:
-    """Validation videos with a frame file that is in the training side too."""
+def leaking_videos(train: Dataset, val: Dataset) -> list[str]:
+    """Name the validation videos (or images) with a frame file that is in the training set too."""
     seen = {name for video in train.videos for name in video.file_names}
     leaking = [video for video in val.videos if not seen.isdisjoint(video.file_names)]
     return [f"video {video.id} ({Path(video.file_names[0]).parent.name})" for video in leaking]

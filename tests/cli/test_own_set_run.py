@@ -79,6 +79,26 @@ def test_a_split_of_labels_that_have_changed_since_is_told_with_the_command_that
     assert again not in own(*plan)[2]
 
 
+def test_validation_on_what_is_trained_on_is_told(own, tmp_path):
+    told = "of mine_val (video 1 (v1), video 2 (v2), video 3 (v3)) have frames that are trained on"
+    labels = tmp_path / "clips/instances.json"
+    own(
+        "data",
+        "add",
+        "mine",
+        "--frames",
+        tmp_path / "clips/frames",
+        "--annotations",
+        labels,
+        "--val-annotations",
+        labels,
+        "--force",
+    )
+    code, _, err = own("plan", "mine", "--init", "theirs.safetensors")
+    assert (code, err.count(f"3 of 3 videos or images {told}")) == (0, 1)
+    assert "trained on" not in own("plan", "mine@val20-seed0", "--init", "theirs.safetensors")[2]
+
+
 def test_an_explicit_setting_wins_and_others_follow_it(own):
     init = ("--init", "theirs.safetensors")
     found = plan(own, *init, "--set", "solver.iterations=30", "--set", "model.freeze=[]", "--set", "solver.lr=1e-5")
