@@ -13,6 +13,7 @@ import av
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
+from av.video.reformatter import ColorTrc
 
 from idol_core.data.frames import MAX_PIXELS, jpeg_damage
 from idol_core.errors import Integrity, Missing
@@ -21,6 +22,7 @@ from idol_core.video.colors import Frame, upright
 
 USUAL_RATE = 25.0  # frames per second of files that don't name their rate
 _TEXT = ("tty", "bin", "xbin", "adf", "idf")  # FFmpeg's text formats: it would render any text file as a video
+_HDR: dict[int, str] = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
 _NO_TIMESTAMPS = 0x80  # flag of FFmpeg's formats
 _TOLERANCE = 2  # frames by which an announced duration may be off
 _MEND = "check that the file plays, or copy it again"
@@ -48,16 +50,18 @@ def unheard(_: Damage) -> None:
 
 
 class VideoInfo(NamedTuple):
-    """Frame rate and number of frames from a video file's header."""
+    """Frame rate, number of frames and kind of colors from a video file's header."""
 
     rate: float  # frames a second, on average
     frames: int | None  # None where the file does not say
+    hdr: str | None = None  # name of its transfer function, PQ or HLG, which is read as if it were of usual video
 
 
 def probe_video(path: Path) -> VideoInfo:
     """Open a video without decoding it. Raises as `read_video` does."""
     with _opened(path) as (container, stream):
-        return VideoInfo(_rate(container, stream), stream.frames or None)
+        hdr = _HDR.get(stream.codec_context.color_trc)
+        return VideoInfo(_rate(container, stream), stream.frames or None, hdr)
 
 
 def read_video(path: Path) -> Iterator[Frame]:

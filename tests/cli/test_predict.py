@@ -27,6 +27,7 @@ from idol_core.video.files import read_timed_video, read_video
 from idol_core.video.writer import video_file, write_video
 from idol_core.weights import save_weights
 from idolctl.app import main
+from idolctl.prediction.sources import find_sources
 from tests.cli.conftest import blocks
 from tests.cli.mini import make_mini
 from tests.processes import Started
@@ -431,6 +432,20 @@ def test_files_without_pictures_are_refused(predict, folder):
     (folder / "bad").mkdir()
     (folder / "bad" / "0.png").write_bytes(b"\x89PNG\r\n\x1a\nrest")
     assert refusal(predict("bad"), 4)["where"].endswith("0.png")
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG"), (1, None)])
+def test_hdr_video_is_told(folder, capsys, transfer, name):
+    with av.open(str(folder / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=6)
+        stream.height, stream.width, stream.pix_fmt = 48, 80, "yuv420p10le"
+        stream.codec_context.color_trc = transfer
+        for frame in clip(2):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    find_sources("a.mp4", root=None, recording=folder, stop=lambda: False)
+    err = capsys.readouterr().err
+    assert err.startswith(f"warning: a.mp4: HDR video ({name})") if name else err == ""
 
 
 def test_a_truncated_video_leaves_nothing(predict, folder):
