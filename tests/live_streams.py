@@ -49,14 +49,14 @@ class Endless:
 
 
 class HttpStream(http.server.ThreadingHTTPServer, Endless):
-    """Sends `content` to every client, or, without one, an endless transport stream."""
+    """Sends `content`, but for `missing` announced bytes, to every client; without one, an endless transport stream."""
 
     daemon_threads = True
 
-    def __init__(self, content=None, kind="video/mp2t", *, first=None, chunked=False):
+    def __init__(self, content=None, kind="video/mp2t", *, first=None, chunked=False, missing=0):
         http.server.ThreadingHTTPServer.__init__(self, ("127.0.0.1", 0), _HttpHandler)
         Endless.__init__(self, first)
-        self.content, self.kind, self.chunked = content, kind, chunked
+        self.content, self.kind, self.chunked, self.missing = content, kind, chunked, missing
         self.url = f"http://127.0.0.1:{self.server_port}/live.ts"
 
 
@@ -73,7 +73,7 @@ class _HttpHandler(http.server.BaseHTTPRequestHandler):
         if self.server.chunked:
             self.send_header("Transfer-Encoding", "chunked")
         elif self.server.content is not None:
-            self.send_header("Content-Length", str(len(self.server.content)))
+            self.send_header("Content-Length", str(len(self.server.content) + self.server.missing))
         self.end_headers()
         with contextlib.suppress(OSError, av.FFmpegError):  # the client has gone
             if self.server.chunked:

@@ -12,6 +12,7 @@ from idol_core.classes import labels
 from idol_core.data.annotations.index import AnnotationIndex
 from idol_core.data.annotations.segmentation import NORMALISED, OUTSIDE, SLIVER
 from idol_core.data.dataset import Dataset
+from idol_core.data.repeats import repeated_objects, shared_frames, similar_names
 
 NEAR_IOU = 0.5  # IoU of the mask's box and the annotated `bbox`, both enlarged by a pixel on each side
 _AREA_SLACK = 50  # pixels
@@ -65,6 +66,7 @@ def contents_of(dataset: Dataset) -> Contents:
         remarks.append(Remark(len(large), what, _example(index, segments, int(large[0]))))
     usable = _usable(index, segments)
     remarks += _classes(index, usable) if len(usable) else []
+    remarks += _repeats(index)
     return Contents(len(index.track_ids), int(usable.sum()), remarks)
 
 
@@ -154,6 +156,22 @@ def _classes(index: AnnotationIndex, usable: NDArray[np.bool_]) -> list[Remark]:
     called = list(labels(dict(enumerate(index.category_names))).values())
     named = ", ".join(called[row] for row in lacking[:_TOLD]) + (", ..." if len(lacking) > _TOLD else "")
     return [Remark(len(lacking), "classes have no objects to learn from", named)]
+
+
+def _repeats(index: AnnotationIndex) -> list[Remark]:
+    """Remarks on what the set has twice."""
+    found = []
+    if again := repeated_objects(index):
+        what = "objects repeat the class and masks of another one: labelled twice?"
+        found.append(Remark(len(again), what, f"first: annotation {index.track_ids[again[0]]}"))
+    if alike := similar_names(index.category_names):
+        named = "; ".join(" and ".join(f"'{name}'" for name in group) for group in alike[:_TOLD])
+        found.append(Remark(sum(map(len, alike)), "classes have nearly the same name, but are learnt apart", named))
+    if len(frames := shared_frames(index)):
+        where = int(np.searchsorted(index.first_frame, frames[0], side="right")) - 1
+        example = f"first: {index.name(int(frames[0]))} in {index.video_ids[where]}"
+        found.append(Remark(len(frames), "frames are listed twice: in two videos (or images), or in one", example))
+    return found
 
 
 def _far_from_file(index: AnnotationIndex, segments: _Segments) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -26,6 +26,8 @@ MAX_PIXELS = 100_000_000  # limit for one picture; larger ones are refused befor
 
 OnDamage = Callable[[str], None]  # receives a description of the damage
 
+_DARK = 4096  # a 16-bit picture below this, such as one of 12 bits, becomes nearly black
+
 _PHOTOMETRIC, _NEW_SUBFILE_TYPE = 262, 254  # TIFF tags
 _WHITE_IS_ZERO, _REDUCED = 0, 1  # values of the tags above
 
@@ -44,7 +46,8 @@ def read_frame(path: str | Path, *, on_damage: OnDamage | None = None) -> NDArra
     An alpha channel is dropped; 16-bit grey is scaled so that 65535 becomes 255.
 
     Args:
-        on_damage: called for a picture that is damaged but decodes; None: emit a DamagedFrame warning.
+        on_damage: called for a picture that is damaged but decodes, or of 16 bits but nearly black; None: emit a
+            DamagedFrame warning.
 
     Raises:
         Missing: no such file; the error suggests a file whose name differs only in case, Unicode form or slashes.
@@ -163,7 +166,7 @@ def _decoded(path: str | Path, image: Image.Image, on_damage: OnDamage | None) -
             return oriented(picture, shown)
         return oriented(_rgb(image, path), shown)
     image.load()  # rotates a TIFF, which changes its orientation tag
-    return oriented(_rgb(image, path), _orientation(image))
+    return oriented(_rgb(image, path, on_damage), _orientation(image))
 
 
 def encode_jpeg(frame: NDArray[np.uint8]) -> bytes:
@@ -192,13 +195,15 @@ def _orientation(image: Image.Image) -> Orientation:
     return EXIF.get(image.getexif().get(ExifTags.Base.Orientation, 1), UPRIGHT)
 
 
-def _rgb(image: Image.Image, path: str | Path) -> NDArray[np.uint8]:
+def _rgb(image: Image.Image, path: str | Path, on_damage: OnDamage | None = None) -> NDArray[np.uint8]:
     """Convert a picture with a known value range to RGB [H, W, 3]."""
     mode = image.mode
     if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):
         grey = np.asarray(image).astype(np.uint32)
         if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # type: ignore[attr-defined]
             grey = 65535 - grey
+        if 0 < (top := int(grey.max())) < _DARK:
+            _tell(f"nearly black: its 16-bit values reach only {top} of 65535, so scale them up", path, on_damage)
         scaled = ((grey * 255 + 32767) // 65535).astype(np.uint8)
         return np.repeat(scaled[..., None], 3, axis=2)
     if mode in ("I", "F"):

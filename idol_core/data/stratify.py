@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Set
+from collections.abc import Hashable, Iterable, Mapping, Set
 
 
 def stratify(
@@ -29,6 +29,24 @@ def stratify(
     counts = {first: dict(Counter(c for v in videos for c in classes[v])) for first, videos in by_first.items()}
     val = _deal(counts, {first: len(videos) for first, videos in by_first.items()}, val_fraction, seed)
     return {video for first in val for video in by_first[first]}
+
+
+def linked(items: Iterable[Iterable[Hashable]]) -> list[int]:
+    """For each item, given as its keys, the first item that it is linked to by common keys, directly or over others."""
+    owner: dict[Hashable, int] = {}
+    parent: list[int] = []
+
+    def first(item: int) -> int:
+        while parent[item] != item:
+            parent[item] = item = parent[parent[item]]
+        return item
+
+    for item, keys in enumerate(items):
+        parent.append(item)
+        for key in keys:
+            one, other = sorted((first(item), first(owner.setdefault(key, item))))
+            parent[other] = one
+    return [first(item) for item in range(len(parent))]
 
 
 def _deal(units: Mapping[int, Mapping[int, int]], sizes: Mapping[int, int], val_fraction: float, seed: int) -> set[int]:

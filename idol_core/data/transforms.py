@@ -26,14 +26,15 @@ class Geometry(NamedTuple):
 def short_side_size(size: tuple[int, int], short_side: int, max_size: int | None) -> tuple[int, int]:
     """Size (height, width) after resizing the shorter side to `short_side`, or less so that neither exceeds `max_size`.
 
-    The reduction to `max_size` comes before rounding (half up), as in detectron2's ResizeShortestEdge.
+    The reduction to `max_size` comes before rounding (half up), as in detectron2's ResizeShortestEdge, but at least one
+    pixel is left of a very long or high picture.
     """
     height, width = size
     scale = short_side / min(height, width)
     new = [short_side, scale * width] if height < width else [scale * height, short_side]
     if max_size is not None and max(new) > max_size:
         new = [side * (max_size / max(new)) for side in new]
-    return int(new[0] + 0.5), int(new[1] + 0.5)
+    return max(int(new[0] + 0.5), 1), max(int(new[1] + 0.5), 1)
 
 
 def draw_crop(rng: Generator, size: tuple[int, int], bounds: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -21,7 +21,13 @@ from idol_core.tracking.masks import decode_masks
 from idol_core.tracking.tracks import ReportedTrack
 from idol_core.video.writer import write_video
 
-SMALL = 300  # frames of a lower height are enlarged to about this many pixels, so that labels can be read
+_SMALL = 300  # frames of a lower height are enlarged to about this many pixels, so that labels can be read
+_WIDE = 4096  # but not to more than this many pixels a side
+
+
+def enlargement(height: int, width: int) -> int:
+    """The factor, 1 or more, by which a frame of this size is enlarged before labels are drawn."""
+    return max(1, min(round(_SMALL / height), _WIDE // max(height, width)))
 
 
 def write_overlay(
@@ -80,7 +86,7 @@ def draw_results(
 ) -> Iterator[Frame]:
     """Draw the entries of a results file, best first, on the frames of their clip: on those in `only`, or on all."""
     names = dict(zip(dataset.category_ids, dataset.category_names, strict=True))
-    scale = max(1, round(SMALL / video.height))
+    scale = enlargement(video.height, video.width)
     for t in range(video.length) if only is None else only:
         objects = []
         for number, entry in enumerate(tracks):
@@ -94,7 +100,7 @@ def draw_results(
 
 def draw_tracks(frames: Iterable[Frame], found: Sequence[ReportedTrack], size: tuple[int, int]) -> Iterator[Frame]:
     """Draw tracks on frames [H, W, 3] of `size`, the best on top; small frames are enlarged to make labels readable."""
-    scale = max(1, round(SMALL / size[0]))
+    scale = enlargement(*size)
     for t, frame in enumerate(frames):
         present = [one for one in reversed(found) if t in one.track.masks]
         masks = decode_masks([one.track.masks[t] for one in present], size)
@@ -120,7 +126,7 @@ def _by_video(results: Sequence[dict[str, Any]], threshold: float) -> dict[int, 
 
 def _largest(videos: Sequence[Video]) -> tuple[int, int]:
     """The largest height and width of the drawn frames."""
-    scales = [max(1, round(SMALL / video.height)) for video in videos]
+    scales = [enlargement(video.height, video.width) for video in videos]
     pairs = list(zip(videos, scales, strict=True))
     return max(v.height * s for v, s in pairs), max(v.width * s for v, s in pairs)
 

@@ -9,6 +9,7 @@ from typing import Any
 from idol_core.config import StageConfig
 from idol_core.data.dataset import Dataset
 from idol_core.data.images import as_images
+from idol_core.data.set_digest import record_set
 from idol_core.drawing.tracks import write_contact_sheet
 from idol_core.engine.distributed import Group
 from idol_core.engine.gather import Parts
@@ -82,6 +83,7 @@ def evaluate_stage(
         return None
     results = in_order(everything, seen)
     write_json(folder / "results.json", results, indent=None)
+    record_set(folder, dataset.index)
     if pictures:
         first = range(min(PICTURED, len(seen.videos)))
         write_contact_sheet(

@@ -22,6 +22,7 @@ from idol_core.evaluation.coco_files import (
     read_image_results,
 )
 from idol_core.evaluation.ground_truth import GroundTruthSource
+from idol_core.evaluation.oddities import Key, mask_key, score_notes
 from idol_core.evaluation.protocol import mean_defined
 
 _AREAS, _MOST = ("", "s", "m", "l"), (1, 10, 100)  # as pycocotools orders them
@@ -38,6 +39,7 @@ class CocoScores:
     stats: dict[str, float]
     per_category: dict[int, dict[str, float]]
     category_names: dict[int, str]
+    notes: tuple[str, ...] = ()  # see `score_notes`
 
 
 def evaluate_coco(
@@ -63,7 +65,17 @@ def evaluate_coco(
         stats = {name: mean_defined(np.array([row[name] for row in rows.values()])) for name in stats}
     undefined = dict.fromkeys(_PER_CATEGORY, -1.0)
     per_category = {c: {k: rows[c][k] for k in _PER_CATEGORY} if c in rows else undefined for c in names}
-    return CocoScores(stats, per_category, names)
+    notes = score_notes(
+        labelled={one.image for one in truth if not one.crowd},
+        results=[_key(one) for one in found],
+        objects=[_key(one) for one in truth],
+        unit="image",
+    )
+    return CocoScores(stats, per_category, names, notes)
+
+
+def _key(one: ImageObject | ImageResult) -> Key:
+    return one.image, one.category, mask_key([one.mask["counts"]]) if one.area else None
 
 
 def _scored(

@@ -84,14 +84,15 @@ def read_image_results(source: Iterable[Mapping[str, Any]] | Path, index: Annota
     """
     name = str(source) if isinstance(source, Path) else "the results given"
     faults = Faults(name, "score the results against the annotations of the set that they were made for")
-    sizes, categories = image_sizes(index), set(index.category_ids.tolist())
+    sizes = image_sizes(index)
+    categories = dict(zip(index.category_ids.tolist(), index.category_names, strict=True))
     found = [_result(place, entry, sizes, categories, faults) for place, entry in enumerate(result_items(source))]
     faults.check()
     return [result for result in found if result is not None]
 
 
 def _result(
-    place: int, entry: Any, sizes: Mapping[int, tuple[int, int]], categories: set[int], faults: Faults
+    place: int, entry: Any, sizes: Mapping[int, tuple[int, int]], categories: Mapping[int, str], faults: Faults
 ) -> ImageResult | None:
     name = f"result {place}"
     if not isinstance(entry, Mapping) or not set(_REQUIRED) <= set(entry):
@@ -103,6 +104,9 @@ def _result(
         return None
     if category is None or category not in categories:
         faults.add("results for unknown categories", f"{name}, category_id {fields.shown(entry['category_id'])}")
+        return None
+    if (wrong := fields.other_class(entry, category, categories)) is not None:
+        faults.add("results of another class than their category_id", f"{name}: {wrong}")
         return None
     score = fields.number(entry["score"])
     if score is None:

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from idol_core.evaluation.ground_truth import GroundTruthSource
+from idol_core.evaluation.oddities import Key as ResultKey
+from idol_core.evaluation.oddities import mask_key, score_notes
 from idol_core.evaluation.protocol import MAX_DETECTIONS
 from idol_core.evaluation.track_iou import frame_areas, track_iou
 from idol_core.evaluation.ytvis_files import GroundTruth, Key, Truth, read_ground_truth, read_results
@@ -29,6 +31,7 @@ class Comparison(NamedTuple):
     categories: dict[int, str]
     videos: tuple[int, ...]
     pairs: dict[Key, Pair]
+    notes: tuple[str, ...]  # see `score_notes`
 
 
 class _Candidate(NamedTuple):
@@ -49,15 +52,23 @@ def compare(
     """
     truth = read_ground_truth(ground_truth, where=where)
     found: dict[Key, list[_Candidate]] = {}
+    keys: list[ResultKey] = []
     for result in read_results(results, truth):
         key = (result.video, result.category)
         height, width, _ = truth.videos[result.video]
         areas = frame_areas(result.masks, height, width)
+        keys.append((*key, mask_key(result.masks) if areas.any() else None))
         area = float(areas.sum() / max((areas > 0).sum(), 1))
         kept = (result.masks, areas) if key in truth.truths else ([], areas[:0])
         found.setdefault(key, []).append(_Candidate(result.score, area, *kept))
     pairs = {key: _pair(key, found.pop(key, []), truth) for key in sorted({*truth.truths, *found})}
-    return Comparison(truth.categories, tuple(truth.videos), pairs)
+    notes = score_notes(
+        labelled={video for (video, _), objects in truth.truths.items() if not all(one.crowd for one in objects)},
+        results=keys,
+        objects=[(*key, mask_key(one.masks)) for key, some in truth.truths.items() for one in some],
+        unit="video",
+    )
+    return Comparison(truth.categories, tuple(truth.videos), pairs, notes)
 
 
 def _pair(key: Key, candidates: list[_Candidate], truth: GroundTruth) -> Pair:

@@ -121,16 +121,18 @@ def _result(entry: Any, index: int, truth: GroundTruth, faults: Faults) -> Resul
         shown, known = fields.shown(entry["video_id"]), _range(truth.videos)
         faults.add("results for unknown videos", f"{name}, video_id {shown}; known ids: {known}")
         return None
-    if category not in truth.categories:
+    if category is None or category not in truth.categories:
         shown, known = fields.shown(entry["category_id"]), _range(truth.categories)
         faults.add("results for unknown categories", f"{name}, category_id {shown}; known ids: {known}")
+        return None
+    if (wrong := fields.other_class(entry, category, truth.categories)) is not None:
+        faults.add("results of another class than their category_id", f"{name}: {wrong}")
         return None
     score = fields.number(entry["score"])
     if score is None:
         faults.add("results whose score is not a finite number", f"{name}, score {fields.shown(entry['score'])}")
         return None
     assert video is not None
-    assert category is not None
     masks = _masks(entry["segmentations"], truth.videos[video], f"{name}, video {video}", faults)
     return None if masks is None else Result(video, category, score, masks)
 

@@ -1,10 +1,14 @@
-"""Cache detections on disk, one file per video, so that tracking can be repeated without the network."""
+"""Cache detections on disk, one file per video, so that tracking can be repeated without the network.
+
+A file tells the state of the frame files that its detections are from; where these have changed since, it is not used.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,24 +31,29 @@ def video_records(
 ) -> Iterator[tuple[int, VideoRecord]]:
     """Yield (row, record) of every video: read from `folder` if cached there, else computed and then cached.
 
-    The network is built only when a video is not cached. `say` is called with how much was written; if writing fails
-    (a full disk), `say` is called once about it and the rest is not cached. Raises as `infer_videos`.
+    The network is built only when a video is not cached. `say` is called with how much was written and, once, if frames
+    have changed since their detections were cached; if writing fails (a full disk), `say` is called once about it and
+    the rest is not cached. Raises as `infer_videos`.
     """
     segmenter: VideoSegmenter | None = None
-    kept, keeping = 0, True
+    kept, keeping, told = 0, True, False
     total = len(dataset.videos)
     for row in range(total):
         on_progress(row, total)
         video = dataset.videos[row]
         path = folder / f"{video.id}.npz"
-        record = load_record(path)
+        state = _state_of(video.file_names)
+        record = load_record(path, state=state)
         if record is None:
+            if path.exists() and not told:
+                told = True
+                say(f"the frames of video {video.id} are not those that detections were kept of: running the network")
             segmenter = segmenter or make_segmenter()
             with prefetched(read_frames(video.file_names, (video.height, video.width))) as frames:
                 record = segmenter.record(frames)
             if keeping:
                 try:
-                    kept += save_record(path, record)
+                    kept += save_record(path, record, state=state)
                 except OSError as error:
                     keeping = False
                     say(f"warning: detections are not kept any more ({error.strerror}): {folder}")
@@ -54,13 +63,29 @@ def video_records(
         say(f"detections kept, for other tracker settings without the network: {folder}, {kept / 1e6:.1f} MB")
 
 
-def save_record(path: Path, record: VideoRecord) -> int:
-    """Write a record atomically and without loss; returns the number of bytes. Raises OSError."""
+def _state_of(frames: Sequence[str]) -> str | None:
+    """Digest of the sizes and modification times of frame files; None if one of them is not there."""
+    digest = hashlib.sha256()
+    try:
+        for frame in frames:
+            status = Path(frame).stat()
+            digest.update(f"{status.st_size} {status.st_mtime_ns},".encode())
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+def save_record(path: Path, record: VideoRecord, *, state: str | None = None) -> int:
+    """Write a record atomically and without loss; returns the number of bytes. Raises OSError.
+
+    `state` is that of the frame files, to be compared by `load_record`.
+    """
     frames = record.frames
     counts = [c for frame in frames for c in frame.counts]
     packed = io.BytesIO()  # in memory first: on a full disk, closing a partial zip file raises again
     np.savez_compressed(
         packed,
+        state=np.array(state or ""),
         size=np.array(record.size, np.int64),
         detections=np.array([len(frame.scores) for frame in frames], np.int64),
         scores=np.concatenate([frame.scores for frame in frames]),
@@ -74,12 +99,17 @@ def save_record(path: Path, record: VideoRecord) -> int:
         return aside.write_bytes(packed.getbuffer())
 
 
-def load_record(path: Path) -> VideoRecord | None:
-    """Read a record written by `save_record`; None if the file is missing or damaged."""
+def load_record(path: Path, *, state: str | None = None) -> VideoRecord | None:
+    """Read a record written by `save_record`; None if it is missing, damaged, or of another state of the frames.
+
+    `state`: the present one of the frame files; None: not known, any record is taken.
+    """
     try:
         with np.load(path, allow_pickle=False) as stored:
             parts = {name: stored[name] for name in stored.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+    if state is not None and str(parts.get("state")) != state:
         return None
     detections = parts["detections"].tolist()
     height, width = parts["size"].tolist()

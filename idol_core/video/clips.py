@@ -134,6 +134,8 @@ def alike(frames: Iterable[TimedFrame], where: str, *, names: Sequence[str] = ()
             raise InvalidInput(
                 f"{called} is {size[0]}x{size[1]}, the frames before it {first[0]}x{first[1]}",
                 where=where,
-                fix="split the video where its resolution changes",
+                fix="give frames of each size a folder of their own"
+                if names
+                else "split the video where its resolution changes",
             )
         yield frame

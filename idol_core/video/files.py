@@ -13,6 +13,7 @@ import av
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
+from av.video.reformatter import ColorTrc
 
 from idol_core.data.frames import MAX_PIXELS, jpeg_damage
 from idol_core.errors import Integrity, Missing
@@ -21,6 +22,7 @@ from idol_core.video.colors import Frame, upright
 
 USUAL_RATE = 25.0  # frames per second of files that don't name their rate
 _TEXT = ("tty", "bin", "xbin", "adf", "idf")  # FFmpeg's text formats: it would render any text file as a video
+_HDR: dict[int, str] = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
 _NO_TIMESTAMPS = 0x80  # flag of FFmpeg's formats
 _TOLERANCE = 2  # frames by which an announced duration may be off
 _MEND = "check that the file plays, or copy it again"
@@ -48,16 +50,18 @@ def unheard(_: Damage) -> None:
 
 
 class VideoInfo(NamedTuple):
-    """Frame rate and number of frames from a video file's header."""
+    """Frame rate, number of frames and kind of colors from a video file's header."""
 
     rate: float  # frames a second, on average
     frames: int | None  # None where the file does not say
+    hdr: str | None = None  # name of its transfer function, PQ or HLG, which is read as if it were of usual video
 
 
 def probe_video(path: Path) -> VideoInfo:
     """Open a video without decoding it. Raises as `read_video` does."""
     with _opened(path) as (container, stream):
-        return VideoInfo(_rate(container, stream), stream.frames or None)
+        hdr = _HDR.get(stream.codec_context.color_trc)
+        return VideoInfo(_rate(container, stream), stream.frames or None, hdr)
 
 
 def read_video(path: Path) -> Iterator[Frame]:
@@ -184,7 +188,10 @@ def _rate(container: InputContainer, stream: av.VideoStream) -> float:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
-    """Open a container and its video stream: the default one, else the first; attached pictures don't count."""
+    """Open a container and its video stream: the default one, else the first; attached pictures don't count.
+
+    A still picture (as in image sequences of phones) only counts if there is no other video.
+    """
     if path.exists() and not path.is_file():
         raise Integrity("not a regular file", where=str(path), fix="name a video file")
     try:
@@ -202,6 +209,10 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
         if not films:
             what = "FFmpeg has no decoder for the pictures of this file"
             raise Integrity(what, where=str(path), fix="convert it to H.264 where it plays")
+        if any(stream.disposition & Disposition.dependent and stream.frames == 1 for stream in films):
+            what = "the picture is stored in tiles, as phones write HEIC, which can't be put together here"
+            raise Integrity(what, where=str(path), fix="save it as JPEG or PNG, and name that file")
+        films = [stream for stream in films if stream.frames != 1] or films
         film = next((stream for stream in films if stream.disposition & Disposition.default), films[0])
         if film.width * film.height > MAX_PIXELS:
             raise _too_large(path, film.width, film.height)

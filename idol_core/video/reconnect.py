@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from idol_core.errors import Integrity, NetworkError
 from idol_core.video.files import TimedFrame
+from idol_core.video.streams import BrokenFile
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 15.0  # seconds between attempts; a wait is twice the one before
 PATIENCE = 120.0  # seconds without a frame after which no more attempt is made
@@ -45,7 +46,8 @@ def reconnected(
         gaps: counts the interruptions while they happen.
         say: called with a line before each attempt to connect again, and when the stream is back.
 
-    Raises what `connect` raises before the first frame of all, NetworkError after `patience` seconds without a frame.
+    Raises what `connect` raises before the first frame of all, BrokenFile for a file, which would begin anew, and
+    NetworkError after `patience` seconds without a frame.
     """
     last, wait = -1.0, first_wait  # time of the last frame; -1: there was none
     waiting = began = time.monotonic()  # since when a frame has been awaited; start of this connection
@@ -64,7 +66,7 @@ def reconnected(
                 waiting = time.monotonic()
             return
         except (NetworkError, Integrity) as error:
-            if last < 0:
+            if last < 0 or isinstance(error, BrokenFile):
                 raise
             if stop():
                 return

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import av
 from av.container import InputContainer
-from av.error import FFmpegError
+from av.error import ExitError, FFmpegError
 
 from idol_core.data.frames import MAX_PIXELS
 from idol_core.errors import Integrity, NetworkError
@@ -22,6 +22,10 @@ TIMEOUT = 10.0  # seconds without data
 # A playlist may name other addresses: none of them is a file of this machine.
 _PROTOCOLS = "rtsp,rtsps,rtmp,rtmps,http,https,tcp,udp,rtp,srtp,tls,crypto"
 _LOW_DELAY = {"fflags": "nobuffer", "flags": "low_delay", "analyzeduration": "1000000"}
+
+
+class BrokenFile(NetworkError):
+    """A file on a server broke off: connecting again would read it from its start."""
 
 
 def is_stream(source: str) -> bool:
@@ -46,8 +50,8 @@ def read_stream(
 
     `low_delay` leaves out the frames that came while the stream was examined, so that it begins at the present.
 
-    Raises NetworkError if it can't be opened, sends nothing for `timeout` seconds or breaks off, Integrity if it is no
-    video or its frames are over MAX_PIXELS.
+    Raises NetworkError if it can't be opened, sends nothing for `timeout` seconds or breaks off (BrokenFile if its
+    length is known), Integrity if it is no video or its frames are over MAX_PIXELS.
     """
     where = hidden(url)
     options = {"protocol_whitelist": _PROTOCOLS, "rtsp_transport": "tcp", **(_LOW_DELAY if low_delay else {})}
@@ -55,7 +59,8 @@ def read_stream(
         container = av.open(url, options=options, timeout=(timeout, timeout), metadata_errors="replace")
     except FFmpegError as error:
         fix = "check the address and that the camera or server is on"
-        raise NetworkError(f"the stream can't be opened: {error.strerror}", where=where, fix=fix) from None
+        why = f"nothing came for {timeout:g} s" if isinstance(error, ExitError) else error.strerror
+        raise NetworkError(f"the stream can't be opened: {why}", where=where, fix=fix) from None
     except ValueError as error:
         raise NetworkError(f"the stream can't be opened: {error}", where=where, fix="check the address") from None
     with container:
@@ -71,21 +76,30 @@ def read_stream(
                 if stop():
                     return
         except FFmpegError as error:
-            raise _broken(error.strerror or str(error), where) from None
+            why = f"nothing came for {timeout:g} s" if isinstance(error, ExitError) else error.strerror or str(error)
+            raise _broken(why, container) from None
         if _is_endless(container):
-            raise _broken("the connection was closed", where)
+            raise _broken("the connection was closed", container)
 
 
-def _broken(why: str, where: str) -> NetworkError:
+def _broken(why: str, container: InputContainer) -> NetworkError:
+    where = hidden(container.name)
+    if _has_length(container):
+        return BrokenFile(f"the file broke off: {why}", where=where, fix="download it and name the file, or try again")
     fix = "run it again; look at the network and the camera"
     return NetworkError(f"the stream broke off: {why}", where=where, fix=fix)
 
 
 def _is_endless(container: InputContainer) -> bool:
     """Whether a stream has no end, as a camera's: no length, no playlist, and it is no HTTP answer in chunks."""
-    if container.duration is not None or container.size > 0 or container.format.name in ("hls", "dash"):
+    if _has_length(container) or container.format.name in ("hls", "dash"):
         return False
     return not container.name.lower().startswith("http") or container.format.name == "mpjpeg"
+
+
+def _has_length(container: InputContainer) -> bool:
+    """Whether the length in seconds or bytes is known, as of a file."""
+    return container.duration is not None or container.size > 0
 
 
 def _decoded(container: InputContainer, video: av.VideoStream) -> Iterator[av.VideoFrame]:
@@ -98,5 +112,5 @@ def _decoded(container: InputContainer, video: av.VideoStream) -> Iterator[av.Vi
                 frame.time_base = video.time_base  # otherwise its time is not a number
                 yield frame
         if error.errno == errno.EIO and container.name.lower().startswith("http"):  # closed, the length unannounced
-            raise _broken("the connection was closed", hidden(container.name)) from None
+            raise _broken("the connection was closed", container) from None
         raise

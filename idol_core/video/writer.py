@@ -17,6 +17,7 @@ from idol_core.system.files import write_aside
 from idol_core.video.colors import Frame, encodable, tag_colors
 from idol_core.video.files import url_of
 
+_MOST_SIDE = 16384  # pixels; x264 takes no more
 _TICKS = 60000  # clock ticks per second; MPEG-4 allows at most 65535
 
 
@@ -36,7 +37,7 @@ class VideoFile:
     def add(self, frame: Frame, seconds: float | None = None) -> None:
         """Encode the next frame [H, W, 3] RGB, to be shown at `seconds`; by default, as the frame rate says.
 
-        Raises InvalidInput if its size differs from the first frame's.
+        Raises InvalidInput if its size differs from the first frame's, or is too large for a video.
         """
         if not self.count:
             self._begin(frame.shape[0], frame.shape[1])
@@ -63,6 +64,9 @@ class VideoFile:
         self._container.mux(self._stream.encode(None))
 
     def _begin(self, height: int, width: int) -> None:
+        if max(height, width) > _MOST_SIDE:
+            what = f"frames of {width}x{height} are too large for a video: at most {_MOST_SIDE} pixels a side"
+            raise InvalidInput(what, where=self._where, fix="make them smaller, or leave the video out")
         self.size = (height, width)
         self._stream.height, self._stream.width = height + height % 2, width + width % 2
         self._stream.pix_fmt = "yuv420p"

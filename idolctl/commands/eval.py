@@ -106,7 +106,7 @@ def eval_command(
             raise InvalidInput(what, where="command line",
                                fix=f"idolctl eval --results {results} --annotations FILE")  # fmt: skip
         scores = score_files(annotations, results, extras)
-        _warn_of_nothing(scores, results.name)
+        _warn(scores, results.name)
         content, text = dict(scores.as_dict()), score_report(scores, results.name, {})
         if details or plots is not None:
             from idolctl.report.subject import of_files
@@ -134,7 +134,7 @@ def eval_command(
             raise InvalidInput("--oracle needs a single target", where="command line", fix=f"name only {names[0]}")
         several = [evaluate(name, asked) for name in names]
         for each in several:
-            _warn_of_nothing(each.scores, each.name)
+            _warn(each.scores, each.name)
         _several(several, as_json)
     elif oracle:
         _need_one_setting(extras, "--oracle")
@@ -161,7 +161,7 @@ def eval_command(
             _finish(content, f"{names[0]} on {sweep.data}\n{told}", as_json)
             return
         one = evaluate(names[0], asked)
-        _warn_of_nothing(one.scores, one.name)
+        _warn(one.scores, one.name)
         text = _unscored(one) if one.scores is None else score_report(one.scores, one.name, one.published)
         content = dict(one.as_dict())
         if details or plots is not None:
@@ -193,9 +193,9 @@ def _need_one_setting(extras: Extras, other: str) -> None:
         raise InvalidInput(what, where="command line", fix=f"leave out {other.split()[-1]}")
 
 
-def _warn_of_nothing(scores: Scores | None, name: str) -> None:
-    if scores is not None and scores.empty:
-        print(f"warning: {printable(name)} has no results, so every score is 0", file=sys.stderr)
+def _warn(scores: Scores | None, name: str) -> None:
+    for note in scores.notes if scores is not None else ():
+        print(f"warning: {printable(name)}: {note}", file=sys.stderr)
 
 
 def _several(found: list[EvalResult], as_json: bool) -> None:

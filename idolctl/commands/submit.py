@@ -12,6 +12,8 @@ import typer
 
 from idol_core.config import Precision
 from idol_core.data.catalog import find_layout, known_names
+from idol_core.data.dataset import open_annotations
+from idol_core.data.set_digest import results_fit
 from idol_core.errors import InvalidInput, Missing
 from idolctl.commands import complete, options
 from idolctl.datasets.root import data_root
@@ -68,7 +70,8 @@ def submit(
     if results is None:
         stage = _stage(dataset, run, runs_dir or RUNS)
         own = stage.validates_on in (f"{dataset}_val", "")
-        results = _results(stage, dataset, runs_dir or RUNS, root, precision.value if precision else None)
+        arithmetic: Precision | None = precision.value if precision else None
+        results = _results(stage, dataset, runs_dir or RUNS, root, arithmetic, None if annotations else known)
         beside = stage.run if own else results.parent
     else:
         beside = results.parent
@@ -109,11 +112,18 @@ def _stage(dataset: str, run: str | None, runs: Path) -> FoundStage:
     raise Missing(what + begun, where=str(run or runs), fix=fix)
 
 
-def _results(stage: FoundStage, dataset: str, runs: Path, root: Path | None, precision: Precision | None) -> Path:
-    """The stage's results on the data set; run inference if there are none, or if `precision` is given."""
+def _results(
+    stage: FoundStage, dataset: str, runs: Path, root: Path | None, precision: Precision | None, known: Path | None
+) -> Path:
+    """The stage's results on the data set; run inference if there are none, or if `precision` is given.
+
+    `known`: the set's annotations, to whose ids the results must fit; None: the user named another file.
+    """
     own = stage.state.folder / "results.json"
     if precision is None and own.is_file() and stage.validates_on in (f"{dataset}_val", ""):
-        return own
+        if known is None or results_fit(own.parent, open_annotations(known, "vis")):
+            return own
+        say(f"the videos or classes of {dataset} changed since {own} was written")
     from idolctl.evaluation.evaluate import EvalRequest, evaluate
 
     say(f"{stage.state.folder} has no results on {dataset}: running inference")

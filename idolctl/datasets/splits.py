@@ -18,9 +18,10 @@ from idol_core.data.annotations.json_stream import JsonStream
 from idol_core.data.catalog import LAYOUTS, SIDES, find_layout, known_names, resolve_source
 from idol_core.data.dataset import Dataset, open_dataset
 from idol_core.data.own_sets import split_folder, split_names
-from idol_core.data.stratify import stratify
+from idol_core.data.stratify import linked, stratify
 from idol_core.errors import Integrity, InvalidInput, Missing
 from idol_core.system.files import write_aside, write_json
+from idolctl.datasets.old_splits import KEY, labels_state
 from idolctl.errors import suggestion
 
 FOLDER, NONE = "folder", "none"
@@ -94,11 +95,15 @@ def make_split(base: str, split: str, root: Path, *, val_fraction: float, seed: 
     ids = parent.index.video_ids.tolist()
     if len(ids) < 2:
         raise InvalidInput(f"{base}_train has only one video", where=str(parent.source), fix="split a larger set")
-    groups = dict(zip(ids, _groups(parent, group), strict=True)) if parent.kind == "coco" else None
-    if groups and len(set(groups.values())) == 1:
+    grouped = _groups(parent, group) if parent.kind == "coco" else None
+    if grouped and len(set(grouped)) == 1:
         if group != FOLDER:
             raise InvalidInput("all images are in one group", where=f"--group {group}", fix="--group none, or a regex")
-        groups, group = None, NONE  # all images are in one folder: split them one by one
+        grouped, group = None, NONE  # all images are in one folder: split them one by one
+    groups = dict(zip(ids, _together(parent, grouped), strict=True))
+    if len(set(groups.values())) == 1:
+        what = f"all {_things(parent)} of {base}_train share frame files, so that any split would leak"
+        raise InvalidInput(what, where=str(parent.source), fix="split a set whose videos have frames of their own")
     val = stratify(dict(zip(ids, _classes(parent), strict=True)), val_fraction=val_fraction, seed=seed, groups=groups)
     name = f"{base}@{split}"
     folder = split_folder(root, name)
@@ -109,12 +114,15 @@ def make_split(base: str, split: str, root: Path, *, val_fraction: float, seed: 
         _write_sides(document, annotations, kind, val, (train_file, val_file))
     made = read_split(name, root, group=group)
     about = {"base": base, "val_fraction": val_fraction, "seed": seed, "sha256": made.digest}
-    about |= {"group": group} if parent.kind == "coco" else {}
+    about |= {KEY: labels_state(parent.source)} | ({"group": group} if parent.kind == "coco" else {})
     write_json(folder / "split.json", about | {"train": made.train.videos, "val": made.val.videos})
-    if groups is not None:
+    if grouped is not None:
         number = len(set(groups.values()))
         share = made.val.videos / len(ids)
         note = f"images stay together by {group}: {number} groups, {share:.0%} of the images validate"
+        made = replace(made, notes=(*made.notes, note))
+    elif (number := len(ids) - len(set(groups.values()))) > 0:
+        note = f"{number} {_things(parent)} have frame files of others, which they stay together with"
         made = replace(made, notes=(*made.notes, note))
     return made
 
@@ -125,7 +133,7 @@ def read_split(name: str, root: Path, *, group: str | None = None) -> Split:
     `group`: how images are kept together (see `make_split`), if split.json is not written yet.
     """
     train, val = (_open(f"{name}_{side}", root) for side in SIDES)
-    leaks = _leaks(train, val)
+    leaks = leaking_videos(train, val)
     faults: list[str] = []
     if "@" in name:
         parent = _open(f"{name.partition('@')[0]}_train", root)
@@ -165,6 +173,22 @@ def _classes(dataset: Dataset) -> list[set[int]]:
         kept = index.track_categories[first:stop][~index.track_crowd[first:stop]]
         found.append(set(kept.tolist()))
     return found
+
+
+def _things(dataset: Dataset) -> str:
+    return "videos" if dataset.kind == "vis" else "images"
+
+
+def _together(dataset: Dataset, grouped: list[str] | None) -> list[int]:
+    """A group number of each video or image: equal for those of one group, and for those that share a frame file."""
+    index, first = dataset.index, dataset.index.first_frame.tolist()
+
+    def keys(row: int) -> Iterator[object]:
+        yield from (index.name(frame) for frame in range(first[row], first[row + 1]))
+        if grouped is not None:
+            yield (grouped[row],)
+
+    return linked(keys(row) for row in range(len(dataset.videos)))
 
 
 def _groups(dataset: Dataset, group: str) -> list[str]:
@@ -245,8 +269,8 @@ def _first_frame(dataset: Dataset, row: int) -> str:
     return str(dataset.frames / dataset.frame_name(row, 0))
 
 
-def _leaks(train: Dataset, val: Dataset) -> list[str]:
-    """Validation videos with a frame file that is in the training side too."""
+def leaking_videos(train: Dataset, val: Dataset) -> list[str]:
+    """Name the validation videos (or images) with a frame file that is in the training set too."""
     seen = {name for video in train.videos for name in video.file_names}
     leaking = [video for video in val.videos if not seen.isdisjoint(video.file_names)]
     return [f"video {video.id} ({Path(video.file_names[0]).parent.name})" for video in leaking]
@@ -254,12 +278,14 @@ def _leaks(train: Dataset, val: Dataset) -> list[str]:
 
 def _strangers(train: Dataset, val: Dataset, parent: Dataset, *, by_id: bool) -> list[str]:
     """Videos of either side that the whole set lacks, compared by first frame and, with `by_id`, by id too."""
-    known = {_first_frame(parent, row): video.id for row, video in enumerate(parent.videos)}
+    known: dict[str, set[int]] = {}
+    for row, video in enumerate(parent.videos):
+        known.setdefault(_first_frame(parent, row), set()).add(video.id)
     found = []
     for side in (train, val):
         for row, video in enumerate(side.videos):
-            number = known.get(_first_frame(side, row))
-            if number is None or (by_id and number != video.id):
+            numbers = known.get(_first_frame(side, row))
+            if numbers is None or (by_id and video.id not in numbers):
                 found.append(f"video {video.id}")
     return found
 

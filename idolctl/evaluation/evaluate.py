@@ -11,9 +11,11 @@ from idol_core.classes import check_same_classes
 from idol_core.config import DataSource, Precision, StageConfig
 from idol_core.data.catalog import resolve_source
 from idol_core.data.dataset import Dataset, open_dataset
+from idol_core.data.set_digest import results_fit
 from idol_core.errors import InvalidInput, Missing
 from idol_core.evaluation import METRICS
 from idol_core.system.files import write_json
+from idolctl.datasets.old_splits import warn_of_old_split
 from idolctl.datasets.root import data_root, find_data, is_toy, make_toy_data
 from idolctl.evaluation import infer
 from idolctl.evaluation.scores import NOTHING_MORE, Extras, Figures, Scores, mean_and_spread, score_dataset
@@ -21,7 +23,7 @@ from idolctl.evaluation.targets import Target, find_target, published_scores
 from idolctl.evaluation.variants import Variant, variants
 from idolctl.runs.state import read_stage
 from idolctl.submission.servers import local_truth
-from idolctl.terminal.progress import transfer
+from idolctl.terminal.progress import say, transfer
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,7 @@ def _subject(name: str, asked: EvalRequest) -> _Subject:
     source = find_data(asked.data, root) if asked.data else target.config.data.val
     if is_toy(source):
         make_toy_data(root)
+    warn_of_old_split(source.name, root)
     with transfer(f"reading annotations of {source.name or name}") as reading:
         dataset = open_dataset(resolve_source(source, root), on_read=reading.update)
     step = target.config.step
@@ -190,7 +193,12 @@ def _own_results(subject: _Subject, asked: EvalRequest) -> Path | None:
     if subject.precision != subject.target.config.solver.evaluation_precision:
         return None
     path, same_root = stage / "results.json", asked.root in (None, subject.target.root)
-    return path if read_stage(stage).done and same_root and path.is_file() else None
+    if not (read_stage(stage).done and same_root and path.is_file()):
+        return None
+    if results_fit(stage, subject.dataset.index):
+        return path
+    say(f"the videos or classes of {subject.data} changed since {path} was written: running inference again")
+    return None
 
 
 def _by_name(subject: _Subject, asked: EvalRequest) -> _Subject:

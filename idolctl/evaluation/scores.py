@@ -84,7 +84,7 @@ class Scores:
     per_video: list[VideoRow] = field(default_factory=list)
     errors: ErrorTable | None = None
     identity: Identity | None = None
-    empty: bool = False  # there were no results to score
+    notes: tuple[str, ...] = ()  # what lowers the scores, such as videos without results
 
     def as_dict(self) -> dict[str, Any]:
         """The scores as JSON-serialisable data, the main metrics first."""
@@ -92,6 +92,7 @@ class Scores:
         rest |= {"per_video": [asdict(row) for row in self.per_video]} if self.per_video else {}
         rest |= {"errors": errors_as_dict(self.errors)} if self.errors else {}
         rest |= {"identity": self.identity.as_dict()} if self.identity else {}
+        rest |= {"warnings": list(self.notes)} if self.notes else {}
         return {**self.stats, "per_class": self.per_class, **rest}
 
 
@@ -134,7 +135,7 @@ def score_videos(index: AnnotationIndex, results: Results, extras: Extras, *, wh
         {name: _figures(stats) for name, stats in groups.items()},
         rows,
         *_errors_and_identity(index, results, extras, where=where),
-        empty=not any(len(pair.scores) for pair in comparison.pairs.values()),
+        notes=comparison.notes,
     )
 
 
@@ -143,7 +144,7 @@ def score_images(index: AnnotationIndex, results: Results, extras: Extras, *, wh
     _refuse_of_images(extras, where)
     found = evaluate_coco(index, results, where=where)
     errors = evaluate_image_errors(index, results, where=where) if extras.errors else None
-    return Scores(_figures(found.stats), _per_class(found), errors=errors)
+    return Scores(_figures(found.stats), _per_class(found), errors=errors, notes=found.notes)
 
 
 def _refuse_of_images(extras: Extras, where: str) -> None:

@@ -43,7 +43,7 @@ from idolctl.zoo.metadata import zoo_classes
 
 # of a stage folder
 _RECORDS = ("stage.json", "recipe.yaml", "state.json", "metrics.jsonl", "run-logs.json")
-_FILES = (*_RECORDS, WEIGHTS, "results.json", "evaluation.json")
+_FILES = (*_RECORDS, WEIGHTS, "results.json", "results-set.json", "evaluation.json")
 _FOLDERS = ("checkpoints", "logs", "parts", "evaluations", "tensorboard", "wandb")
 
 

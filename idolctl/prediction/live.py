@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from idol_core.drawing.frame import Drawn, draw_objects, write_caption
-from idol_core.drawing.tracks import SMALL
+from idol_core.drawing.tracks import enlargement
 from idol_core.errors import InvalidInput
 from idol_core.inference.streaming import VideoSegmenter
 from idol_core.tracking.online import TrackedFrame
@@ -159,7 +159,7 @@ def draw_tracked(pixels: Frame, tracked: TrackedFrame, classes: tuple[str, ...],
         )
         if score >= threshold
     ]
-    return draw_objects(pixels, objects[::-1], scale=max(1, round(SMALL / pixels.shape[0])))
+    return draw_objects(pixels, objects[::-1], scale=enlargement(*pixels.shape[:2]))
 
 
 def _updated(old: Figures, dropped: int, gaps: int, *, latency: float, seconds: float) -> Figures:

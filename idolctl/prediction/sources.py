@@ -21,7 +21,7 @@ from idol_core.video.clips import (
     recorded_clip,
     video_clip,
 )
-from idol_core.video.files import USUAL_RATE, TimedFrame
+from idol_core.video.files import USUAL_RATE, TimedFrame, probe_video
 from idol_core.video.reconnect import Gaps, reconnected
 from idol_core.video.streams import hidden, is_stream, read_stream
 from idolctl.datasets.root import data_root, find_data, is_toy, make_toy_data
@@ -29,6 +29,8 @@ from idolctl.errors import Mistakes
 from idolctl.terminal.progress import say
 
 CAMERA = "camera:"
+# Videos, and pictures that are no frames of a folder.
+_UNREAD = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".gif", ".heic", ".heif")
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,9 @@ def find_sources(
 
 def _video(path: Path, rate: float | None) -> Clip:
     _refuse_rate(rate)
+    if (hdr := probe_video(path).hdr) is not None:
+        what = f"HDR video ({hdr}): its colors are read without tone mapping and come out flat"
+        say(f"warning: {path}: {what}, which costs accuracy; convert it to SDR first")
     return video_clip(path)
 
 
@@ -136,14 +141,24 @@ def _until_broken(frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
 
 def _folder(path: Path, rate: float | None) -> Clip:
     found = images_in(path)
+    others = [
+        file for file in sorted(path.iterdir()) if file.suffix.lower() in _UNREAD and not file.name.startswith(".")
+    ]
     if not found:
-        endings = ", ".join(IMAGE_ENDINGS)
-        raise Missing(
-            f"the folder holds no image files ({endings})",
-            where=str(path),
-            fix="name a folder of frames",
-        )
+        what = f"the folder holds no image files ({', '.join(IMAGE_ENDINGS)})"
+        raise Missing(what, where=str(path), fix=_instead(path, others))
+    if others:
+        kinds = ", ".join(f"{count} {ending}" for ending, count in Counter(f.suffix.lower() for f in others).items())
+        say(f"warning: {path}: files that are no frames are left out: {kinds}")
     return image_clip(found, name=path.resolve().name, rate=rate)
+
+
+def _instead(path: Path, others: Sequence[Path]) -> str:
+    """What to do with a folder that holds no frames."""
+    if others:
+        return f"for each of its videos: idolctl predict '{path}/*{others[0].suffix}'"
+    inner = next((folder for folder in sorted(path.iterdir()) if folder.is_dir() and images_in(folder)), None)
+    return f"name one of its folders: idolctl predict {inner}" if inner else "name a folder of frames"
 
 
 def _glob(pattern: str, rate: float | None) -> Sources:

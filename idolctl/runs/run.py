@@ -16,7 +16,9 @@ from idol_core.errors import IdolError, InvalidInput, Missing
 from idol_core.system.cache import find_weights
 from idolctl.config.detectron2_recipe import import_config
 from idolctl.config.library import Recipe, is_path, load_recipe, recipe_names
+from idolctl.datasets.old_splits import warn_of_old_split
 from idolctl.datasets.root import DATASETS, TOY, data_root, is_toy
+from idolctl.datasets.splits import leaking_videos
 from idolctl.errors import raise_all, suggestion
 from idolctl.runs.find import RUNS
 from idolctl.runs.fingerprint import SCRATCH, FileHashes, annotations_hash, stage_fingerprint
@@ -25,7 +27,7 @@ from idolctl.runs.plan import Action, make_plan
 from idolctl.runs.processes import LaunchConfig, check_launch
 from idolctl.runs.stages import Stage, make_stages, parse_steps
 from idolctl.runs.state import WEIGHTS, StageState, read_stage
-from idolctl.terminal.progress import transfer
+from idolctl.terminal.progress import say, transfer
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,8 @@ def make_run(request: RunRequest) -> Run:
         raise InvalidInput(f"'{name}' is not a folder name", where="--name", fix="--runs-dir DIR sets the place")
     root = _data_root(request, stages)
     raise_all([*_unknown_sets(stages, root)])
+    for source in sorted({stage.config.data.train.name for stage in stages}):
+        warn_of_old_split(source, root)
     return Run(request, tuple(stages), (request.runs or RUNS) / name, root)
 
 
@@ -232,11 +236,15 @@ def _data_errors(config: StageConfig, root: Path) -> list[IdolError]:
         with transfer("reading annotations") as reading:
             train_set = training_set(config, root, on_read=reading.update)
         with transfer("reading annotations") as reading:
-            validation_set(config, root, train_set.category_names, on_read=reading.update)
+            val_set = validation_set(config, root, train_set.category_names, on_read=reading.update)
         with transfer("reading annotations") as reading:
             mixed_images(config, root, train_set, on_read=reading.update)
     except IdolError as error:
         return [error]
+    if leaks := leaking_videos(train_set, val_set):
+        names = f"{config.data.val.name or val_set.source} ({', '.join(leaks[:3])}{', ...' if len(leaks) > 3 else ''})"
+        what = f"{len(leaks)} of {len(val_set.videos)} videos or images of {names} have frames that are trained on"
+        say(f"warning: {what}: the scores will be too high; idolctl split make SET divides a set")
     return []
 
 

@@ -16,7 +16,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from idol_core.data.annotations.fields import integer, score, shown
+from idol_core.data.annotations.fields import integer, other_class, score, shown
 from idol_core.data.annotations.json_stream import json_list, open_json
 from idol_core.data.annotations.kind import annotation_kind
 from idol_core.data.annotations.rle import check_counts
@@ -38,10 +38,10 @@ class Video(NamedTuple):
 
 @dataclass(frozen=True)
 class Videos:
-    """The videos (by id) and category ids that an annotation file defines, without its annotations."""
+    """The videos (by id) and class names (by category id) that an annotation file defines, without its annotations."""
 
     videos: dict[int, Video]
-    categories: frozenset[int]
+    categories: dict[int, str]
 
 
 @dataclass
@@ -76,7 +76,7 @@ def read_videos(path: Path) -> Videos:
     }
     if not videos:
         raise Integrity("the annotation file defines no videos", where=str(path), fix=_OWN_FILE)
-    return Videos(videos, frozenset(index.category_ids.tolist()))
+    return Videos(videos, dict(zip(index.category_ids.tolist(), index.category_names, strict=True)))
 
 
 def entries(file: IO[bytes], name: str, *, on_read: Callable[[int], None] | None = None) -> Iterator[tuple[int, Any]]:
@@ -122,6 +122,8 @@ def _fault(entry: Any, known: Videos) -> str | None:
         return f"video_id {number} is not in the data set"
     if category not in known.categories:
         return f"category_id {category} is not in the data set"
+    if (wrong := other_class(entry, category, known.categories)) is not None:
+        return wrong
     return _mask_fault(entry["segmentations"], video)
 
 

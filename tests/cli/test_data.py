@@ -185,6 +185,29 @@ def test_a_split_works_as_a_data_set(call, clips, tmp_path):
     assert call("data", "check", "mine@a")[0] == 0
 
 
+def test_videos_that_share_frames_stay_together(call, clips, tmp_path):
+    """As in a set that lists each video once for every labeller, or cuts overlapping clips from one."""
+    path = clips / "instances.json"
+    content = json.loads(path.read_text())
+    content["videos"] += [v | {"id": v["id"] + 10} for v in content["videos"]]
+    content["annotations"] += [
+        a | {"id": a["id"] + 100, "video_id": a["video_id"] + 10} for a in content["annotations"]
+    ]
+    path.write_text(json.dumps(content))
+    add(call, clips)
+    for seed in "012":
+        code, out, err = call("split", "make", "mine", "--val-fraction", ".34", "--seed", seed, "--name", "a")
+        assert code == 0, err
+        assert "3 videos have frame files of others" in out + err
+        assert call("split", "verify", "mine@a")[0] == 0
+    for video in content["videos"]:  # all of one video: no split is without a leak
+        video["file_names"][-1] = content["videos"][0]["file_names"][-1]
+    path.write_text(json.dumps(content))
+    code, _, err = call("split", "make", "mine", "--name", "b")
+    assert code == 2
+    assert "any split would leak" in blocks(err)[0]["error"]
+
+
 def test_leaks_and_videos_that_the_whole_set_lacks_are_exit_4(call, clips, tmp_path):
     add(call, clips)
     call("split", "make", "mine", "--name", "a")

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from idol_core.config import stage_to_dict
-from idol_core.data.dataset import open_dataset
+from idol_core.data.dataset import open_annotations, open_dataset
+from idol_core.data.set_digest import record_set
 from idol_core.errors import Integrity, InvalidInput
 from idol_core.evaluation import IDENTITY_METRICS, METRICS
 from idolctl.config.library import load_recipe
@@ -143,6 +144,7 @@ def test_identity_of_tracks_above_a_threshold(files, call):
     [
         (result(7, 4, 0.5, [LEFT] * FRAMES), "unknown videos: 1"),
         (result(1, 5, 0.5, [LEFT] * FRAMES), "unknown categories: 1"),
+        (result(1, 4, 0.5, [LEFT] * FRAMES) | {"category": "class 9"}, "another class than their category_id: 1"),
         (result(1, 4, 0.5, [LEFT] * 3), "wrong number of frames: 1"),
         (result(1, 4, 0.5, [box(0, 0, 2, 2, (9, 9))] * FRAMES), "malformed masks: 1"),
     ],
@@ -156,8 +158,31 @@ def test_results_that_do_not_fit_are_refused_and_never_scored_as_zero(files, cal
 def test_empty_results_score_zero_with_a_warning(files, call):
     code, out, err = call(*files([]), "--json")
     assert (code, last_json(out)["AP"]) == (0, 0)
-    assert "has no results" in err
-    assert "has no results" not in call(*files(RIGHT_RESULTS), "--json")[2]
+    assert "no results, so" in err
+    assert "warning" not in call(*files(RIGHT_RESULTS), "--json")[2]
+
+
+def test_what_lowers_a_score_is_told(files, call):
+    content = scene()
+    content["videos"] += [content["videos"][0] | {"id": i} for i in (5, 6)]
+    content["annotations"] += [a | {"id": a["id"] + 10, "video_id": 5} for a in content["annotations"] * 2]
+    _, out, err = call(*files([*RIGHT_RESULTS, RIGHT_RESULTS[0] | {"score": 0.1}], content), "--json")
+    told = last_json(out)["warnings"]
+    assert [text.partition(" ")[0] for text in told] == ["no", "1", "2"]
+    assert told[0].startswith("no results for 1 of 2 videos with objects (first: video 5)")
+    assert all(f"warning: results.json: {text}" in err for text in told)
+    images = {
+        "images": [{"id": i, "height": HEIGHT, "width": WIDTH, "file_name": "a.jpg"} for i in (1, 2)],
+        "categories": content["categories"],
+        "annotations": [
+            {"id": 2 * i + j, "image_id": i, "category_id": 4, "segmentation": m}
+            for i in (1, 2)
+            for j, m in enumerate((LEFT, LEFT if i == 2 else RIGHT))
+        ],
+    }
+    results = [{"image_id": 1, "category_id": 4, "score": s, "segmentation": LEFT} for s in (0.5, 0.4)]
+    told = last_json(call(*files(results, images), "--json")[1])["warnings"]
+    assert [text.partition(" ")[0] for text in told] == ["no", "1", "1"]
 
 
 def test_no_ground_truth_names_submit(files, call):
@@ -263,6 +288,24 @@ def test_a_run_is_scored_by_its_own_results(run, call, tmp_path):
     code, _, err = call("eval", "b")
     assert code == 2
     assert "'b' is neither a run" in blocks(err)[0]["error"]
+
+
+def test_a_run_s_own_results_are_used_only_while_ids_mean_the_same(run, call, tmp_path):
+    folder, labels = run("a", RIGHT_RESULTS), tmp_path / "data/instances.json"
+    record_set(folder, open_annotations(labels, "vis"))
+    content = scene()
+    content["annotations"][0]["segmentations"][0] = None  # corrected labels, same videos and classes
+    labels.write_text(json.dumps(content))
+    code, out, _ = call("eval", "a", "--json")
+    assert (code, last_json(out)["results"]) == (0, "runs/a/1-2-3/results.json")
+    one, other = content["categories"]
+    one["name"], other["name"] = other["name"], one["name"]  # as after an import with another class
+    labels.write_text(json.dumps(content))
+    for command in (["eval", "a"], ["submit", "pair", "--root", tmp_path / "data"]):
+        code, _, err = call(*command)
+        assert code == 4  # the network is asked for
+        assert "the videos or classes of pair" in err
+        assert "weights.safetensors" in blocks(err)[0]["where"]
 
 
 def test_tracker_settings_without_the_network(run, call):

@@ -114,6 +114,26 @@ def test_a_connection_that_is_dropped_is_made_again_and_time_goes_on(kind):
     assert "secret" not in heard[0]
 
 
+def test_a_file_that_breaks_off_is_not_begun_again():
+    heard = []
+    with running(HttpStream(transport_stream(12), missing=5000)) as server:
+        frames = reconnected(
+            lambda: read_stream(server.url, stop=lambda: False), gaps=Gaps(), say=heard.append, stop=lambda: False
+        )
+        assert len([next(frames) for _ in range(12)]) == 12
+        with pytest.raises(NetworkError, match="the file broke off: the connection was closed"):
+            next(frames)
+    assert heard == []
+
+
+def test_a_server_that_sends_nothing_is_told_as_that():
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(NetworkError, match=r"nothing came for 0\.3 s"),
+    ):
+        list(read_stream(f"http://127.0.0.1:{silent.getsockname()[1]}/x", stop=lambda: False, timeout=0.3))
+
+
 def test_connecting_again_waits_longer_each_time_and_ends():
     heard, calls = [], []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shlex
 
 import pytest
 import torch
@@ -61,6 +62,41 @@ def test_a_plan_lists_what_follows_from_a_small_set_with_its_source(own):
     ):
         assert f"step 3: {line}" in out
     assert "color" not in out, "the weights were trained with random colors already"
+
+
+def test_a_split_of_labels_that_have_changed_since_is_told_with_the_command_that_makes_it_again(own, tmp_path):
+    labels = tmp_path / "clips/instances.json"
+    plan, again = ("plan", "mine@val20-seed0", "--init", "theirs.safetensors"), "idolctl split make mine"
+    os.utime(labels)  # touched, not changed
+    assert again not in own(*plan)[2]
+    content = json.loads(labels.read_text())
+    content["annotations"][0]["iscrowd"] = 1
+    labels.write_text(json.dumps(content))
+    err = own(*plan)[2]
+    assert f"again: {again} --val-fraction 0.2 --seed 0 --name val20-seed0" in err
+    assert err.count(again) == 1
+    assert own(*shlex.split(err[err.index(again) :].splitlines()[0])[1:])[0] == 0
+    assert again not in own(*plan)[2]
+
+
+def test_validation_on_what_is_trained_on_is_told(own, tmp_path):
+    told = "of mine_val (video 1 (v1), video 2 (v2), video 3 (v3)) have frames that are trained on"
+    labels = tmp_path / "clips/instances.json"
+    own(
+        "data",
+        "add",
+        "mine",
+        "--frames",
+        tmp_path / "clips/frames",
+        "--annotations",
+        labels,
+        "--val-annotations",
+        labels,
+        "--force",
+    )
+    code, _, err = own("plan", "mine", "--init", "theirs.safetensors")
+    assert (code, err.count(f"3 of 3 videos or images {told}")) == (0, 1)
+    assert "trained on" not in own("plan", "mine@val20-seed0", "--init", "theirs.safetensors")[2]
 
 
 def test_an_explicit_setting_wins_and_others_follow_it(own):

@@ -27,6 +27,7 @@ from idol_core.video.files import read_timed_video, read_video
 from idol_core.video.writer import video_file, write_video
 from idol_core.weights import save_weights
 from idolctl.app import main
+from idolctl.prediction.sources import find_sources
 from tests.cli.conftest import blocks
 from tests.cli.mini import make_mini
 from tests.processes import Started
@@ -373,6 +374,11 @@ def test_hidden_files_beside_frames_are_ignored(predict, folder):
         code, out, err = predict(source, "--save", "json", "--out", "out", "--json")
         assert code == 0, err
         assert json.loads(out.splitlines()[-1])["frames"] == 3
+        assert "left out" not in err
+    for name in ("a.HEIC", "b.heic", "c.mov"):  # a telephone's folder
+        (folder / "frames" / name).touch()
+    _, _, err = predict("frames", "--save", "json", "--out", "out")
+    assert "warning: frames: files that are no frames are left out: 2 .heic, 1 .mov" in err
 
 
 def test_pages_of_one_file_are_frames(predict, folder):
@@ -419,9 +425,28 @@ def test_files_without_pictures_are_refused(predict, folder):
     assert "no image" in refusal(predict("bare"), 3)["error"]
     assert "matches no file" in refusal(predict("bare/*.png"), 3)["error"]
     assert "did you mean 'ovis'" in refusal(predict("ovvis"), 3)["fix"]
+    (folder / "bare" / "a.mp4").touch()
+    assert refusal(predict("bare"), 3)["fix"] == "for each of its videos: idolctl predict 'bare/*.mp4'"
+    (folder / "outer" / "inner").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(folder / "outer" / "inner" / "0.png")
+    assert refusal(predict("outer"), 3)["fix"] == "name one of its folders: idolctl predict outer/inner"
     (folder / "bad").mkdir()
     (folder / "bad" / "0.png").write_bytes(b"\x89PNG\r\n\x1a\nrest")
     assert refusal(predict("bad"), 4)["where"].endswith("0.png")
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG"), (1, None)])
+def test_hdr_video_is_told(folder, capsys, transfer, name):
+    with av.open(str(folder / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=6)
+        stream.height, stream.width, stream.pix_fmt = 48, 80, "yuv420p10le"
+        stream.codec_context.color_trc = transfer
+        for frame in clip(2):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    find_sources("a.mp4", root=None, recording=folder, stop=lambda: False)
+    err = capsys.readouterr().err
+    assert err.startswith(f"warning: a.mp4: HDR video ({name})") if name else err == ""
 
 
 def test_a_truncated_video_leaves_nothing(predict, folder):
@@ -454,6 +479,7 @@ def test_a_change_of_resolution_is_named(predict, folder):
         Image.fromarray(clip(1, height)[0]).save(folder / "frames" / f"{t}.png")
     error = refusal(predict("frames"), 2)
     assert "frame 2 (2.png) is 80x50, the frames before it 80x48" in error["error"]
+    assert "a folder of their own" in error["fix"]
     assert error["where"].endswith("frames")
 
 

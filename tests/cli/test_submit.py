@@ -94,6 +94,7 @@ def test_a_zip_as_servers_want_it(files, tmp_path):
         (entry(video=[5]), "video_id a list is not a 64-bit integer"),
         (entry(category=3.5), "category_id 3.5 is not a 64-bit integer"),
         (entry(category=2**70), "is not a 64-bit integer"),
+        (entry() | {"category": "y"}, "category_id 3 is 'x' in the annotations, the result's own category is 'y'"),
         (entry(score="high"), "is not a finite number"),
         (entry(score=True), "is not a finite number"),
         (entry(score=float("nan")), "score nan is not a finite number"),
@@ -165,7 +166,7 @@ def test_annotations_without_videos_are_refused(tmp_path):
     with pytest.raises(Missing):
         read_videos(tmp_path / "none.json")
     (tmp_path / "a.json").write_text(json.dumps(ANNOTATIONS))
-    assert read_videos(tmp_path / "a.json") == Videos({5: Video(3, 40, 60), 9: Video(2, 30, 30)}, frozenset({3, 21}))
+    assert read_videos(tmp_path / "a.json") == Videos({5: Video(3, 40, 60), 9: Video(2, 30, 30)}, {3: "x", 21: "y"})
 
 
 def _many(number=300):

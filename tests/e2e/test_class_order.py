@@ -11,6 +11,8 @@ import torch
 
 from idol_core.build import build_model
 from idol_core.config import DataConfig, stage_from_dict
+from idol_core.data.dataset import open_annotations
+from idol_core.data.set_digest import results_fit
 from idol_core.engine.stage import run_stage
 from idol_core.errors import InvalidInput
 from idol_core.metadata import file_metadata, to_metadata
@@ -57,6 +59,9 @@ def test_a_validation_set_in_another_order_has_its_own_ids_and_the_same_scores(s
     found = named_results(folders["usual"], usual)
     assert found == named_results(folders["turned"], turned)
     assert {name for _, name, _, _ in found} == {"first", "second"}
+    sets = {key: open_annotations(tmp_path / f"{key}.json", "vis") for key in folders}
+    fits = [results_fit(folder, index) for folder in folders.values() for index in sets.values()]
+    assert fits == [True, False, False, True]  # the stages have recorded what their ids stand for
     scores = [json.loads((folder / "evaluation.json").read_text()) for folder in folders.values()]
     assert scores[0]["stats"] == scores[1]["stats"]
     assert scores[0]["per_category"]["4"] == scores[1]["per_category"]["9"]
@@ -74,6 +79,7 @@ def test_other_classes_are_refused_before_training_unless_the_recipe_pairs_them(
     paired = images_stage(tmp_path / "paired", source, val, classes_map=("second=third",))
     run_stage(paired, should_stop=lambda: False)
     assert {r["category_id"] for r in json.loads((paired / "results.json").read_text())} == {4, 9}
+    assert results_fit(paired, open_annotations(tmp_path / "other.json", "vis"))
 
 
 def test_a_stage_puts_the_class_heads_that_it_starts_from_in_its_own_order(source, tmp_path):

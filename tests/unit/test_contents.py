@@ -69,6 +69,27 @@ def test_classes_without_objects_are_named(tmp_path):
     assert "1 classes have no objects to learn from (second)" in remarks
 
 
+def test_what_a_set_has_twice_is_told(tmp_path):
+    """The first and third image have the same rectangle of class 4; made objects of one image, it is there twice."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    twice = images(tmp_path / "a", lambda i: {"image_id": i % 2})
+    assert [r for r in told(twice)[1] if "labelled twice" in r] == [
+        "2 objects repeat the class and masks of another one: labelled twice? (first: annotation 12)"
+    ]
+    classes = [{"id": 4, "name": "traffic light"}, {"id": 9, "name": "Traffic_Light "}]
+    video = {"id": 7, "file_names": ["a.png", "b.png"], "height": 40, "width": 60}
+    track = {"video_id": 7, "category_id": 4, "segmentations": [rle.uncompressed(disc(40, 60, 20, 20, 8)), None]}
+    videos = [video, video | {"id": 8, "file_names": ["c.png", "b.png"]}]
+    tracks = [track | {"id": 1}, track | {"id": 2, "segmentations": track["segmentations"][::-1]}, track | {"id": 3}]
+    remarks = told(write_set(tmp_path / "b", "vis", videos=videos, annotations=tracks, categories=classes))[1]
+    assert remarks[-3:] == [
+        "1 objects repeat the class and masks of another one: labelled twice? (first: annotation 3)",
+        "2 classes have nearly the same name, but are learnt apart ('traffic light' and 'Traffic_Light ')",
+        "1 frames are listed twice: in two videos (or images), or in one (first: b.png in 8)",
+    ]
+
+
 def test_training_warns_only_of_faults_of_many_objects(tmp_path):
     assert training_remarks(images(tmp_path, lambda i: None)) == []
     (warned, *_) = training_remarks(images(tmp_path, lambda i: {"segmentation": [[v / 60 for v in SQUARE]]}))

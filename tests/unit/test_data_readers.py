@@ -68,6 +68,7 @@ def test_polygons_are_joined_and_slivers_dropped():
         ("abc", "neither RLE nor polygons"),
         ({"counts": None, "size": [20, 30]}, "counts of an RLE are null"),
         ({"size": [20, 30]}, "without `counts`"),
+        ([[1, 1], [9, 1], [9, 9]], "a list of points"),
     ],
 )
 def test_impossible_segmentations_are_named(tmp_path, segmentation, message):

@@ -139,6 +139,14 @@ def test_every_grey_of_16_bits_becomes_the_nearest_of_8(tmp_path):
     np.testing.assert_array_equal(read_frame(tmp_path / "every.png")[..., 0], np.round(every / 257))
 
 
+def test_16_bits_that_use_only_12_are_told(tmp_path):
+    heard = []
+    for name, values in (("dark", RAMP * 16), ("full", RAMP * 257), ("black", RAMP * 0)):
+        Image.fromarray(values.astype(np.uint16)).save(tmp_path / f"{name}.png")
+        read_frame(tmp_path / f"{name}.png", on_damage=heard.append)
+    assert heard == ["nearly black: its 16-bit values reach only 4080 of 65535, so scale them up"]
+
+
 def test_grey_of_16_bits_with_white_as_zero_is_no_negative(tmp_path):
     path = tmp_path / "ramp.tif"
     Image.fromarray(RAMP * 257).save(path, tiffinfo={262: 0})

@@ -10,7 +10,7 @@ from PIL import Image
 
 from idol_core.data.annotations import rle
 from idol_core.drawing.frame import Drawn, contour, draw_objects, track_color
-from idol_core.drawing.tracks import write_contact_sheet, write_overlay
+from idol_core.drawing.tracks import draw_tracks, write_contact_sheet, write_overlay
 from idol_core.video.files import read_video
 from tests.unit.data_sets import disc, small_videos
 
@@ -65,6 +65,12 @@ def test_a_contour_does_not_run_along_the_border():
     assert edge[8:10, :10].all()
     assert edge[:10, 8:10].all()
     assert not edge[:8, :8].any()
+
+
+def test_small_frames_are_enlarged_but_long_ones_not_beyond_bounds():
+    for size, factor in (((96, 128), 3), ((720, 1280), 1), ((8, 2000), 2), ((8, 9000), 1)):
+        (frame,) = draw_tracks([np.zeros((*size, 3), np.uint8)], [], size)
+        assert frame.shape[:2] == (factor * size[0], factor * size[1])
 
 
 def test_labels_stay_within_the_picture():

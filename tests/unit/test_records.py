@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from idol_core.build import build_model
 from idol_core.config import InputConfig, TrackerConfig
@@ -48,6 +51,32 @@ def test_kept_detections_give_the_same_results(segmenter, tmp_path):
         assert progress == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert len(expected) > 3
     assert built == [True]
+
+
+def test_kept_detections_are_not_used_after_a_frame_has_changed(segmenter, tmp_path):
+    dataset = small_videos(tmp_path)
+    said = []
+
+    def scores():
+        found = video_records(
+            lambda: segmenter, dataset, tmp_path / "kept", on_progress=lambda *_: None, say=said.append
+        )
+        return [record.frames[0].scores.tolist() for _, record in found]
+
+    before = scores()
+    changed = Path(dataset.videos[1].file_names[0])
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (*_size(changed), 3), np.uint8)).save(changed)
+    after = scores()
+    assert [a == b for a, b in zip(after, before, strict=True)] == [True, False, True]
+    assert sum("are not those that detections were kept of" in line for line in said) == 1
+    for name in dataset.videos[1].file_names:  # without frames what is kept serves on
+        Path(name).unlink()
+    assert scores() == after
+
+
+def _size(path):
+    with Image.open(path) as image:
+        return image.height, image.width
 
 
 def test_every_value_comes_back(segmenter, tmp_path):

@@ -45,6 +45,8 @@ def test_nothing_remains_of_a_video_that_failed(tmp_path):
         write_video(tmp_path / "b.mp4", [], rate=6)
     with pytest.raises(InvalidInput, match="frame 2 is 50 x 80"):
         write_video(tmp_path / "c.mp4", moving_square(2, 48, 80) + moving_square(1, 50, 80), rate=6)
+    with pytest.raises(InvalidInput, match="16386x2 are too large for a video"):
+        write_video(tmp_path / "d.mp4", [np.zeros((2, 16386, 3), np.uint8)], rate=6)
     assert not list(tmp_path.iterdir())
 
 

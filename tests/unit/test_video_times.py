@@ -10,11 +10,15 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
+from PIL import Image, features
 
+from idol_core.data.image_files import images_in
 from idol_core.errors import Integrity, Missing
+from idol_core.video.clips import image_clip
 from idol_core.video.clock import FrameClock
-from idol_core.video.files import probe_video, read_timed_video, read_video
+from idol_core.video.files import probe_video, read_timed_video, read_video, unheard
 from idol_core.video.writer import video_file, write_video
+from tests.unit.tiled_pictures import write_tiled
 
 NOISE = np.random.default_rng(0).integers(-40, 40, (8, 96, 128, 3))
 
@@ -274,6 +278,23 @@ def test_a_picture_attached_to_music_is_not_taken_for_a_video(tmp_path):
         container.mux(cover.encode(picture))
     with pytest.raises(Integrity, match="no video stream"):
         probe_video(path)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_a_picture_in_tiles_is_whole_or_refused_and_a_film_is_not_its_title_picture(tmp_path):
+    red, blue = (Image.new("RGB", (64, 64), color) for color in ("red", "blue"))
+    write_tiled(tmp_path / "photo.heic", [red, blue])
+    with pytest.raises(Integrity, match="stored in tiles"):  # FFmpeg gives the first tile for the picture
+        probe_video(tmp_path / "photo.heic")
+    (tmp_path / "photo.heic").rename(tmp_path / "photo.avif")
+    (whole,) = image_clip(images_in(tmp_path), name="photo").read(unheard)
+    assert whole.pixels.shape == (64, 128, 3)
+    assert np.abs(whole.pixels[32, [10, 120]].astype(int) - [[255, 0, 0], [0, 0, 255]]).max() < 30
+    red.save(tmp_path / "film.avif", save_all=True, append_images=[blue, red], duration=200)
+    assert len(list(read_video(tmp_path / "film.avif"))) == 3
+    film = list(image_clip([tmp_path / "film.avif"], name="film").read(unheard))
+    assert [round(frame.seconds, 3) for frame in film] == [0, 0.2, 0.4]
+    assert film[1].pixels[32, 32].argmax() == 2
 
 
 def test_text_files_are_not_taken_for_videos(tmp_path):

@@ -113,3 +113,15 @@ def _is_utf8(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def other_class(entry: Mapping[str, Any], category: int, names: Mapping[int, str]) -> str | None:
+    """What is wrong if a result names its class, in `category`, and its category_id is that of another one.
+
+    `predict` writes the name; where it numbers classes itself, its ids can be those of other classes in a data set.
+    None: it has no such name, the right one, or one that is not in `names`, the class names by category id.
+    """
+    said, own = entry.get("category"), names[category]
+    if not isinstance(said, str) or said == own or said not in names.values():
+        return None
+    return f"category_id {category} is '{own}' in the annotations, the result's own category is '{said}'"

@@ -44,9 +44,9 @@ def read_segmentation(value: Any, height: int, width: int) -> Read:
             than three corners are dropped; none left: absent.
 
     Raises:
-        ValueError: any other form; coordinates that are no finite numbers, or lie more than the frame's size outside
-            of it; an RLE of another size, or run lengths in a list that do not fill the frame. Compressed
-            counts are not checked here; see `rle.check_counts`.
+        ValueError: any other form, such as a list of points; coordinates that are no finite numbers, or lie more than
+            the frame's size outside of it; an RLE of another size, or run lengths in a list that do not fill the
+            frame. Compressed counts are not checked here; see `rle.check_counts`.
     """
     if value is None:
         return _ABSENT
@@ -106,6 +106,8 @@ def _polygons(polygons: Sequence[list[Any]], height: int, width: int) -> Read:
             flags |= OUTSIDE
         low, high = min(low, left, top), max(high, right, bottom)
         kept.append(polygon)
+    if len(polygons) > 2 and all(len(polygon) == 2 for polygon in polygons):
+        raise ValueError("a list of points [x, y] is no segmentation: a polygon is a flat list x0, y0, x1, y1, ...")
     if not kept:
         return Read(None, flags)
     if low >= 0 and high <= 1 and min(height, width) > 4:

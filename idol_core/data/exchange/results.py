@@ -90,6 +90,8 @@ def _masks(entry: Mapping[str, Any]) -> tuple[dict[int, RLE], int, tuple[int, in
 def _category(entry: Mapping[str, Any], names: Mapping[int, str]) -> str:
     number = fields.integer(entry, "category_id")
     if number in names:
+        if (wrong := fields.other_class(entry, number, names)) is not None:
+            raise ValueError(wrong)
         return names[number]
     if names:
         raise ValueError(f"category_id {number} is not in the data set")
