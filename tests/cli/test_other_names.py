@@ -35,6 +35,6 @@ def test_names_of_the_published_code_and_of_other_tools_lead_to_ours(call, words
 
 
 def test_a_plan_names_published_initial_weights_that_are_not_there(call):
-    code, out, _ = call(*"plan ytvis19 --steps 3 --init zoo/cocopretrain_R50.pth".split())
+    code, out, _ = call(*["plan", "ytvis19", "--steps", "3", "--init", "zoo/cocopretrain_R50.pth"])
     assert code == 0
     assert "or --init r50-step12 (the published file of that name)" in out
