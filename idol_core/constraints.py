@@ -136,7 +136,8 @@ def _solver(solver: SolverConfig) -> Iterator[Finding]:
     if solver.normalize == "micro" and solver.micro_batches > 0 and solver.batch_size % solver.micro_batches:
         what = f"solver.batch_size {solver.batch_size} can't be split into {solver.micro_batches} equal micro-batches"
         about = ("solver.batch_size", "solver.micro_batches", "solver.normalize")
-        yield Finding(about, what, "make batch a multiple of micro_batches, or --set solver.normalize=global")
+        even = max(n for n in range(1, solver.micro_batches) if solver.batch_size % n == 0)
+        yield Finding(about, what, f"--set solver.micro_batches={even}, or --set solver.normalize=global")
 
     if solver.patience and not solver.evaluate_every:
         what = f"solver.patience is {solver.patience}, but solver.evaluate_every 0 scores at the end only"

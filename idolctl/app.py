@@ -50,6 +50,15 @@ GROUPS = {
     },
 }
 COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
+# What other tools call them: a wrong command is answered with ours.
+ELSEWHERE = {
+    **dict.fromkeys(("train", "finetune", "fit", "resume"), "run"),
+    **dict.fromkeys(("test", "val", "score"), "eval"),
+    **dict.fromkeys(("demo", "infer", "inference", "track", "segment", "detect"), "predict"),
+    **dict.fromkeys(("visualize", "vis"), "report"),
+    "download": "fetch",
+    "register": "data add",
+}
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer has its own copy of click in some versions
 
 
@@ -67,7 +76,8 @@ class LazyGroup(TyperGroup):
         if name not in COMMANDS and ctx.resilient_parsing:  # shell completion of an unknown command: nothing to offer
             return None, None, []
         if name not in COMMANDS:
-            raise InvalidInput(f"no command '{name}'", where="command line", fix=suggestion(name, COMMANDS))
+            fix = f"idolctl {ELSEWHERE[name]} --help" if name in ELSEWHERE else suggestion(name, COMMANDS)
+            raise InvalidInput(f"no command '{name}'", where="command line", fix=fix)
         module = importlib.import_module(f"idolctl.commands.{name}")
         command = typer.main.get_command(module.app)
         command.name = name
@@ -143,4 +153,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def _usage(error: Any) -> IdolError:
     path = error.ctx.command_path if error.ctx is not None else "idolctl"
-    return InvalidInput(error.format_message(), where=f"command line: {path}", fix=f"{path} --help")
+    what, fix = error.format_message(), f"{path} --help"
+    if path == "idolctl predict" and "unexpected extra argument" in what:  # the shell has replaced a pattern by files
+        what, fix = "predict takes one SOURCE", "a folder, or a pattern in quotes: idolctl predict 'clips/*.mp4'"
+    return InvalidInput(what, where=f"command line: {path}", fix=fix)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
@@ -74,9 +75,15 @@ def raise_all(mistakes: Sequence[IdolError]) -> None:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` was probably meant to be."""
-    by_lower = {k.lower(): k for k in known}
-    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
-    return by_lower[found[0]] if found else None
+    by_plain = {_plain(k): k for k in known}
+    found = difflib.get_close_matches(_plain(name), by_plain, n=1, cutoff=0.6)
+    return by_plain[found[0]] if found else None
+
+
+def _plain(name: str) -> str:
+    """A name without case and separators, data sets by their short names: YouTube-VIS 2019 is ytvis19."""
+    joined = re.sub(r"[-_ ]", "", name.lower()).replace("youtubevis", "ytvis")
+    return re.sub(r"(?<=ytvis)20(?=\d\d)", "", joined)
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 import sys
@@ -32,6 +33,7 @@ OUT = Path("predictions")
     epilog=options.examples(
         "idolctl fetch ovis-r50 && idolctl predict clip.mp4 --weights ovis-r50",
         "idolctl predict runs/toy-tiny/overlay.mp4 --weights runs/toy-tiny/weights.safetensors",
+        "idolctl predict clip.mp4 --weights ovis-r50 --set tracker.new_threshold=.4 --out fewer",
     )
 )
 def predict(
@@ -54,6 +56,15 @@ def predict(
             "kitti-mots."
         ),
     ] = ",".join(_FORMS),
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a tracker setting or the network's input size: tracker.new_threshold=.3, "
+            "input.test_short_side=360.",
+        ),
+    ] = None,
     rate: Annotated[float | None, typer.Option(help="Frames per second for image files; default: 6.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps; default: cuda if available.")] = None,
     precision: Annotated[
@@ -92,12 +103,16 @@ def predict(
     _check(asked, [*_FORMS, *FORMATS])
 
     path = check_weights(weights)
+    open_network = functools.partial(
+        open_segmenter, path, device, precision.value if precision else None, cuda_graphs=cuda_graphs,
+        assignments=assignments or (),
+    )  # fmt: skip
     if show or serve is not None:
         if out is not None or save != ",".join(_FORMS):
             raise InvalidInput(
                 "--show and --serve write no files", where="--out, --save", fix="leave these options out"
             )
-        segmenter = open_segmenter(path, device, precision.value if precision else None, cuda_graphs=cuda_graphs)
+        segmenter = open_network()
         _live(segmenter, source, root=root, rate=rate, threshold=threshold, show=show, serve=serve, as_json=as_json)
         return
     from idolctl.prediction.sources import find_sources
@@ -109,7 +124,7 @@ def predict(
     ):
         recording = Path(scratch) / "recording.mp4"
         sources = find_sources(source, root=root, recording=recording, stop=stopped.is_set, rate=rate)
-        segmenter = open_segmenter(path, device, precision.value if precision else None, cuda_graphs=cuda_graphs)
+        segmenter = open_network()
         from idolctl.prediction.predict import Save
         from idolctl.prediction.predict import predict as work
 

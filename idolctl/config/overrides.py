@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from idol_core.errors import IdolError, InvalidInput
+from idol_core.yacs import FIELDS, Sets, Unread, defaults
 from idolctl.config.load_yaml import COMMAND_LINE, Entry, Mapping, parse_value
 from idolctl.config.recipe_file import RecipeFile, parse_document
 
@@ -15,13 +17,29 @@ def settings_document(assignments: Sequence[str]) -> RecipeFile:
     tree: dict[str, object] = {}
     for text in assignments:
         key, equals, value = text.partition("=")
-        if equals and all(key.strip().split(".")):
+        if foreign := detectron2_key(key.strip()):
+            mistakes.append(foreign)
+        elif equals and all(key.strip().split(".")):
             _put(tree, key.strip().split("."), parse_value(value))
         else:
             mistakes.append(InvalidInput(f"'{text}' is not KEY=VALUE", where="--set", fix="--set solver.lr=1e-4"))
     document = parse_document(_as_mapping(tree))
     document.mistakes.extend(mistakes)
     return document
+
+
+def detectron2_key(key: str) -> InvalidInput | None:
+    """The error for a key of the published configurations, whole (SOLVER.MAX_ITER) or only its end: our key for it."""
+    name = next((k for k in FIELDS if k == key or k.endswith(f".{key}")), None) if key.isupper() else None
+    if name is None:
+        return None
+    field, fix = FIELDS[name], "idolctl run --config-file FILE KEY VALUE takes such keys"
+    if isinstance(field, Unread):
+        fix = f"leave it out: {field.reason}"
+    elif isinstance(field, Sets):
+        with suppress(ValueError):  # a default that is not supported here
+            fix = f"it is called {' and '.join(field.settings(field.default, defaults()))} here"
+    return InvalidInput(f"{name} is a key of the published configurations", where=f"--set:{key}", fix=fix)
 
 
 def _put(tree: dict[str, object], keys: list[str], value: object) -> None:

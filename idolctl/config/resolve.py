@@ -13,20 +13,26 @@ from idol_core.config import StageConfig
 from idol_core.errors import IdolError, InvalidInput
 from idolctl.config.constraints import check_stage
 from idolctl.config.library import Recipe, backbone_names, load_backbone
-from idolctl.config.load_yaml import Origin
+from idolctl.config.load_yaml import COMMAND_LINE, Origin
 from idolctl.config.overrides import settings_document
 from idolctl.config.recipe_file import RecipeFile, Scope, Section
 from idolctl.config.schema import Settings, Value, fill_defaults, overlay, unknown_key, validated
 from idolctl.errors import raise_all
 
+_BATCH = ("solver", "batch_size")
+
 
 @dataclass(frozen=True)
 class Resolved:
-    """One step, ready to train; `settings` has every value with its place; `inferred` is the note if unpublished."""
+    """One step, ready to train; `settings` has every value with its place; `inferred` is the note if unpublished.
+
+    `recipe_batch` is the recipe's solver.batch_size where --set changed it.
+    """
 
     config: StageConfig
     settings: Settings
     inferred: str | None
+    recipe_batch: int | None = None
 
 
 def resolve(
@@ -62,7 +68,11 @@ def _resolve(
 ) -> Resolved:
     settings: Settings = {}
     inferred: str | None = None
+    recipe_batch: int | None = None
     for section in _sections((*recipe.documents, overrides), base, backbone, step):
+        given, before = section.settings.get(_BATCH), settings.get(_BATCH)
+        if given is not None and before is not None and given.origin == COMMAND_LINE and type(before.value) is int:
+            recipe_batch = before.value
         settings = overlay(settings, section.settings)
         inferred = section.inferred or inferred
     for key, value in (("recipe", recipe.name), ("backbone", backbone), ("step", step)):
@@ -70,7 +80,7 @@ def _resolve(
     filled = fill_defaults(settings, mistakes)
     config, doubtful = validated(filled, mistakes)
     check_stage(config, filled, doubtful, mistakes)
-    return Resolved(config, filled, inferred)
+    return Resolved(config, filled, inferred, recipe_batch)
 
 
 def _sections(documents: Sequence[RecipeFile], backbone: RecipeFile, name: str, step: int) -> Iterator[Section]:

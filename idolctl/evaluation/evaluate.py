@@ -15,12 +15,12 @@ from idol_core.data.set_digest import results_fit
 from idol_core.errors import InvalidInput, Missing
 from idol_core.evaluation import METRICS
 from idol_core.system.files import write_json
+from idolctl.config.variants import Variant, variants
 from idolctl.datasets.old_splits import warn_of_old_split
 from idolctl.datasets.root import data_root, find_data, is_toy, make_toy_data
 from idolctl.evaluation import infer
 from idolctl.evaluation.scores import NOTHING_MORE, Extras, Figures, Scores, mean_and_spread, score_dataset
 from idolctl.evaluation.targets import Target, find_target, published_scores
-from idolctl.evaluation.variants import Variant, variants
 from idolctl.runs.state import read_stage
 from idolctl.submission.servers import local_truth
 from idolctl.terminal.progress import say, transfer

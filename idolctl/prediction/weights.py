@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from idol_core.config import Precision
 from idol_core.errors import InvalidInput, Missing
 from idol_core.metadata import EXPORTED, file_metadata
 from idol_core.system.cache import find_weights
 from idol_core.system.cpu import configure_threads
+from idolctl.config.variants import single_variant
 from idolctl.errors import suggestion
 from idolctl.zoo.entries import ZooEntry, load_zoo
 
@@ -24,7 +26,8 @@ def check_weights(name: str) -> Path:
     Missing for zoo weights that are not in the cache (with the fetch command), were never published (with the command
     that trains them) and for a path that does not exist, Integrity for a file whose recipe is not valid.
     """
-    entries = {entry.name: entry for entry in load_zoo().weights}
+    zoo = load_zoo()
+    entries = {entry.name: entry for entry in zoo.weights}
     entry: ZooEntry | None = entries.get(name)
     if entry is not None and entry.kind == "imagenet":
         raise InvalidInput(f"{name} is only a backbone, which can't segment", where="--weights", fix="idolctl ls zoo")
@@ -32,7 +35,10 @@ def check_weights(name: str) -> Path:
         raise Missing(f"{name} was announced but never published", where="idolctl ls zoo", fix=entry.trained_by)
     try:
         path = find_weights(name)
-    except Missing:
+    except Missing as error:
+        if ours := None if entry else zoo.called_here(name):
+            fix = f"check the path; {Path(name).name} is called {ours} here: idolctl fetch {ours}"
+            raise Missing(error.what, where=error.where, fix=fix) from None
         if entry is not None or "/" in name or Path(name).suffix:
             raise
     else:
@@ -44,15 +50,21 @@ def check_weights(name: str) -> Path:
 
 
 def open_segmenter(
-    path: Path, device: str | None, precision: Precision | None = None, *, cuda_graphs: bool | None = None
+    path: Path,
+    device: str | None,
+    precision: Precision | None = None,
+    *,
+    cuda_graphs: bool | None = None,
+    assignments: Sequence[str] = (),
 ) -> VideoSegmenter:
     """Build the network on `device` (default: a GPU if there is one) in `precision` (default: the device's best).
 
-    `cuda_graphs`: see VideoSegmenter; by default on a GPU.
+    `cuda_graphs`: see VideoSegmenter; by default on a GPU. `assignments` (KEY=VALUE) change the tracker and the size at
+    which frames go through the network.
 
     An exported model is run by onnxruntime or OpenVINO, on the CPU unless a device is given.
 
-    Raises InvalidInput for a device that does not exist, for `cuda_graphs` on a CPU, and as
+    Raises InvalidInput for a device that does not exist, for `cuda_graphs` on a CPU, for wrong assignments, and as
     VideoSegmenter.from_pretrained does.
     """
     configure_threads()
@@ -66,4 +78,8 @@ def open_segmenter(
     if cuda_graphs and not chosen.startswith("cuda"):
         raise InvalidInput(f"CUDA graphs need a GPU, not {chosen}", where="--cuda-graphs", fix="leave the option out")
     replay = chosen.startswith("cuda") and not exported if cuda_graphs is None else cuda_graphs
-    return VideoSegmenter.from_pretrained(str(path), device=chosen, precision=precision, cuda_graphs=replay)
+    changed: dict[str, Any] = {}
+    if assignments and (recipe := file_metadata(path).recipe):  # without a recipe from_pretrained refuses the file
+        config = single_variant(recipe, assignments)
+        changed = {"tracker": config.tracker, "input": config.input}
+    return VideoSegmenter.from_pretrained(str(path), device=chosen, precision=precision, cuda_graphs=replay, **changed)

@@ -9,7 +9,7 @@ from typing import Any
 
 from idol_core.data.catalog import resolve_source
 from idol_core.evaluation import METRICS
-from idolctl.config.load_yaml import Derived
+from idolctl.config.load_yaml import COMMAND_LINE, Derived
 from idolctl.runs.plan import Action
 from idolctl.runs.run import Run
 from idolctl.runs.stages import Stage
@@ -35,8 +35,25 @@ def plan_table(actions: Sequence[Action]) -> str:
     notes = [
         f"step {a.stage.step} is inferred: {a.stage.resolved.inferred}" for a in actions if a.stage.resolved.inferred
     ]
+    notes += [note for a in actions for note in _fewer_items(a.stage)]
     changes = [f"step {a.stage.step} changed: {change}" for a in actions for change in a.changes]
     return "\n".join([text, *notes, *(note for a in actions for note in _derived(a.stage)), *changes])
+
+
+def _fewer_items(stage: Stage) -> list[str]:
+    """A note if --set changed the batch but not the iterations, so that the step sees more or fewer items."""
+    solver, usual = stage.config.solver, stage.resolved.recipe_batch
+    length = stage.resolved.settings[("solver", "iterations")].origin
+    if usual in (None, solver.batch_size) or length == COMMAND_LINE or isinstance(length, Derived):
+        return []
+    assert usual is not None
+    factor = usual / solver.batch_size
+    milestones = ",".join(str(round(m * factor)) for m in solver.milestones)
+    return [
+        f"step {stage.step}: with batches of {solver.batch_size} instead of {usual} it sees {1 / factor:.3g} times the "
+        f"recipe's items; for as many: --set solver.iterations={round(solver.iterations * factor)} "
+        f"--set solver.milestones=[{milestones}]"
+    ]
 
 
 def derived_settings(stage: Stage) -> dict[str, tuple[Any, str]]:

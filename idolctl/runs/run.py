@@ -28,6 +28,7 @@ from idolctl.runs.processes import LaunchConfig, check_launch
 from idolctl.runs.stages import Stage, make_stages, parse_steps
 from idolctl.runs.state import WEIGHTS, StageState, read_stage
 from idolctl.terminal.progress import say, transfer
+from idolctl.zoo.entries import load_zoo
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,9 @@ def obstacles(run: Run, actions: Sequence[Action]) -> list[IdolError]:
             try:
                 find_weights(stage.config.init)
             except Missing as error:
+                if ours := load_zoo().called_here(stage.config.init):
+                    fix = f"check the path, or --init {ours} (the published file of that name)"
+                    error = Missing(error.what, where=error.where, fix=fix)
                 found.append(error)
     return found
 

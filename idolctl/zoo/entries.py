@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
@@ -58,6 +59,11 @@ class ZooEntry:
         """The command that trains these weights, if they were never published; else None."""
         return None if self.sources else f"idolctl run ytvis19 --backbone {self.backbone} --steps {self.steps}"
 
+    @property
+    def published_names(self) -> frozenset[str]:
+        """What its publishers call the file, without ending, in lower case: cocopretrain_r50."""
+        return frozenset(_published(source) for source in self.sources if "/" in source)
+
 
 @dataclass(frozen=True, config=_STRICT)
 class ZooFolder:
@@ -89,9 +95,14 @@ class Zoo:
         everything: dict[str, ZooEntry | ZooFolder] = {entry.name: entry for entry in self.weights}
         everything |= {folder.name: folder for folder in self.folders}
         if name not in everything:
-            fix = suggestion(name, everything)
+            ours = self.called_here(name)
+            fix = f"that file is called {ours} here: idolctl fetch {ours}" if ours else suggestion(name, everything)
             raise InvalidInput(f"the zoo has no '{name}'", where="idolctl ls zoo", fix=fix)
         return everything[name]
+
+    def called_here(self, file: str) -> str | None:
+        """Our name of a published file: YTVIS21_R50_478AP.pth, with or without folder and ending, is ytvis21-r50."""
+        return next((entry.name for entry in self.weights if _published(file) in entry.published_names), None)
 
 
 def load_zoo(path: Path | None = None) -> Zoo:
@@ -104,6 +115,12 @@ def load_zoo(path: Path | None = None) -> Zoo:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InvalidInput(first["msg"], where=f"{path}: {where}", fix="correct that entry") from error
+
+
+def _published(path: str) -> str:
+    """The file's name without ending, in lower case, without the -001 that Drive adds to it."""
+    name = re.sub(r"\.(pth|pkl|safetensors)$", "", path.rpartition("/")[2].lower())
+    return re.sub(r"-\d{3}$", "", name)
 
 
 def _named(section: object) -> list[dict[str, object]]:

@@ -19,10 +19,10 @@ from idol_core.errors import Integrity, InvalidInput
 from idol_core.evaluation import IDENTITY_METRICS, METRICS
 from idolctl.config.library import load_recipe
 from idolctl.config.resolve import resolve
+from idolctl.config.variants import variants
 from idolctl.evaluation import infer
 from idolctl.evaluation.scores import mean_and_spread
 from idolctl.evaluation.targets import Target, find_target, published_scores
-from idolctl.evaluation.variants import variants
 from tests.cli.conftest import CHECKOUT, blocks
 from tests.unit.tiny import tiny_config
 from tests.unit.vis_sets import HEIGHT, WIDTH, box, result, truth

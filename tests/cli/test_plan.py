@@ -14,6 +14,7 @@ import pytest
 from idol_core.data.catalog import LAYOUTS
 from idol_core.errors import IdolError, InvalidInput, Missing
 from idolctl.runs.fingerprint import stage_key
+from idolctl.runs.report import plan_table
 from idolctl.runs.run import Run, RunRequest, make_run, obstacles, refuse_changes
 from idolctl.runs.state import read_stage, run_lock, stage_lock
 from tests.cli.conftest import CHECKOUT
@@ -288,3 +289,15 @@ def test_classes_and_annotations_of_a_later_step_are_checked_before_the_first_on
 def test_a_missing_set_is_named_although_the_toy_set_beside_it_is_still_to_be_made(tmp_path):
     run = make_run(RunRequest("toy", steps="3", root=tmp_path, assignments=("data.val.name=ovis_val",)))
     assert any("ovis" in error.where for error in obstacles(run, run.plan()))
+
+
+def test_a_batch_that_is_changed_without_the_iterations_is_remarked(request_of):
+    def notes(*settings):
+        return [line for line in plan_table(request_of(*settings, steps="3").plan()).splitlines() if "items" in line]
+
+    (note,) = notes("solver.batch_size=4", "solver.micro_batches=1")
+    assert "batches of 4 instead of 8 it sees 0.5 times the recipe's items" in note
+    asked = note.partition("for as many: ")[2].replace("--set ", "").split()
+    assert asked[0] == "solver.iterations=2000"
+    assert not notes("solver.batch_size=4", "solver.micro_batches=1", *asked)
+    assert not notes("solver.batch_size=8", "solver.lr=1e-4")

@@ -182,6 +182,21 @@ def test_tracks_above_the_threshold_only(predict, folder):
     refusal(predict("walk.mp4", "--threshold", 1.5), 2)
 
 
+def test_settings_of_tracker_and_input_can_be_changed(predict, folder):
+    write_video(folder / "walk.mp4", clip(), rate=12)
+    counts = []
+    for change in ((), ("--set", "tracker.init_threshold=0.9999"), ("--set", "input.test_short_side=32")):
+        code, out, err = predict("walk.mp4", "--threshold", 0.05, "--save", "json", "--json", *change)
+        assert code == 0, err
+        counts.append((json.loads(out)["tracks"], Path("predictions/walk/results.json").read_bytes()))
+    assert counts[0][0] > 0 == counts[1][0]
+    assert counts[2][1] != counts[0][1]
+
+    shutil.rmtree("predictions")
+    for wrong in ("tracker.new_threshold=.2,.3", "solver.lr=1", "tracker.new_treshold=.3"):
+        assert "--set" in refusal(predict("walk.mp4", "--set", wrong), 2)["where"]
+
+
 def test_pictures_of_any_mode_in_their_order(predict, folder):
     (folder / "frames").mkdir()
     for t, frame in enumerate(clip(11)):

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -194,6 +195,21 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, home):
     }  # fmt: skip
     for block in blocks(page, "python"):
         exec(block.replace('device="cuda"', 'device="cpu"'), names)
+
+
+def test_commands_within_sentences_have_the_options_that_are_named():
+    wrong = []
+    for page in PAGES:
+        for text in re.findall(r"`(idolctl [^`]+)`", page.read_text(encoding="utf-8")):
+            words = text.split()[1:]
+            if words[0] not in COMMANDS:
+                wrong += [f"{page.name}: {text}"] if words[0][0].islower() else []  # idolctl COMMAND, idolctl --help
+                continue
+            command = typer.main.get_command(importlib.import_module(f"idolctl.commands.{words[0]}").app)
+            command = getattr(command, "commands", {}).get(words[1] if words[1:] else "", command)
+            known = {"--help"}.union(*(o.opts + o.secondary_opts for o in command.params))
+            wrong += [f"{page.name}: {text}" for word in words if word.startswith("--") and word not in known]
+    assert not wrong, wrong
 
 
 def test_the_recipes_shown_are_valid(tmp_path):

@@ -11,7 +11,7 @@ from idol_core.config import StageConfig, stage_to_dict
 from idol_core.errors import IdolError, InvalidInput
 from idolctl.config.constraints import check_stage
 from idolctl.config.load_yaml import Origin
-from idolctl.config.overrides import settings_document
+from idolctl.config.overrides import detectron2_key, settings_document
 from idolctl.config.schema import Path, Value, overlay, validated
 from idolctl.errors import raise_all
 
@@ -26,6 +26,14 @@ class Variant:
     config: StageConfig
 
 
+def single_variant(config: StageConfig, assignments: Sequence[str]) -> StageConfig:
+    """The configuration with the given settings, one value each. Raises Mistakes (exit 2) as `variants` does."""
+    found = variants(config, assignments)
+    if len(found) > 1:
+        raise InvalidInput("several values of a setting", where="--set", fix="give one; `idolctl eval` tries several")
+    return found[0].config
+
+
 def variants(config: StageConfig, assignments: Sequence[str]) -> list[Variant]:
     """All combinations of the given values; without any, the one configuration as it is. Raises Mistakes (exit 2)."""
     mistakes: list[IdolError] = []
@@ -33,7 +41,9 @@ def variants(config: StageConfig, assignments: Sequence[str]) -> list[Variant]:
     for text in assignments:
         key, _, given = (part.strip() for part in text.partition("="))
         values = [value.strip() for value in given.split(",")]
-        if not key.startswith(ALLOWED) or not all(values):
+        if foreign := detectron2_key(key):
+            mistakes.append(foreign)
+        elif not key.startswith(ALLOWED) or not all(values):
             what = f"'{text}' is not an evaluation setting (those are {ALLOWED[0]}* and {ALLOWED[1]}*)"
             mistakes.append(InvalidInput(what, where="--set", fix="--set tracker.new_threshold=.2,.3,.4"))
         else:
@@ -48,7 +58,10 @@ def variants(config: StageConfig, assignments: Sequence[str]) -> list[Variant]:
         raise_all(mistakes)
         settings = overlay(base, document.scope.common.settings)
         changed, doubtful = validated(settings, mistakes)
-        check_stage(changed, settings, doubtful, mistakes)
+        elsewhere = frozenset(
+            path for path in settings if path[0] == "data"
+        )  # weights serve without their training data
+        check_stage(changed, settings, doubtful | elsewhere, mistakes)
         found.append(Variant(chosen, changed))
     raise_all(mistakes)
     return found
