@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from idol_core.backbones.plugins import plugin_backbone
 from idol_core.backbones.resnet import NormedConv, ResNet
@@ -39,6 +39,33 @@ def build_model(config: ModelConfig, *, backbone: nn.Module | None = None) -> ID
         _initialise_backbone(model.backbone)
     _initialise(model)
     return model
+
+
+def build_from(config: ModelConfig, state: Mapping[str, Tensor]) -> IDOL:
+    """Build the network of a configuration with these weights, which are known to fit it.
+
+    Weights that have the network's dtype are taken over, not copied: changing one changes the other.
+    """
+    if not isinstance(config.backbone, ResNetConfig | SwinConfig):  # others may have buffers beside their weights
+        model = build_model(config)
+        model.load_state_dict(state)
+        return model
+    with torch.device("meta"):
+        model = assemble(config)
+    own, taken = model.state_dict(), set[int]()
+    ours = {name: _unshared(tensor.to(own[name].dtype), taken) for name, tensor in state.items()}
+    model.load_state_dict(ours, assign=True)
+    assert not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
+    return model
+
+
+def _unshared(tensor: Tensor, taken: set[int]) -> Tensor:
+    """Copy a tensor if it is a part of a larger storage, or if its storage is among those `taken`; adds its own."""
+    storage = tensor.untyped_storage()
+    if not tensor.is_contiguous() or storage.nbytes() != tensor.nbytes or storage.data_ptr() in taken:
+        tensor = tensor.clone(memory_format=torch.contiguous_format)
+    taken.add(tensor.untyped_storage().data_ptr())
+    return tensor
 
 
 def assemble(config: ModelConfig) -> IDOL:

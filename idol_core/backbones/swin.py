@@ -217,7 +217,8 @@ def join_windows(windows: Tensor, size: tuple[int, int], window: int) -> Tensor:
 
 def relative_position_index(window: int) -> Tensor:
     """Row of the bias table for each pair of cells: [N, N] int64, N = window * window."""
-    y, x = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
+    side = torch.arange(window, device="cpu")  # also where a network is built without values, on the meta device
+    y, x = torch.meshgrid(side, side, indexing="ij")
     places = torch.stack((y.flatten(), x.flatten()))
     dy, dx = places[:, :, None] - places[:, None, :] + (window - 1)
     return dy * (2 * window - 1) + dx

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from idol_core.build import build_model
+from idol_core.build import build_from
 from idol_core.config import StageConfig
 from idol_core.errors import Integrity, InvalidInput
 from idol_core.metadata import read_metadata
@@ -42,9 +42,7 @@ def open_pretrained(path: Path) -> Pretrained:
         check_fits(state, config.model, where=str(path))
     except InvalidInput as error:  # the sizes come from the file, not from the caller
         raise Integrity(error.what, where=str(path), fix="fetch or train the weights again") from error
-    model = build_model(config.model)
-    model.load_state_dict(state)
-    return Pretrained(model, config, carried.classes)
+    return Pretrained(build_from(config.model, state), config, carried.classes)
 
 
 def check_tracks(model: IDOL, *, where: str = "") -> None:

@@ -51,6 +51,7 @@ def open_onnxruntime(path: Path, *, device: str = "cpu", lean: bool = False) -> 
     options.log_severity_level = 3
     if lean:
         options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+        options.enable_mem_reuse = False  # or else large intermediate results are kept for later ones of their size
     try:
         session = onnxruntime.InferenceSession(
             str(path), options, providers=providers, disabled_optimizers=["ConstantFolding"] if lean else None

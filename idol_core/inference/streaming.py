@@ -23,7 +23,7 @@ from idol_core.data.collate import collate_frames
 from idol_core.data.transforms import resize_for_test, short_side_size
 from idol_core.errors import InvalidInput
 from idol_core.inference.exported import ExportedModel, open_exported
-from idol_core.inference.prepare import evaluation_copy
+from idol_core.inference.prepare import evaluation_copy, for_evaluation
 from idol_core.inference.pretrained import check_tracks, open_pretrained
 from idol_core.inference.replay import Forward, Replayed
 from idol_core.inference.select import observations, select_detections
@@ -57,7 +57,7 @@ class VideoSegmenter:
     """Segment and track videos: test-time resize, network, selection, tracking, masks in the original size.
 
     Args:
-        model: with an embedding head (steps 2 and 3). It is copied: training it further does not change the results.
+        model: with an embedding head (steps 2 and 3). Training it further does not change the results (see `copy`).
             Or an exported model, whose device and precision are its own.
         tracker, input: thresholds, and the size at which frames go through the network.
         classes: names of the K classes.
@@ -65,6 +65,7 @@ class VideoSegmenter:
         precision: of the network's matrix products and convolutions: "float32", "tf32", "bf16" or "fp16".
         cuda_graphs: replay the network from CUDA graphs, recorded at the second batch of each size (`replay.Replayed`).
         transform_detections: applied to the detections of each frame before they are tracked, for experiments.
+        copy: False turns `model` itself into the segmenter's, as `for_evaluation` does, which saves its memory.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class VideoSegmenter:
         precision: Precision = "float32",
         cuda_graphs: bool = False,
         transform_detections: Callable[[Detections], Detections] | None = None,
+        copy: bool = True,
     ) -> None:
         self.device = torch.device("cpu" if isinstance(model, ExportedModel) else device)  # of the detections
         if cuda_graphs and self.device.type != "cuda":
@@ -87,7 +89,10 @@ class VideoSegmenter:
             self.model: IDOL | ExportedModel = model
         else:
             check_tracks(model)
-            self.model = evaluation_copy(model, self.device, precision)
+            if copy:
+                self.model = evaluation_copy(model, self.device, precision)
+            else:
+                self.model = for_evaluation(model.to(self.device), precision)
             self._forward: Forward = Replayed(self.model) if cuda_graphs else self.model
         self.tracker, self.input, self.classes = tracker, input, tuple(classes)
         self.precision: Precision = precision
@@ -128,6 +133,7 @@ class VideoSegmenter:
             "tracker": recipe.tracker,
             "input": recipe.input,
             "classes": classes or numbered(recipe.model.num_classes),
+            "copy": False,
         }
         own = exported.facts.precision if path.suffix in EXPORTED else default_precision(torch.device(device))
         return cls(model, device=device, precision=precision or own, **(found | options))

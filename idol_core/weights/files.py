@@ -11,7 +11,7 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import safetensors
@@ -81,12 +81,24 @@ def _sorted_header(content: bytes) -> tuple[bytes, memoryview]:
 
 
 def _open_safetensors(path: Path) -> Weights:
+    """Read tensors one after another: those of the library are the mapped file, which may be changed while in use."""
     try:
-        with safetensors.safe_open(path, framework="pt") as stored:
-            state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        with safetensors.safe_open(path, framework="pt") as stored, open(path, "rb") as file:
+            file.seek(8 + int.from_bytes(file.read(8), "little"))  # the library has checked the header's size
+            state = {name: _next_tensor(file, like=stored.get_tensor(name)) for name in stored.offset_keys()}
+            if file.read(1):
+                raise ValueError("the file was changed while it was read")
             return Weights(state, stored.metadata() or {})
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+
+
+def _next_tensor(file: BinaryIO, *, like: Tensor) -> Tensor:
+    """Read the numbers of a tensor of this shape and dtype. Raises ValueError if the file ends before."""
+    content = torch.empty(like.nbytes, dtype=torch.uint8)
+    if content.nbytes and file.readinto(content.numpy()) != content.nbytes:  # type: ignore[attr-defined]
+        raise ValueError("the file was changed while it was read")
+    return content.view(like.dtype).view(like.shape)
 
 
 def _open_torch(path: Path) -> Any:

@@ -115,7 +115,7 @@ def _records(
             write_json(folder / "about.json", _made_from(target, dataset, config, precision))
         return VideoSegmenter(
             _model(target, config, device), tracker=config.tracker, input=config.input,
-            classes=dataset.category_names, device=usable_device(device), precision=precision,
+            classes=dataset.category_names, device=usable_device(device), precision=precision, copy=False,
         )  # fmt: skip
 
     return video_records(make, dataset, folder, on_progress=ProgressLine("videos").update, say=say)
@@ -127,16 +127,14 @@ def _model(target: Target, config: StageConfig, device: str | None) -> Any:
         from idol_core.inference.exported import open_exported
 
         return open_exported(target.weights, device=device or "cpu")
-    from idol_core.build import build_model
+    from idol_core.build import build_from
     from idol_core.weights import load_weights
 
     try:
         state = load_weights(target.weights, config.model)  # checks sizes before the model is allocated
     except InvalidInput as error:  # the sizes come from the file or its run, not from user input
         raise Integrity(error.what, where=error.where, fix="fetch or train the weights again") from error
-    model = build_model(config.model)
-    model.load_state_dict(state)
-    return model
+    return build_from(config.model, state)
 
 
 def _made_from(target: Target, dataset: Dataset, config: StageConfig, precision: Precision) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from idol_core.backbones.resnet import FrozenBatchNorm
-from idol_core.build import build_model
+from idol_core.build import build_from, build_model
 from idol_core.config import TrackerConfig
 from idol_core.errors import IdolError
 from idol_core.inference.prepare import evaluation_copy
@@ -41,6 +41,34 @@ def test_the_copy_computes_the_same_bits(backbone, precision):
     with arithmetic(CPU, precision):
         for ours, theirs in zip(outputs(copy, frames), outputs(model, frames), strict=True):
             assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("backbone", [{}, {"backbone": SWIN}], ids=["resnet", "swin"])
+@torch.inference_mode()
+def test_a_network_built_from_weights_computes_the_same_bits_and_trains_the_same_parts(backbone):
+    model, frames = trained(**backbone).eval(), frames_of((64, 90), (50, 96))
+    weights = model.state_dict()
+    built = build_from(tiny_config(**backbone), weights).eval()
+    assert all(part.data_ptr() == weights[name].data_ptr() for name, part in built.named_parameters())
+    for ours, theirs in zip(outputs(built, frames), outputs(model, frames), strict=True):
+        assert torch.equal(ours, theirs)
+    trains = [{name: part.requires_grad for name, part in one.named_parameters()} for one in (built, model)]
+    assert trains[0] == trains[1]
+
+
+def test_weights_that_share_memory_or_have_another_dtype_get_memory_of_their_own():
+    weights = trained().state_dict()
+    heads = [name for name in weights if name.startswith("decoder.class_heads.") and name.endswith("bias")]
+    weights[heads[1]] = weights[heads[0]]
+    weights["decoder.query_embedding"] = weights["decoder.query_embedding"].double()
+    weights["pyramid.level_embedding"] = torch.cat([weights["pyramid.level_embedding"]] * 2)[::2]
+    built = build_from(tiny_config(), weights)
+    places = [part.untyped_storage().data_ptr() for part in built.parameters()]
+    assert len(places) == len(set(places))
+    for name, part in built.state_dict().items():
+        assert part.dtype == torch.float32
+        assert part.untyped_storage().nbytes() == part.nbytes
+        assert torch.equal(part, weights[name].float())
 
 
 @torch.inference_mode()

@@ -14,6 +14,7 @@ STATE = {
     "a": torch.tensor([1, 2]),
     "c": torch.zeros(0),
     "d": torch.ones(3).half(),
+    "e": torch.tensor(2.5).bfloat16(),
 }
 METADATA = {f"key {i}": f'värde {i} \n\t" \\ \x7f \u2028 \U0001f600' for i in range(30)} | {
     "recipe": json.dumps({"a": 1})
@@ -40,3 +41,11 @@ def test_what_is_written_is_read_by_the_library(tmp_path):
         assert set(file.keys()) == set(STATE)
     content = (tmp_path / "w.safetensors").read_bytes()
     assert int.from_bytes(content[:8], "little") % 8 == 0
+
+
+def test_weights_that_were_read_do_not_follow_the_file(tmp_path):
+    file = tmp_path / "w.safetensors"
+    save_weights(file, STATE, {})
+    state, _ = open_weights(file)
+    file.write_bytes(bytes(file.stat().st_size))
+    assert all(torch.equal(state[name], tensor) for name, tensor in STATE.items())
