@@ -67,7 +67,9 @@ def speed(files: list[Path], sizes: list[tuple[int, int]], threads: int, frames:
 
 def memory(weights: Path, form: str, size: tuple[int, int]) -> None:
     from idol_core.export.model import FORMATS, export_model
+    from idol_core.system.cpu import map_large_blocks
 
+    map_large_blocks()  # as the command does
     with tempfile.TemporaryDirectory() as folder:
         done = export_model(weights, Path(folder) / f"model{FORMATS[form].ending}", form=form, size=size)
         written = sum(file.stat().st_size for file in done.files) / 1e6

@@ -27,6 +27,7 @@ from idol_core.ops.precision import HALVES
 from idol_core.structures import FrameBatch
 from idol_core.tracking.masks import Size
 
+LONGEST = 256 * STRIDE  # pixels of a side of the input
 _TRACED = (5 * STRIDE, 7 * STRIDE)  # the example frame of dynamic sizes: no map's side is 1, none is another's
 
 
@@ -135,7 +136,7 @@ def traced(network: IDOL, recipe: StageConfig, facts: GraphFacts) -> ExportedPro
         module = ResizedToDetections(detect, facts.frame, facts.resized, facts.size)
     shapes: Any = None
     if facts.size is None:
-        sides = {axis: STRIDE * torch.export.Dim(name, min=1, max=256) for axis, name in enumerate("hw")}
+        sides = {axis: STRIDE * torch.export.Dim(name, min=1, max=LONGEST // STRIDE) for axis, name in enumerate("hw")}
         shapes = {"frame": sides, "size": None}
     with quiet(), torch.no_grad():
         return torch.export.export(module.eval(), example, dynamic_shapes=shapes)

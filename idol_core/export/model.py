@@ -15,17 +15,19 @@ from idol_core.config import InputConfig, Precision
 from idol_core.data.collate import STRIDE
 from idol_core.data.transforms import short_side_size
 from idol_core.errors import InvalidInput, Missing
-from idol_core.export.graph import traced
+from idol_core.export.graph import LONGEST, traced
 from idol_core.export.onnx_file import OPSET, write_onnx
 from idol_core.export.openvino_file import convert_to_openvino, weights_aside
 from idol_core.export.proof import Deviation, Expected, compare, expect, raise_if_apart
 from idol_core.export.resize import MOST_TIMES
+from idol_core.export.room import check_room
 from idol_core.export.torch_file import open_torch, write_torch
 from idol_core.inference.exported import GRAPH, ExportedModel, GraphFacts, open_exported, read_facts
 from idol_core.inference.prepare import for_evaluation
 from idol_core.inference.pretrained import check_tracks, open_pretrained
 from idol_core.inference.runtimes import open_onnxruntime
 from idol_core.metadata import to_metadata
+from idol_core.ops.precision import HALVES
 from idol_core.system.cpu import return_freed_memory
 from idol_core.system.files import write_aside
 from idol_core.tracking.masks import Size
@@ -89,6 +91,7 @@ def export_model(
     check_ending(out, form)
     with _aside(out, form) as aside:
         first = aside.with_suffix(".onnx") if form == "openvino" else aside
+        check_room(aside, _least_size(weights, form, precision))
         try:
             asked = _Asked(form, size, rows, precision, frame)
             expected = _write(weights, first, asked, say)
@@ -162,7 +165,14 @@ def _open(path: Path, form: Form) -> ExportedModel:
 @contextlib.contextmanager
 def _aside(out: Path, form: Form) -> Iterator[Path]:
     with write_aside(out) as aside, weights_aside(out, aside) if form == "openvino" else contextlib.nullcontext():
+        aside.touch()  # a folder that can't be written to is found before the work
         yield aside
+
+
+def _least_size(weights: Path, form: Form, precision: Precision) -> int:
+    """About how many bytes an export takes on the disk, as long as it lasts."""
+    size = weights.stat().st_size if weights.exists() else 0
+    return int(size * (2 if form == "openvino" else 1) * (0.5 if precision in HALVES else 1))
 
 
 def check_libraries(form: Form) -> None:
@@ -189,6 +199,9 @@ def check_size(size: Size | None) -> None:
         height, width = padded((max(1, size[0]), max(1, size[1])))
         what = f"{size[0]}x{size[1]} is no size of the network: both sides must be multiples of {STRIDE}"
         raise InvalidInput(what, where="--size", fix=f"--size {height}x{width} (smaller frames are padded)")
+    if size is not None and max(size) > LONGEST:
+        what = f"{size[0]}x{size[1]} is too large: the longest side that a graph takes is {LONGEST}"
+        raise InvalidInput(what, where="--size", fix="--size 480x864 is the usual one")
 
 
 def frame_in_network(frame: Size, input: InputConfig) -> Size:

@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 
 from idol_core.export.quiet import quiet
 from idol_core.inference.exported import ExportedRows
-from idol_core.system.onnx_header import length_delimited
+from idol_core.system.onnx_header import length_delimited, seal_onnx
 
 OPSET = 18
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # field numbers of ModelProto, GraphProto and TensorProto
@@ -33,6 +33,7 @@ def write_onnx(program: ExportedProgram, metadata: Mapping[str, str], path: Path
         written.model.metadata_props.update(metadata)
         written.model.producer_name = "idolctl"
         _save(written.model, path)
+        seal_onnx(path)
 
 
 def _save(model: Any, path: Path) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from idol_core.inference.runtimes import mark_weights
+from idol_core.export.room import check_room
+from idol_core.system.openvino_header import seal_openvino
 
 
 def convert_to_openvino(onnx_file: Path, path: Path) -> None:
@@ -15,8 +16,9 @@ def convert_to_openvino(onnx_file: Path, path: Path) -> None:
     import openvino
 
     model = openvino.Core().read_model(str(onnx_file))  # convert_model would report its use to a server
+    check_room(path, onnx_file.stat().st_size)  # OpenVINO does not say what is wrong
     openvino.save_model(model, str(path), compress_to_fp16=False)
-    mark_weights(path)
+    seal_openvino(path)
 
 
 @contextmanager

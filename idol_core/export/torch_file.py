@@ -11,14 +11,18 @@ from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
 from idol_core.export.quiet import quiet
+from idol_core.export.room import check_room
 from idol_core.inference.exported import GRAPH, ExportedModel, ExportedRows, parse_facts
 from idol_core.inference.runtimes import Runtime
 
+_GRAPH_BYTES = 16 << 20  # at most, of what is written besides the weights
 _METADATA = ("recipe", "classes", GRAPH)
 
 
 def write_torch(program: ExportedProgram, metadata: Mapping[str, str], path: Path) -> None:
     """Write a traced `FrameToDetections`; the metadata becomes torch.export's `extra_files`."""
+    numbers = sum(tensor.nbytes for tensor in program.state_dict.values())
+    check_room(path, numbers + _GRAPH_BYTES)  # torch ends the whole process if a disk becomes full while it writes
     with quiet():
         torch.export.save(program, path, extra_files=dict(metadata))
 

@@ -14,17 +14,21 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from idol_core.config import InputConfig, Precision, TrackerConfig
+from idol_core.config import InputConfig, ModelConfig, Precision, TrackerConfig
 from idol_core.data.collate import STRIDE
 from idol_core.data.transforms import resize_for_test, short_side_size
 from idol_core.errors import IdolError, Integrity, InvalidInput, Missing
-from idol_core.inference.runtimes import FIX, Runtime, open_onnxruntime, open_openvino
+from idol_core.inference.runtimes import FIX, Runtime, first_line, open_onnxruntime, open_openvino
 from idol_core.metadata import EXPORTED, Carried, read_metadata
 from idol_core.structures import Detections
+from idol_core.system.onnx_header import onnx_is_sealed
+from idol_core.system.openvino_header import openvino_is_sealed
 from idol_core.tracking.masks import Size
 
 GRAPH = "graph"  # metadata key of `GraphFacts`, as JSON
+_MASK_CELL = 4  # pixels of the padded frame, in height and width
 _OPENERS = {".onnx": open_onnxruntime, ".xml": open_openvino}
+_SEALED = {".onnx": onnx_is_sealed, ".xml": openvino_is_sealed}
 
 
 class ExportedRows(NamedTuple):
@@ -105,7 +109,9 @@ class ExportedModel:
                 rows, columns = self.facts.frame
                 what = f"a frame is {height}x{width}, the exported graph resizes frames of {rows}x{columns} only"
                 raise InvalidInput(what, where=str(self.path), fix=f"export again with --frame {height}x{width}")
-            return ExportedRows(*self.runtime.run({"frame": np.ascontiguousarray(image.permute(1, 2, 0).numpy())}))
+            assert self.facts.size is not None
+            inputs = {"frame": np.ascontiguousarray(image.permute(1, 2, 0).numpy())}
+            return self._run(inputs, padded=self.facts.size)
         own = (-(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE)
         rows, columns = self.facts.size or own
         if height > rows or width > columns:
@@ -118,11 +124,24 @@ class ExportedModel:
             print(f"warning: {what}, so tracks differ from those of the weights; {fix}", file=sys.stderr, flush=True)
         padded = F.pad(image, (0, columns - width, 0, rows - height)).permute(1, 2, 0)
         inputs = {"frame": np.ascontiguousarray(padded.numpy()), "size": np.array((height, width), np.int64)}
-        return ExportedRows(*self.runtime.run(inputs))
+        return self._run(inputs, padded=(rows, columns))
+
+    def _run(self, inputs: Mapping[str, NDArray[Any]], *, padded: Size) -> ExportedRows:
+        assert self.carried.recipe is not None
+        try:
+            found = ExportedRows(*self.runtime.run(inputs))
+        except Exception as error:  # each runtime's own types
+            fix = "export again, or use the weights it came from"
+            raise IdolError(f"the graph does not run: {first_line(error)}", where=str(self.path), fix=fix) from error
+        wrong = wrong_rows(found, rows=self.facts.rows, model=self.carried.recipe.model, padded=padded)
+        if wrong:
+            what = f"the graph's outputs are not what its metadata promises: {wrong}"
+            raise Integrity(what, where=str(self.path), fix=FIX)
+        return found
 
     def _detect(self, image: Tensor) -> Detections:
         found = self.run(image)
-        if not (np.isfinite(found.scores).all() and np.isfinite(found.boxes).all()):
+        if not all(np.isfinite(part).all() for part in found if part.dtype.kind == "f"):
             raise IdolError("the exported graph computes numbers that are not finite from a frame",
                             where=str(self.path), fix="export again with --precision float32")  # fmt: skip
         if found.selected > found.count:
@@ -132,14 +151,45 @@ class ExportedModel:
         return Detections(*(torch.from_numpy(field[: int(found.count)]) for field in fields))
 
 
+def wrong_rows(found: ExportedRows, *, rows: int, model: ModelConfig, padded: Size) -> str:
+    """Say which output for a frame of this padded size has a wrong type, shape or range; "" if none has."""
+    height, width = padded
+    expected: dict[str, tuple[tuple[int, ...], str]] = {
+        "count": ((), "int64"),
+        "selected": ((), "int64"),
+        "scores": ((rows,), "float32"),
+        "labels": ((rows,), "int64"),
+        "probs": ((rows, model.num_classes), "float32"),
+        "boxes": ((rows, 4), "float32"),
+        "embeddings": ((rows, model.hidden_dim), "float32"),
+        "mask_logits": ((rows, height // _MASK_CELL, width // _MASK_CELL), "float32"),
+        "queries": ((rows,), "int64"),
+    }
+    for (name, (shape, dtype)), part in zip(expected.items(), found, strict=True):
+        if part.shape != shape or part.dtype != dtype:
+            return f"{name} is {part.dtype} {list(part.shape)}, not {dtype} {list(shape)}"
+    for name, part, most in (
+        ("count", found.count, min(rows, int(found.selected))),
+        ("labels", found.labels, model.num_classes - 1),
+        ("queries", found.queries, model.queries - 1),
+    ):
+        if part.min() < 0 or part.max() > most:
+            return f"{name} is not from 0 to {most}"
+    return ""
+
+
 def open_exported(path: Path, *, device: str = "cpu") -> ExportedModel:
-    """Open a model for onnxruntime (.onnx) or OpenVINO (.xml).
+    """Open a model for onnxruntime (.onnx) or OpenVINO (.xml); warns if the file was changed since it was exported.
 
     Raises Missing if the runtime is not installed, InvalidInput if it can't use the device, Integrity if the file is
     not readable or not one of `idolctl export`.
     """
     facts, carried = read_facts(path)
-    return ExportedModel(path, facts, carried, _OPENERS[path.suffix](path, device=device))
+    opened = ExportedModel(path, facts, carried, _OPENERS[path.suffix](path, device=device))
+    if not _SEALED[path.suffix](path):
+        what = "was changed after idolctl export compared it with the weights, so its results may be others"
+        print(f"warning: {path} {what}", file=sys.stderr, flush=True)
+    return opened
 
 
 def read_facts(path: Path) -> tuple[GraphFacts, Carried]:

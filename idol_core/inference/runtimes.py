@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from idol_core.errors import Integrity, InvalidInput, Missing
 from idol_core.system.files import sha256_of
-from idol_core.system.openvino_header import PLACE, openvino_metadata
+from idol_core.system.openvino_header import WEIGHTS_HASH, openvino_metadata
 
 FIX = "write it with idolctl export"
-WEIGHTS_HASH = "weights_sha256"  # metadata key of an OpenVINO model: hash of the .bin file that belongs to it
 
 
 class Runtime(NamedTuple):
@@ -57,7 +56,7 @@ def open_onnxruntime(path: Path, *, device: str = "cpu", lean: bool = False) -> 
             str(path), options, providers=providers, disabled_optimizers=["ConstantFolding"] if lean else None
         )  # half of Swin's size is attention masks and biases that it would add up once for all
     except Exception as error:  # onnxruntime's own types, one for each status
-        raise Integrity(f"onnxruntime can't open it: {_first_line(error)}", where=str(path), fix=FIX) from error
+        raise Integrity(f"onnxruntime can't open it: {first_line(error)}", where=str(path), fix=FIX) from error
     outputs = [output.name for output in session.get_outputs()]
     return Runtime(outputs, lambda inputs: session.run(outputs, dict(inputs)))
 
@@ -85,7 +84,7 @@ def open_openvino(path: Path, *, device: str = "cpu") -> Runtime:
     try:
         compiled = openvino.Core().compile_model(str(path), "CPU", settings)
     except Exception as error:
-        raise Integrity(f"OpenVINO can't open it: {_first_line(error)}", where=str(path), fix=FIX) from error
+        raise Integrity(f"OpenVINO can't open it: {first_line(error)}", where=str(path), fix=FIX) from error
     outputs = [output.any_name for output in compiled.outputs]
 
     def run(inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
@@ -95,12 +94,6 @@ def open_openvino(path: Path, *, device: str = "cpu") -> Runtime:
     return Runtime(outputs, run)
 
 
-def mark_weights(path: Path) -> None:
-    """Add the hash of the .bin file to the metadata of an OpenVINO model that was just written."""
-    before, end, after = path.read_text(encoding="utf-8").rpartition(f"</{PLACE[-1]}>")
-    mark = f'<{WEIGHTS_HASH} value="{sha256_of(path.with_suffix(".bin"))}"/>'
-    path.write_text(before + mark + end + after, encoding="utf-8")
-
-
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of an exception's text, or else its type."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

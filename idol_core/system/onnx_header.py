@@ -6,11 +6,13 @@ an entry of a map of texts: field 1 is the key, field 2 the value. The graph, fi
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 _METADATA, _KEY, _VALUE = 14, 1, 2
+_SEAL = b"sha256"  # key of the last entry: the hash of all that comes before it
 _NUMBER, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5  # wire types
 _LARGEST = 16 << 20  # bytes of one entry; recipes take a few thousand
 
@@ -67,6 +69,31 @@ def _number(file: BinaryIO) -> int:
         if byte[0] < 128:
             return number
     raise ValueError("it is no ONNX file, or cut short")
+
+
+def seal_onnx(path: Path) -> None:
+    """Append an entry to the metadata with the hash of the file, which `onnx_is_sealed` compares."""
+    with open(path, "r+b") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0, 2)
+        file.write(_seal(digest))
+
+
+def onnx_is_sealed(path: Path) -> bool:
+    """Whether a file is still as `seal_onnx` left it."""
+    left = path.stat().st_size - len(_seal("0" * 64))
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while left > 0 and (part := file.read(min(left, 1 << 20))):
+            digest.update(part)
+            left -= len(part)
+        return file.read() == _seal(digest.hexdigest())
+
+
+def _seal(digest: str) -> bytes:
+    value = digest.encode()
+    entry = length_delimited(_KEY, len(_SEAL)) + _SEAL + length_delimited(_VALUE, len(value)) + value
+    return length_delimited(_METADATA, len(entry)) + entry
 
 
 def length_delimited(field: int, length: int) -> bytes:

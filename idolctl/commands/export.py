@@ -80,6 +80,8 @@ def export(
     """Export a model for other runtimes; the file is kept only if its runtime computes with it what torch does."""
     wanted = None if size == "dynamic" else _sides(size, "--size")
     for file in (out, out.with_suffix(".bin")) if to is Form.openvino else (out,):
+        if file.is_dir():
+            raise InvalidInput(f"{file} is a folder", where=str(file), fix=f"--out {file / out.name}")
         if file.exists() and not force:
             raise InvalidInput(f"{file} is there already", where=str(file), fix="--force replaces it")
     from idolctl.prediction.weights import check_weights
@@ -88,6 +90,9 @@ def export(
     if path.suffix in EXPORTED or path.suffix == ".pt2":
         raise InvalidInput("this is an exported model already", where=str(path), fix="give the weights it came from")
     from idol_core.export.model import export_model  # brings torch
+    from idol_core.system.cpu import map_large_blocks
+
+    map_large_blocks()
 
     def say(text: str) -> None:
         print(text, file=sys.stderr)

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -26,7 +27,8 @@ from idol_core.export.graph import select_rows
 from idol_core.export.openvino_file import convert_to_openvino, weights_aside
 from idol_core.export.proof import compare, expect, raise_if_apart
 from idol_core.export.resize import Resize
-from idol_core.inference.exported import ExportedRows, open_exported, parse_facts
+from idol_core.export.torch_file import write_torch
+from idol_core.inference.exported import ExportedRows, open_exported, parse_facts, wrong_rows
 from idol_core.inference.prepare import evaluation_copy
 from idol_core.inference.pretrained import open_pretrained
 from idol_core.inference.runtimes import open_onnxruntime
@@ -170,6 +172,47 @@ def test_an_openvino_model_is_opened_with_its_own_weights_only(made, call, tmp_p
         assert what in blocks(err)[0]["error"]
 
 
+def test_outputs_that_are_not_what_the_metadata_promises_are_refused(made):
+    exported = open_exported(made / "tiny.onnx")
+    frame = torch.zeros(3, *SIZE, dtype=torch.uint8)
+    rows, model = exported.run(frame), exported.carried.recipe.model
+    expected = {"rows": 20, "model": model, "padded": (64, 96)}
+    assert wrong_rows(rows, **expected) == ""
+    for changed, what in (
+        ({"count": rows.count + 20}, "count is not from 0 to"),
+        ({"labels": rows.labels + 2}, "labels is not from 0 to 1"),
+        ({"queries": rows.queries - MODEL.queries}, "queries is not from 0 to"),
+        ({"scores": rows.scores.astype(np.float64)}, "scores is float64 [20], not float32 [20]"),
+        ({"mask_logits": rows.mask_logits[:, :, :8]}, "mask_logits is float32 [20, 16, 8], not float32 [20, 16, 24]"),
+    ):
+        assert what in wrong_rows(rows._replace(**changed), **expected)
+    exported.facts = exported.facts._replace(size=None)
+    with pytest.raises(IdolError, match=r"the graph does not run: .*dimensions"):
+        exported.run(torch.zeros(3, 32, 32, dtype=torch.uint8))
+    exported.facts = exported.facts._replace(rows=19)
+    with pytest.raises(IdolError, match=r"scores is float32 \[20\], not float32 \[19\]"):
+        exported.run(frame)
+
+
+def test_a_file_that_was_changed_after_its_export_is_used_with_a_warning(made, tmp_path, capsys):
+    for name in ("tiny.onnx", "tiny.xml"):
+        content = (made / name).read_bytes()
+        (tmp_path / "tiny.bin").write_bytes((made / "tiny.bin").read_bytes())
+        for other, warnings in ((content, 0), (content.replace(b"green", b"brown"), 1)):
+            (tmp_path / name).write_bytes(other)
+            open_exported(tmp_path / name)
+            assert capsys.readouterr().err.count("was changed after idolctl export compared it") == warnings
+
+
+def test_embeddings_that_are_not_finite_are_an_error(made, tmp_path):
+    model = onnx.load(made / "tiny.onnx")
+    (bias,) = [one for one in model.graph.initializer if one.name.endswith("embed_head.layers.2.bias")]
+    bias.raw_data = np.full(list(bias.dims), np.nan, np.float32).tobytes()
+    onnx.save(model, tmp_path / "nan.onnx")
+    with pytest.raises(IdolError, match="not finite"):
+        open_exported(tmp_path / "nan.onnx").detect([torch.zeros(3, *SIZE, dtype=torch.uint8)])
+
+
 def test_a_file_of_torch_export_says_what_it_is_and_is_not_opened_by_predict(made, call, tmp_path):
     write_video(tmp_path / "clip.mp4", iter(clip(count=2)), rate=5)
     code, _, err = call("export", made / "tiny.safetensors", "--to", "torch", "--out", "tiny.pt2", "--size", "64x96")
@@ -286,21 +329,38 @@ def test_frames_that_the_graph_cannot_take_are_refused_and_those_padded_further_
     [
         (["--size", "360x640"], 2, "multiples of 32", "--size 384x640"),
         (["--frame", "0x640"], 2, "can't be resized in the graph", "up to 64 times as large"),
+        (["--size", "8224x64"], 2, "longest side that a graph takes is 8192", "--size 480x864"),
         (["--size", "big"], 2, "'big' is no size", "--size 480x864"),
         (["--out", "model.pb"], 2, "end in .onnx", "model.onnx"),
         (["--out", "there.onnx"], 2, "is there already", "--force"),
+        (["--out", "folder.onnx", "--force"], 2, "is a folder", "folder.onnx/folder.onnx"),
         (["--to", "openvino", "--out", "there.xml"], 2, "there.bin is there already", "--force"),
     ],
 )
 def test_options_that_cannot_be_end_in_three_lines(made, call, tmp_path, options, code, what, fix):
     (tmp_path / "there.onnx").touch()
     (tmp_path / "there.bin").touch()
+    (tmp_path / "folder.onnx").mkdir()
     found, _, err = call("export", made / "tiny.safetensors", "--to", "onnx", "--out", "x.onnx", *options)
     (block,) = blocks(err)
     assert found == code
     assert what in block["error"]
     assert fix in block["fix"]
-    assert [path.name for path in tmp_path.glob("*.onnx")] == ["there.onnx"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.onnx", "there.bin", "there.onnx"]
+
+
+def test_a_disk_without_room_is_found_before_the_work(made, call, monkeypatch, tmp_path):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10**6))
+    for form, ending, megabytes in (("onnx", "onnx", 2), ("openvino", "xml", 3), ("torch", "pt2", 2)):
+        code, _, err = call("export", made / "tiny.safetensors", "--to", form, "--out", f"new/x.{ending}")
+        assert code == 1
+        assert blocks(err)[0]["error"] == f"{megabytes} MB are needed, 1 MB are free"
+    with pytest.raises(IdolError, match="are needed"):
+        convert_to_openvino(made / "tiny.onnx", tmp_path / "tiny.xml")
+    program = torch.export.export(torch.nn.ReLU(), (torch.zeros(1),))
+    with pytest.raises(IdolError, match="17 MB are needed"):
+        write_torch(program, {}, tmp_path / "tiny.pt2")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_weights_that_cannot_be_exported_end_in_three_lines(made, call, tmp_path):
