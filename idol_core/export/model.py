@@ -106,7 +106,7 @@ def export_model(
         exported = _open(aside, form)
         return_freed_memory()
         deviations = compare(exported, expected)
-        raise_if_apart(deviations, where=str(out))
+        raise_if_apart(deviations, where=str(out), precision=precision)
     assert exported.carried.recipe is not None
     files = [out, out.with_suffix(".bin")] if form == "openvino" else [out]
     return Export(files, exported.facts, exported.carried.recipe.input, deviations)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from idol_core.config import StageConfig
+from idol_core.config import Precision, StageConfig
 from idol_core.data.collate import collate_frames
 from idol_core.data.transforms import resize_for_test
 from idol_core.errors import IdolError
@@ -94,13 +94,14 @@ def compare(exported: ExportedModel, expected: Sequence[Expected]) -> list[Devia
     ]
 
 
-def raise_if_apart(found: Sequence[Deviation], *, where: str) -> None:
+def raise_if_apart(found: Sequence[Deviation], *, where: str, precision: Precision = "float32") -> None:
     """Raise IdolError, naming the first, if a deviation is larger than allowed."""
     apart = next((one for one in found if not one.fits), None)
     if apart is not None:
         what = f"the exported graph does not compute what torch does: {apart.about} are {apart.largest:.2g} apart, "
         what += f"{apart.allowed:.2g} is allowed; nothing was written"
-        raise IdolError(what, where=where, fix="other versions of the libraries; or report it")
+        fix = "other versions of the libraries; or report it" if precision == "float32" else "--precision float32"
+        raise IdolError(what, where=where, fix=fix)
 
 
 def made_frame(size: Size, *, seed: int) -> Tensor:

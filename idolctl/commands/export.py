@@ -15,6 +15,7 @@ from idol_core.config import Precision
 from idol_core.errors import InvalidInput
 from idol_core.metadata import EXPORTED
 from idolctl.commands import complete, options
+from idolctl.signals import stoppable
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -97,16 +98,17 @@ def export(
     def say(text: str) -> None:
         print(text, file=sys.stderr)
 
-    done = export_model(
-        path,
-        out,
-        form=to.value,
-        size=wanted,
-        rows=max_detections,
-        precision=PRECISIONS[precision],
-        frame=None if frame is None else _sides(frame, "--frame"),
-        say=say,
-    )
+    with stoppable("run it again; it starts over"):
+        done = export_model(
+            path,
+            out,
+            form=to.value,
+            size=wanted,
+            rows=max_detections,
+            precision=PRECISIONS[precision],
+            frame=None if frame is None else _sides(frame, "--frame"),
+            say=say,
+        )
     told = sys.stderr if as_json else sys.stdout
     print("largest difference from torch, and what is allowed", file=told)
     for one in done.deviations:

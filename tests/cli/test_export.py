@@ -6,7 +6,11 @@ import contextlib
 import dataclasses
 import importlib.util
 import json
+import os
+import signal
 import sys
+import threading
+import time
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -39,6 +43,7 @@ from idol_core.system.files import write_aside
 from idol_core.video.writer import write_video
 from idol_core.weights import save_weights
 from idolctl.app import main
+from idolctl.signals import STOPS
 from tests.cli.conftest import CHECKOUT, blocks
 from tests.cli.mini import SIZE, make_mini
 from tests.conftest import shared_folder
@@ -361,6 +366,23 @@ def test_a_disk_without_room_is_found_before_the_work(made, call, monkeypatch, t
     with pytest.raises(IdolError, match="17 MB are needed"):
         write_torch(program, {}, tmp_path / "tiny.pt2")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_is_stopped_leaves_no_file(call, tmp_path):
+    def stop():
+        while not list(tmp_path.glob("new/.x.onnx*")):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop, daemon=True).start()
+    weights = save_random(tmp_path / "tiny.safetensors")
+    before = signal.getsignal(signal.SIGTERM)
+    code, _, err = call("export", weights, "--to", "onnx", "--out", "new/x.onnx", "--size", "64x96")
+    for number in STOPS:
+        signal.signal(number, before)
+    assert code == 75
+    assert blocks(err)[0]["error"] == "stopped by SIGTERM"
+    assert list(tmp_path.iterdir()) == [weights]
 
 
 def test_weights_that_cannot_be_exported_end_in_three_lines(made, call, tmp_path):
