@@ -28,7 +28,9 @@ from idol_core.structures import FrameBatch
 from idol_core.tracking.masks import Size
 
 LONGEST = 256 * STRIDE  # pixels of a side of the input
-_TRACED = (5 * STRIDE, 7 * STRIDE)  # the example frame of dynamic sizes: no map's side is 1, none is another's
+# The example frame of dynamic sizes. torch.export takes a number that is 1 or equal to another for a fixed one: maps of
+# all strides have different sides here, and so have the windows of Swin-L in them, of which there are several.
+TRACED = (25 * STRIDE, 41 * STRIDE)
 
 
 class FrameToDetections(nn.Module):
@@ -126,7 +128,7 @@ def traced(network: IDOL, recipe: StageConfig, facts: GraphFacts) -> ExportedPro
         network, input=recipe.input, tracker=recipe.tracker, rows=facts.rows, precision=facts.precision
     )
     module: nn.Module = detect
-    height, width = facts.frame or facts.size or _TRACED
+    height, width = facts.frame or facts.size or TRACED
     example: tuple[Tensor, ...] = (torch.zeros(height, width, 3, dtype=torch.uint8),)
     if facts.frame is None:
         example += (torch.tensor([height, width - 1]),)

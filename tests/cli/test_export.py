@@ -22,12 +22,12 @@ import pytest
 import torch
 from filelock import FileLock
 
-from idol_core.backbones.swin import PatchMerging, SwinBlock, SwinStage
+from idol_core.backbones.swin import PatchMerging, SwinBlock, SwinStage, whole_windows
 from idol_core.build import build_model
-from idol_core.config import DataConfig, DataSource, InputConfig, StageConfig, TrackerConfig
+from idol_core.config import DataConfig, DataSource, InputConfig, StageConfig, SwinConfig, TrackerConfig
 from idol_core.data.transforms import Geometry, resize_for_test, transform_image
 from idol_core.errors import IdolError
-from idol_core.export.graph import select_rows
+from idol_core.export.graph import TRACED, select_rows
 from idol_core.export.openvino_file import convert_to_openvino, weights_aside
 from idol_core.export.proof import compare, expect, raise_if_apart
 from idol_core.export.resize import Resize
@@ -300,6 +300,15 @@ def test_selection_with_fixed_rows_is_the_selection_of_every_frame():
         query, selected = select_rows(logits.sigmoid(), boxes, min_score=0.3, box_nms=0.9, rows=40)
         assert query[: int(selected)].tolist() == expected.tolist()
         assert sorted(query.tolist()) == list(range(40))
+
+
+def test_the_example_frame_of_dynamic_sizes_has_several_windows_of_swin_in_all_maps_and_equal_sides_nowhere():
+    sides = [
+        side // stride for side in TRACED for stride in (4, 8, 16, 32)
+    ]  # one window would be traced as a fixed one
+    windows = [whole_windows(side, SwinConfig().window) // SwinConfig().window for side in sides]
+    assert min(windows) > 1
+    assert len(set(sides)) == len(set(windows)) == len(sides)
 
 
 @torch.inference_mode()
