@@ -30,7 +30,7 @@ EXTRAS = {
     "export": Extra(("onnx", "onnxscript", "onnxruntime"), "idolctl export, and running what it wrote"),
     "openvino": Extra(("onnx", "onnxscript", "openvino"), "idolctl export --to openvino, and running what it wrote"),
     "slurm": Extra(("submitit",), "run --launcher slurm"),
-    "detectron2": Extra(("detectron2",), "IDOL as a detectron2 model (idol_core.detectron2)"),
+    "detectron2": Extra(("detectron2", "torchvision"), "IDOL as a detectron2 model (idol_core.detectron2)"),
 }
 
 
