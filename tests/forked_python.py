@@ -9,6 +9,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing import process, resource_tracker
@@ -86,6 +87,9 @@ def _become(module, files, keep, cwd, env, own_session, group) -> None:
     if env is not None:
         os.environ.clear()
         os.environ.update(os.fsdecode(entry).split("=", 1) for entry in env)
+    if module[0] == "submitit.local._local":  # counts on Python's slow start: its folder is only made now
+        while not Path(module[1].replace("%j", str(os.getpid()))).is_dir():
+            time.sleep(0.01)
     _run(module)
 
 
