@@ -338,30 +338,53 @@ def print_tables(options):
     from idol_core.evaluation.occlusion import GROUPS
 
     for name in options.sets:
-        rows = {}
-        for arm in options.only:
-            files = {seed: result_file(options, name, arm, seed) for seed in options.seeds}
-            rows[arm] = {seed: json.loads(path.read_text()) for seed, path in files.items() if path.is_file()}
-        base = rows.get("pairs", {})
+        rows = {
+            arm: results_of({seed: result_file(options, name, arm, seed) for seed in options.seeds})
+            for arm in options.only
+        }
         kinds = (f"AP {group}" for group in GROUPS)
         figures = [
             *FIGURES,
             *(kind for kind in kinds if any(kind in one for found in rows.values() for one in found.values())),
         ]
         print(f"\n{name}: mean ± spread over seeds; AP - pairs: seed by seed\n")
-        print(f"| {name} | {' | '.join(figures)} | AP - pairs | seeds | iterations | seconds |")
-        print("|---" * (len(figures) + 5) + "|")
-        for arm, found in rows.items():
-            if not found:
-                continue
-            cells = [told([one[figure] for one in found.values()]) for figure in figures]
-            both = [found[seed]["AP"] - base[seed]["AP"] for seed in found if seed in base]
-            cells.append(told(both, "+") if both and arm != "pairs" else "")
-            cells.append(str(len(found)))
-            cells += [
-                f"{statistics.fmean(one[key] for one in found.values()):.0f}" for key in ("iterations", "seconds")
-            ]
-            print(f"| {arm} | {' | '.join(cells)} |")
+        print_rows(rows, name, figures, base="pairs")
+
+
+def results_of(files):
+    """The figures of each seed whose run has ended; `files`: seed -> its result file."""
+    return {seed: json.loads(path.read_text()) for seed, path in files.items() if path.is_file()}
+
+
+def print_rows(rows, head, figures, *, base):
+    """A Markdown table with a line an arm, mean ± spread over its seeds, and its AP less that of the arm `base`."""
+    print(f"| {head} | {' | '.join(figures)} | AP - {base} | seeds | iterations | seconds |")
+    print("|---" * (len(figures) + 5) + "|")
+    of_base = rows.get(base, {})
+    for arm, found in rows.items():
+        if not found:
+            continue
+        cells = [told([one[figure] for one in found.values()]) for figure in figures]
+        gains = [found[seed]["AP"] - of_base[seed]["AP"] for seed in found if seed in of_base and arm != base]
+        cells += [told(gains, "+") if gains else "", str(len(found))]
+        cells += [f"{statistics.fmean(one[key] for one in found.values()):.0f}" for key in ("iterations", "seconds")]
+        print(f"| {arm} | {' | '.join(cells)} |")
+
+
+def run_options(parser, *, out, arms, chosen, seconds):
+    """Add the options that say which runs there are and how they are run."""
+    parser.add_argument("--out", type=Path, default=out)
+    parser.add_argument("--only", nargs="+", choices=arms, default=chosen, metavar="ARM")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--seconds", type=float, default=seconds, help="of training, for every run; on a CPU: of its processor time"
+    )
+    parser.add_argument(
+        "--iterations", type=int, help="instead of seconds, on a machine that does other work meanwhile"
+    )
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
 
 
 def main():
@@ -371,18 +394,9 @@ def main():
     parser.add_argument(
         "--shapes", type=Path, default=HERE.parents[2] / "shared/shapes", help="folder of the set shapes"
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/association"))
     parser.add_argument("--sets", nargs="+", choices=("toy", "shapes"), default=["toy", "shapes"])
-    parser.add_argument("--only", nargs="+", choices=list(ARMS), default=list(ARMS), metavar="ARM")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--seconds", type=float, default=400, help="of training, for every run")
-    parser.add_argument(
-        "--iterations", type=int, help="instead of seconds, on a machine that does other work meanwhile"
-    )
     parser.add_argument("--stop", type=float, default=1e9, help="begin no run after so many seconds")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    run_options(parser, out=Path("runs/association"), arms=list(ARMS), chosen=list(ARMS), seconds=400)
     options = parser.parse_args()
     if options.child:
         child(options)

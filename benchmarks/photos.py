@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
 
-from association import run_jobs, scores, told, train, write_result  # noqa: E402
+from association import print_rows, results_of, run_jobs, run_options, scores, train, write_result  # noqa: E402
 from photo_clips import find_material, make_clips  # noqa: E402
 
 from idol_core.errors import IdolError  # noqa: E402
@@ -96,37 +95,20 @@ def run_all(options):
 
 
 def print_table(options):
-    print("\ncomposited, not YouTube-VIS: mean ± spread over seeds; AP - scratch: mean ± spread of the differences\n")
-    print(f"| training | {' | '.join(SHOWN)} | AP - scratch | seeds | iterations | seconds |")
-    print("|---" * (len(SHOWN) + 5) + "|")
-    rows = {}
-    for arm in ARMS:
-        files = {seed: result_file(options, arm, seed) for seed in options.seeds}
-        rows[arm] = {seed: json.loads(path.read_text()) for seed, path in files.items() if path.is_file()}
-    for arm, found in rows.items():
-        if found:
-            gains = [found[s]["AP"] - rows[SCRATCH][s]["AP"] for s in found if s in rows[SCRATCH] and arm != SCRATCH]
-            cells = [told([one[figure] for one in found.values()]) for figure in SHOWN]
-            cells += [told(gains, "+") if gains else "", str(len(found))]
-            for key in ("iterations", "seconds"):
-                cells.append(f"{sum(one[key] for one in found.values()) / len(found):.0f}")
-            print(f"| {arm} | {' | '.join(cells)} |")
+    print(
+        "\ncomposited, not YouTube-VIS: mean ± spread over seeds; AP - from scratch: mean ± spread of the differences\n"
+    )
+    rows = {arm: results_of({seed: result_file(options, arm, seed) for seed in options.seeds}) for arm in ARMS}
+    print_rows(rows, "training", SHOWN, base=SCRATCH)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--material", type=Path, required=True, help="folder with the unpacked or packed pictures")
     parser.add_argument("--weights", type=Path, required=True, help="ImageNet weights of EfficientNet-Lite0")
-    parser.add_argument("--out", type=Path, default=Path("runs/photos"))
-    parser.add_argument("--only", nargs="+", choices=list(ARMS), default=list(ARMS)[:2], metavar="ARM")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--seconds", type=float, default=240, help="of training; on a CPU: of its processor time")
-    parser.add_argument("--iterations", type=int, help="instead of seconds")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once")
+    run_options(parser, out=Path("runs/photos"), arms=list(ARMS), chosen=list(ARMS)[:2], seconds=240)
     parser.add_argument("--batch", type=int, default=8, help="pairs of frames a batch; 4 on a CPU")
     parser.add_argument("--threads", type=int, default=1, help="of a run on the CPU")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         child(options)
