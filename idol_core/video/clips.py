@@ -29,6 +29,7 @@ class Clip:
     length: int | None = None  # frames, where that is known beforehand
     id: int = 1
     files: Sequence[Path] = ()  # image files of the frames, or the video file; (): recorded, or pages of one file
+    hdr: str | None = None  # as in VideoInfo
 
 
 def video_clip(path: Path) -> Clip:
@@ -38,7 +39,7 @@ def video_clip(path: Path) -> Clip:
     def read(on_damage: OnDamage) -> Iterator[TimedFrame]:
         return alike(read_timed_video(path, on_damage=on_damage), str(path))
 
-    return Clip(path.stem, read, info.rate, info.frames, files=(path,))
+    return Clip(path.stem, read, info.rate, info.frames, files=(path,), hdr=info.hdr)
 
 
 def image_clip(paths: Sequence[Path], *, name: str, rate: float | None = None) -> Clip:

@@ -58,9 +58,7 @@ def variants(config: StageConfig, assignments: Sequence[str]) -> list[Variant]:
         raise_all(mistakes)
         settings = overlay(base, document.scope.common.settings)
         changed, doubtful = validated(settings, mistakes)
-        elsewhere = frozenset(
-            path for path in settings if path[0] == "data"
-        )  # weights serve without their training data
+        elsewhere = frozenset(path for path in settings if path[0] == "data")  # weights serve without training data
         check_stage(changed, settings, doubtful | elsewhere, mistakes)
         found.append(Variant(chosen, changed))
     raise_all(mistakes)

@@ -21,7 +21,7 @@ from idol_core.video.clips import (
     recorded_clip,
     video_clip,
 )
-from idol_core.video.files import USUAL_RATE, TimedFrame, probe_video
+from idol_core.video.files import USUAL_RATE, TimedFrame
 from idol_core.video.reconnect import Gaps, reconnected
 from idol_core.video.streams import hidden, is_stream, read_stream
 from idolctl.datasets.root import data_root, find_data, is_toy, make_toy_data
@@ -82,10 +82,11 @@ def find_sources(
 
 def _video(path: Path, rate: float | None) -> Clip:
     _refuse_rate(rate)
-    if (hdr := probe_video(path).hdr) is not None:
-        what = f"HDR video ({hdr}): its colors are read without tone mapping and come out flat"
+    clip = video_clip(path)
+    if clip.hdr is not None:
+        what = f"HDR video ({clip.hdr}): its colors are read without tone mapping and come out flat"
         say(f"warning: {path}: {what}, which costs accuracy; convert it to SDR first")
-    return video_clip(path)
+    return clip
 
 
 def _refuse_rate(rate: float | None) -> None:
