@@ -12,7 +12,7 @@ from idol_core.data.annotations.index import AnnotationIndex
 
 
 def repeated_objects(index: AnnotationIndex) -> list[int]:
-    """Objects (rows of tracks) whose video, class and masks are those of one before."""
+    """Objects (rows of tracks) that repeat an earlier object of their video: the same class and the same masks."""
     track, frame = index.track_segments()
     row = index.segments_of(track, frame)
     area = index.segment_areas[row]
@@ -48,7 +48,7 @@ def similar_names(names: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def shared_frames(index: AnnotationIndex) -> NDArray[np.int64]:
-    """Frames (rows over all frames) with the name of one before: of the same video, or of another one."""
+    """Frames (rows over all frames) whose file is listed before, in the same video or in another one."""
     seen = set[str]()
     again = []
     for frame in range(int(index.first_frame[-1])):

@@ -32,7 +32,10 @@ def stratify(
 
 
 def linked(items: Iterable[Iterable[Hashable]]) -> list[int]:
-    """For each item, given as its keys, the first item that it is linked to by common keys, directly or over others."""
+    """Group items that have a key in common, or are connected through other items.
+
+    items: the keys of each. Returns for each the number of the first item of its group.
+    """
     owner: dict[Hashable, int] = {}
     parent: list[int] = []
 

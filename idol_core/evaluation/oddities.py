@@ -42,6 +42,6 @@ def score_notes(labelled: Set[int], *, results: Sequence[Key], objects: Sequence
 
 
 def _repeats(keys: Sequence[Key]) -> int:
-    """How many were there before; those without a pixel don't count."""
+    """How many keys repeat an earlier one; those without a pixel don't count."""
     shown = [key for key in keys if key[2] is not None]
     return len(shown) - len(set(shown))

@@ -29,7 +29,7 @@ class Clip:
     length: int | None = None  # frames, where that is known beforehand
     id: int = 1
     files: Sequence[Path] = ()  # image files of the frames, or the video file; (): recorded, or pages of one file
-    hdr: str | None = None  # as in VideoInfo
+    hdr: str | None = None  # PQ or HLG for an HDR video, which is read as if it were of usual colors
 
 
 def video_clip(path: Path) -> Clip:

@@ -29,7 +29,7 @@ def settings_document(assignments: Sequence[str]) -> RecipeFile:
 
 
 def detectron2_key(key: str) -> InvalidInput | None:
-    """The error for a key of the published configurations, whole (SOLVER.MAX_ITER) or only its end: our key for it."""
+    """If a key is one of the published configurations (SOLVER.MAX_ITER, or MAX_ITER), the error that tells ours."""
     name = next((k for k in FIELDS if k == key or k.endswith(f".{key}")), None) if key.isupper() else None
     if name is None:
         return None
